@@ -1,0 +1,220 @@
+"""What an agent is, what it is trained and scored on, and the one online loop of all home-grown learners."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+
+import recgym
+from recgym.envs import RecVectorEnv
+from recgym.errors import require, require_count, unknown
+
+Progress = Callable[[int, dict[str, float]], None]  # (environment steps so far, what to show)
+
+
+@dataclass(frozen=True)
+class Task:
+    """An environment as plain data.
+
+    Args:
+        id: a registered id, such as "recgym/News-v0".
+        options: keyword arguments of `gymnasium.make`, as JSON values.
+    """
+
+    id: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def make(self, num_envs: int, autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP, **options: Any) -> RecVectorEnv:
+        """A batch of users of the task."""
+        env = gym.make_vec(self.id, num_envs=num_envs, autoreset_mode=autoreset_mode, **{**self.options, **options})
+        assert isinstance(env, RecVectorEnv)
+        return env
+
+
+class Agent(ABC):
+    """An agent is a dataclass whose fields are its hyper-parameters; what it has learned is its own business.
+
+    `start` comes before the first `act` in an env, and again whenever all users of the env begin anew.
+    """
+
+    privileged = False  # reads the simulator's hidden state: a reference, not a competitor
+
+    def fit(self, task: Task, steps: int, seed: int = 0, progress: Progress | None = None) -> None:  # noqa: B027
+        """Learn from `steps` user-steps of the task. The default learns nothing."""
+
+    def start(self, env: RecVectorEnv) -> None:
+        """Get ready to act for the users of an env. The default remembers the env."""
+        self.env = env
+
+    @abstractmethod
+    def act(self, observation: NDArray[np.float32], mask: NDArray[np.bool_], explore: bool = False) -> NDArray[Any]:
+        """Actions of B users.
+
+        Args:
+            observation: (B, width) float32, flat. mask: (B, n) bool, the choices that show something.
+            explore: whether to act as in training.
+
+        Returns:
+            Actions of the env's action space: (B,) for items, (B, S) for slates.
+        """
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write the agent; files appear whole or not at all. The default writes the hyper-parameters."""
+        require(dataclasses.is_dataclass(self), "agent", "must be a dataclass, or bring its own save", type(self).__name__)
+        data = {"agent": type(self).__name__, **{f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init}}  # type: ignore[arg-type]
+        write_atomically(Path(folder) / "agent.json", json.dumps(data, indent=1).encode())
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            ConfigError: no such agent there, or one of another class.
+        """
+        file = Path(folder) / "agent.json"
+        require(file.is_file(), "agent folder", "must hold agent.json", str(folder))
+        data = json.loads(file.read_text())
+        require(data.pop("agent", None) == cls.__name__, "agent folder", f"must hold a {cls.__name__}", str(folder))
+        return cls(**data)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+    os.replace(temporary, path)
+
+
+class Score(NamedTuple):
+    """One episode each of n users."""
+
+    returns: NDArray[np.float64]  # (n,) undiscounted
+    lengths: NDArray[np.int64]  # (n,) steps
+    objectives: NDArray[np.float64]  # (n, M) sums
+
+
+def evaluate(agent: Agent, task: Task, users: int, seed: int = 0, batch: int = 4096, progress: Progress | None = None) -> Score:
+    """Mean performance of an agent that has stopped learning: one episode for each of `users` users.
+
+    User i is the one of seed + i, whoever the agent: common random numbers.
+
+    Args:
+        agent: who acts, with explore=False. task: where. users: how many, >= 1. seed: of the first user.
+        batch: users stepped together; the score does not depend on it.
+        progress: called with the number of steps done.
+    """
+    require_count("users", users, 1, 10**9)
+    parts, done_steps = [], 0
+    for first in range(0, users, batch):
+        n = min(batch, users - first)
+        env = task.make(n, AutoresetMode.DISABLED)
+        observation, info = env.reset(seed=seed + first)
+        agent.start(env)
+        returns, lengths, objectives = np.zeros(n), np.zeros(n, np.int64), np.zeros((n, len(env.world.objectives)))
+        alive = np.ones(n, np.bool_)
+        while alive.any():
+            action = agent.act(observation["flat"] if isinstance(observation, dict) else observation, info["action_mask"])
+            observation, reward, terminated, truncated, info = env.step(action)
+            returns += reward
+            objectives += info["objectives"]
+            lengths += alive
+            done_steps += int(alive.sum())
+            alive = ~(terminated | truncated)
+            if progress:
+                progress(done_steps, {"users": first + n - int(alive.sum()), "return": float(returns.mean())})
+        env.close()
+        parts.append(Score(returns, lengths, objectives))
+    return Score(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+class OnlineAgent(Agent):
+    """An agent that learns from each batch of transitions as it comes."""
+
+    envs = 64  # users it is trained on at a time
+
+    @abstractmethod
+    def learn(self, observation: NDArray[np.float32], action: NDArray[Any], reward: NDArray[np.float64],
+              next_observation: NDArray[np.float32], terminated: NDArray[np.bool_], info: dict[str, Any]) -> None:  # fmt: skip
+        """Learn from one step of B users; `info` is the env's. Rows are real transitions only."""
+
+    def fit(self, task: Task, steps: int, seed: int = 0, progress: Progress | None = None) -> None:
+        """The online loop: act with exploration, step, learn; SAME_STEP, so that no step is lost to resets."""
+        env = task.make(self.envs, AutoresetMode.SAME_STEP)
+        observation, info = env.reset(seed=seed)
+        self.start(env)
+        shown = 0.0
+        for done in range(0, steps, self.envs):
+            action = self.act(observation, info["action_mask"], explore=True)
+            following, reward, terminated, truncated, info = env.step(action)
+            last = following
+            if (terminated | truncated).any():
+                last = following.copy()
+                rows = np.flatnonzero(info["_final_obs"])
+                last[rows] = np.stack(list(info["final_obs"][rows]))
+            self.learn(observation, action, reward, last, terminated, info)
+            observation = following
+            shown = 0.99 * shown + 0.01 * float(reward.mean())
+            if progress:
+                progress(min(done + self.envs, steps), {"reward": shown})
+        env.close()
+
+
+REGISTRY: dict[str, str] = {
+    "random": "baselines.reference:Random",
+    "popularity": "baselines.reference:Popularity",
+    "myopic": "baselines.reference:MyopicOracle",
+    "planner": "baselines.reference:Planner",
+    "linucb": "baselines.bandits:LinUCB",
+    "dqn": "baselines.sb3:DQN",
+}
+
+
+def agent_class(name: str) -> type[Agent]:
+    """An agent class by registry name, entry point (group "recgym.agents") or "package.module:Class".
+
+    Raises:
+        ConfigError: no such agent; the message names the nearest.
+    """
+    from importlib import import_module
+    from importlib.metadata import entry_points
+
+    plugins = {point.name: point.value for point in entry_points(group="recgym.agents")}
+    target = REGISTRY.get(name) or plugins.get(name) or (name if ":" in name else None)
+    if target is None:
+        unknown("agent", name, [*REGISTRY, *plugins])
+    module, _, attribute = target.partition(":")
+    try:
+        found = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise recgym.ConfigError(f"agent: cannot import {target!r}: {error}") from None
+    require(isinstance(found, type) and issubclass(found, Agent), "agent", "must be a subclass of baselines.Agent", found)
+    return found
+
+
+def make_agent(name: str, **hyperparameters: Any) -> Agent:
+    """An agent by name, see `agent_class`.
+
+    Raises:
+        ConfigError: no such agent or hyper-parameter.
+    """
+    found = agent_class(name)
+    if dataclasses.is_dataclass(found):
+        known = [f.name for f in dataclasses.fields(found) if f.init]
+        for key in hyperparameters:
+            if key not in known:
+                unknown(f"{name} hyper-parameter", key, known)
+    return found(**hyperparameters)

@@ -1,0 +1,73 @@
+"""The items of a world."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recgym.component import Component
+from recgym.errors import require, unknown
+
+
+@dataclass(frozen=True, eq=False)
+class Catalog(Component):
+    """The items of a world.
+
+    Args:
+        embedding: (N, d) float32, unit norm (or zero).
+        topic: (N,) int32 in [0, T).
+        attributes: (N, A) float32, every other property of the items, a column each.
+        names: the A attribute names; ``catalog["price"]`` is the column of that name.
+        n_topics: T.
+        visible: attributes that the observation shows, as stored (so scale them to about 1).
+    """
+
+    embedding: NDArray[np.float32]
+    topic: NDArray[np.int32]
+    attributes: NDArray[np.float32]
+    names: tuple[str, ...]
+    n_topics: int
+    visible: tuple[str, ...] = ()
+    _memo: dict[tuple[tuple[str, float], ...], NDArray[np.float32]] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        n = len(self.embedding)
+        for name, dtype in (("embedding", np.float32), ("topic", np.int32), ("attributes", np.float32)):
+            object.__setattr__(self, name, np.ascontiguousarray(getattr(self, name), dtype))
+        object.__setattr__(self, "names", tuple(self.names))
+        object.__setattr__(self, "visible", tuple(self.visible))
+        require(self.embedding.ndim == 2 and n >= 1, "catalog.embedding", "must be (N, d)", self.embedding.shape)
+        require(self.topic.shape == (n,), "catalog.topic", f"must have shape ({n},)", self.topic.shape)
+        shape = (n, len(self.names))
+        require(self.attributes.shape == shape, "catalog.attributes", f"must have shape {shape}", self.attributes.shape)
+        require(np.isfinite(self.embedding).all(), "catalog.embedding", "must be finite", "NaN or inf")
+        require(np.isfinite(self.attributes).all(), "catalog.attributes", "must be finite", "NaN or inf")
+        topics = (int(self.topic.min()), int(self.topic.max()))
+        require(0 <= topics[0] and topics[1] < self.n_topics, "catalog.topic", f"must lie in [0, {self.n_topics})", topics)
+        for name in self.visible:
+            self.column(name)
+
+    def __len__(self) -> int:
+        return len(self.topic)
+
+    def column(self, name: str) -> int:
+        """Index of an attribute."""
+        if name not in self.names:
+            unknown("catalog attribute", name, self.names)
+        return self.names.index(name)
+
+    def __getitem__(self, name: str) -> NDArray[np.float32]:
+        """(N,) float32 column of an attribute."""
+        return self.attributes[:, self.column(name)]
+
+    def weights(self, weights: dict[str, float]) -> NDArray[np.float32]:
+        """(A,) vector of a name -> weight mapping, zero where not named."""
+        key = tuple(weights.items())
+        if key not in self._memo:
+            vector = np.zeros(len(self.names), np.float32)
+            for name, weight in key:
+                vector[self.column(name)] = weight
+            self._memo[key] = vector
+        return self._memo[key]

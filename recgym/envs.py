@@ -1,0 +1,411 @@
+"""The environments: `RecVectorEnv`, a batch of users on the native core, and `RecEnv`, a batch of one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, VectorEnv
+
+from recgym.errors import require, require_count, require_option, unknown
+from recgym.kernel import kernel
+from recgym.models.reward import LikeDislike, Reward, Weighted, pay
+from recgym.noise import mix
+from recgym.render import RENDER_MODES, Frame, render
+from recgym.spaces import Actions, Observations
+from recgym.types import Array, Feedback, Users
+from recgym.world import World
+from recgym.worlds import make_world
+
+BLOCK = 1024  # users a thread works on at a time; small enough for a core's cache
+
+
+class EnvState(NamedTuple):
+    """A snapshot of a vector env: `get_state` takes it, `set_state` restores it. Replace `users.key` for other futures."""
+
+    users: Users
+    terminated: Array  # (B,) bool
+    truncated: Array  # (B,) bool
+
+
+class RecVectorEnv(VectorEnv):
+    """B independent users of one World, stepped together.
+
+    Row i of a batch reset with seed s is, bit for bit, the single environment reset with seed s + i.
+
+    Args:
+        world: a World, the name of one (see `recgym.worlds`), or a folder written by `World.save`.
+        num_envs: B >= 1.
+        slate_size: S >= 1; None leaves the world's.
+        action: "item", "slate" or "embedding", see `recgym.spaces.Actions`; None: "item" where S = 1, else "slate".
+        observation: "flat", "dict" or "latent", see `recgym.spaces.Observations`.
+        reward: objective -> weight, or a Reward; "vector" pays all objectives, (M,) a step; None: the world's own.
+        like_dislike: pay +1 for a clicked and -1 for an ignored item instead.
+        expected_reward: pay E[reward | state, slate] instead of the realised one: less noise to learn from. The
+            objectives of the departure, which follow from what was realised, are paid as they came.
+        null_action: whether recommending nothing is an action; None: the world's default.
+        autoreset_mode: "NextStep", "SameStep" or "Disabled" (`gymnasium.vector.AutoresetMode`). With "Disabled" a
+            finished user stays as it is, paying 0, until ``reset(options={"reset_mask": mask})``.
+        render_mode: None, "ansi" or "rgb_array".
+        threads: how many threads share a large batch; None: the processors of this process.
+        options: the world's own parameters and parts, see the domain's docstring: ``cold_start=0.5``,
+            ``choice=Cascade()`` or ``choice={"kind": "Cascade"}``, ``candidates=50`` or ``candidates="all"``, ...
+
+    Raises:
+        ConfigError: a parameter breaks a rule; the message gives parameter, rule, value and the nearest spelling.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 2, "autoreset_mode": AutoresetMode.NEXT_STEP}
+
+    def __init__(
+        self,
+        world: World | str | os.PathLike[str] = "ecommerce",
+        num_envs: int = 1,
+        *,
+        slate_size: int | None = None,
+        action: str | None = None,
+        observation: str = "flat",
+        reward: dict[str, float] | Reward | str | None = None,
+        like_dislike: bool = False,
+        expected_reward: bool = False,
+        null_action: bool | None = None,
+        autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
+        render_mode: str | None = None,
+        threads: int | None = None,
+        **options: Any,
+    ) -> None:
+        require_count("num_envs", num_envs, 1, 100_000_000)
+        for name, flag in (("like_dislike", like_dislike), ("expected_reward", expected_reward)):
+            require(isinstance(flag, bool), name, "must be True or False", flag)
+        if not isinstance(autoreset_mode, AutoresetMode):
+            require_option("autoreset_mode", autoreset_mode, [mode.value for mode in AutoresetMode])
+            autoreset_mode = AutoresetMode(autoreset_mode)
+        if render_mode is not None:
+            require_option("render_mode", render_mode, RENDER_MODES)
+        if threads is not None:
+            require_count("threads", threads, 1, 4096)
+        if slate_size is not None:
+            options["slate_size"] = slate_size
+        self.world, default_null = make_world(world, options)
+        self.actions = Actions(self.world, action or ("item" if self.world.slate_size == 1 else "slate"),
+                               default_null if null_action is None else null_action)  # fmt: skip
+        self.observations = Observations(self.world, observation)
+        self.vector_reward = isinstance(reward, str)
+        self.reward = self._parse_reward(reward, like_dislike)
+        self.expected_reward = expected_reward
+        self.num_envs = num_envs
+        self.render_mode = render_mode
+        self.metadata = {**self.metadata, "autoreset_mode": autoreset_mode}
+        self.single_action_space = self.actions.space
+        self.single_observation_space = self.observations.space
+        self.action_space = gym.vector.utils.batch_space(self.single_action_space, num_envs)
+        self.observation_space = gym.vector.utils.batch_space(self.single_observation_space, num_envs)
+        M = len(self.world.objectives)
+        self.reward_space = spaces.Box(-np.inf, np.inf, (M,), np.float32) if self.vector_reward else None
+        self._mode = autoreset_mode
+        self._rows = [slice(i, min(i + BLOCK, num_envs)) for i in range(0, num_envs, BLOCK)]
+        workers = min(threads or _processors(), len(self._rows))
+        self._pool = ThreadPoolExecutor(workers, "recgym") if workers > 1 else None
+        self._users: list[Users] = []
+        self._terminated = np.zeros(num_envs, np.bool_)
+        self._truncated = np.zeros(num_envs, np.bool_)
+        self._any_done = False
+        self._frames: list[Frame] = []
+
+    @property
+    def observation_layout(self) -> dict[str, Any]:
+        """Block name -> slice into the flat observation, shape, and the named parts of its last axis."""
+        return self.observations.layout
+
+    def _parse_reward(self, reward: Any, like_dislike: bool) -> Reward:
+        require(not (like_dislike and reward is not None), "like_dislike", "excludes reward", reward)
+        if isinstance(reward, str):
+            require_option("reward", reward, ["vector"])
+        if like_dislike:
+            parsed: Reward = LikeDislike()
+        elif reward is None or isinstance(reward, str):
+            parsed = self.world.reward
+        elif isinstance(reward, dict):
+            parsed = Reward.from_dict(reward, where="reward") if "kind" in reward else Weighted(reward)
+        else:
+            require(isinstance(reward, Reward), "reward", 'must be weights by objective, "vector" or a Reward', reward)
+            parsed = reward
+        self._weights = parsed.weights(self.world.objectives)
+        return parsed
+
+    def reset(
+        self, *, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Start episodes.
+
+        Args:
+            seed: row i gets the user of seed + i; or B seeds. None goes on to the next episode of the same users.
+            options: ``{"reset_mask": (B,) bool}`` resets those rows only.
+
+        Returns:
+            Observations and ``info["action_mask"]`` (B, n) bool, both of all rows.
+        """
+        mask = self._reset_mask(options)
+        if seed is None and not self._users:
+            seed = int(np.random.SeedSequence().generate_state(1, np.uint32)[0])
+        if seed is not None:
+            seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, (int, np.integer)) else list(seed)
+            require(len(seeds) == self.num_envs, "seed", f"a list must have one seed for each of {self.num_envs} users", len(seeds))
+            if isinstance(seed, int):
+                super().reset(seed=seed)
+            keys = mix(seeds)
+        if mask is None or not self._users:
+            mask = np.ones(self.num_envs, np.bool_)
+        whole = bool(mask.all())
+        blocks = []
+        for i, rows in enumerate(self._rows):
+            index = np.flatnonzero(mask[rows])
+            if seed is not None:
+                new = self.world.arrive(keys[rows][index])
+            else:
+                old = self._users[i]
+                new = self.world.arrive(old.key[index], old.episode[index] + 1)
+            blocks.append(new if whole else self._users[i].put(index, new))
+        self._users = blocks
+        self._terminated = self._terminated & ~mask
+        self._truncated = self._truncated & ~mask
+        self._any_done = bool(self._terminated.any() or self._truncated.any())
+        self._frames = []
+        flat = np.empty((self.num_envs, self.observations.width), np.float32)
+        for rows, users in zip(self._rows, self._users, strict=True):
+            self.observations.encode(users, flat[rows])
+        return self.observations.view(flat), {"action_mask": self.action_masks()}
+
+    def _reset_mask(self, options: dict[str, Any] | None) -> Array | None:
+        for name in options or {}:
+            if name != "reset_mask":
+                unknown("options", name, ["reset_mask"])
+        mask = (options or {}).get("reset_mask")
+        if mask is not None:
+            fits = isinstance(mask, np.ndarray) and mask.dtype == np.bool_ and mask.shape == (self.num_envs,) and mask.any()
+            require(fits, "reset_mask", f"must be a bool array of shape ({self.num_envs},) with one True at least", mask)
+        return mask
+
+    def step(self, actions: Any) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
+        """One step of every user.
+
+        Returns:
+            observations, rewards ((B,) float64, or (B, M) float32 for "vector"), terminated (left), truncated
+            (horizon), and info: objectives (B, M) float32, slate (B, S) int32 item ids, click (B, S) bool,
+            probability (B, S) float32 marginal click probability, action_mask (B, n) bool of the next step; with
+            "SameStep" also final_obs and final_info where an episode ended.
+
+        Raises:
+            SlateError: an action outside the space.
+        """
+        require(self._users, "step", "needs a reset first", "a step")
+        actions = self.actions.batch(actions, self.num_envs)
+        slates = [self.actions.decode(actions[rows], users.candidates) for rows, users in zip(self._rows, self._users, strict=True)]
+        observation = np.empty((self.num_envs, self.observations.width), np.float32)
+        if self._pool is None:
+            done = [self._advance(i, slate, observation) for i, slate in enumerate(slates)]
+        else:
+            done = list(self._pool.map(self._advance, range(len(slates)), slates, repeat(observation)))
+        self._users = [advance.users for advance in done]
+        reward, terminated, truncated, objectives, slate, click, probability, mask = (
+            parts[0] if len(parts) == 1 else np.concatenate(parts) for parts in zip(*[advance.rows for advance in done])
+        )
+        info: dict[str, Any] = dict(objectives=objectives, slate=slate, click=click, probability=probability, action_mask=mask)
+        if self.render_mode is not None:
+            before, feedback = (cls.concatenate([getattr(a, n) for a in done]) for cls, n in ((Users, "before"), (Feedback, "feedback")))
+            self._frames.append(Frame(before, feedback, reward.copy(), Users.concatenate(self._users)))
+        if self._mode is AutoresetMode.SAME_STEP:
+            self._add_final(info, done)
+        else:
+            self._terminated, self._truncated = terminated.copy(), truncated.copy()
+            self._any_done = any(advance.ended for advance in done)
+        return self.observations.view(observation), reward, terminated, truncated, info
+
+    def _advance(self, block: int, slate: Array, observation: Array) -> _Advance:
+        """Step the users of one block and write their rows of the observation."""
+        rows, before, world = self._rows[block], self._users[block], self.world
+        users, feedback = world.step(before, slate, world.noise(before))
+        objectives = feedback.objectives
+        if self.expected_reward:
+            known = len(world.response.objectives)
+            objectives = np.concatenate([world.expected(before, slate)[:, :known], objectives[:, known:]], axis=1, dtype=np.float32)
+        reward = objectives.copy() if self.vector_reward else pay(objectives, slate, *self._weights)
+        objectives, slate, click, probability = feedback.objectives, slate, feedback.click, feedback.probability
+        terminated = feedback.left
+        truncated = np.zeros(len(slate), np.bool_)
+        ended = _truncate(truncated, terminated, users.t, world.horizon)
+        if self._any_done:  # a user that was done before takes no step in the modes NEXT_STEP and DISABLED
+            index = np.flatnonzero(self._terminated[rows] | self._truncated[rows])
+            reward[index], objectives[index], slate[index], click[index], probability[index] = 0, 0, -1, False, 0
+            if self._mode is AutoresetMode.NEXT_STEP:
+                users = users.put(index, world.arrive(before.key[index], before.episode[index] + 1))
+                terminated[index] = truncated[index] = False
+            else:
+                users = users.put(index, before.rows(index))
+                terminated[index], truncated[index] = self._terminated[rows][index], self._truncated[rows][index]
+                ended = True
+        self.observations.encode(users, observation[rows])
+        final = None
+        if ended and self._mode is AutoresetMode.SAME_STEP:
+            index = np.flatnonzero(terminated | truncated)
+            final = _Final(index + rows.start, observation[rows][index], self.actions.mask(users.candidates[index]))
+            new = world.arrive(users.key[index], users.episode[index] + 1)
+            users = users.put(index, new)
+            fresh = np.empty_like(final.observation)
+            self.observations.encode(new, fresh)
+            observation[final.rows] = fresh
+        out = (reward, terminated, truncated, objectives, slate, click, probability, self.actions.mask(users.candidates))
+        return _Advance(before, users, feedback, out, ended, final)
+
+    def _add_final(self, info: dict[str, Any], done: list[_Advance]) -> None:
+        """Gymnasium's `final_obs` and `final_info` of the episodes that ended."""
+        finals = [advance.final for advance in done if advance.final is not None]
+        if not finals:
+            return
+        mask = np.zeros(self.num_envs, np.bool_)
+        final_obs = np.full(self.num_envs, None, dtype=object)
+        final_mask = np.zeros_like(info["action_mask"])
+        for final in finals:
+            mask[final.rows] = True
+            final_mask[final.rows] = final.mask
+            for row, observation in zip(final.rows, final.observation, strict=True):
+                final_obs[row] = self.observations.view(observation)
+        final_info = {name: array.copy() for name, array in info.items()} | {"action_mask": final_mask}
+        info |= {"final_obs": final_obs, "_final_obs": mask,
+                 "final_info": final_info | {f"_{name}": mask.copy() for name in final_info}, "_final_info": mask.copy()}  # fmt: skip
+
+    def action_masks(self) -> Array:
+        """(B, n) bool of the current step, or (B, S * n) for slates: sb3-contrib's convention."""
+        mask = np.concatenate([self.actions.mask(users.candidates) for users in self._users])
+        return np.tile(mask, self.world.slate_size) if self.actions.form == "slate" else mask
+
+    def get_state(self) -> EnvState:
+        """A snapshot; arrays are shared, as nothing ever writes to them."""
+        return EnvState(Users.concatenate(self._users), self._terminated.copy(), self._truncated.copy())
+
+    def set_state(self, state: EnvState) -> None:
+        """Go back (or on) to a snapshot of an env with the same world and number of users."""
+        require(len(state.users) == self.num_envs, "state", f"must hold {self.num_envs} users", len(state.users))
+        self._users = [state.users.rows(rows) for rows in self._rows]
+        self._terminated, self._truncated = state.terminated.copy(), state.truncated.copy()
+        self._any_done = bool(self._terminated.any() or self._truncated.any())
+        self._frames = []
+
+    def render(self) -> tuple[Any, ...] | None:
+        """A frame of each user since its last reset: text for "ansi", (height, width, 3) uint8 for "rgb_array"."""
+        if self.render_mode is None:
+            return None
+        return tuple(render(self.world, self._frames, row, self.render_mode) for row in range(self.num_envs))
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Stop the threads."""
+        if self._pool is not None:
+            self._pool.shutdown()
+
+
+class RecEnv(gym.Env):
+    """One user: a `RecVectorEnv` of one row, whose arguments these are (but for `num_envs` and `autoreset_mode`)."""
+
+    metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 2}
+
+    def __init__(self, world: World | str | os.PathLike[str] = "ecommerce", *, render_mode: str | None = None, **options: Any) -> None:
+        for name in ("num_envs", "autoreset_mode"):
+            require(name not in options, name, "is an argument of the vector env only (gymnasium.make_vec)", options.get(name))
+        self.batch = RecVectorEnv(world, 1, render_mode=render_mode, autoreset_mode=AutoresetMode.DISABLED, **options)
+        self.world = self.batch.world
+        self.action_space = self.batch.single_action_space
+        self.observation_space = self.batch.single_observation_space
+        self.render_mode = render_mode
+        if self.batch.reward_space is not None:
+            self.reward_space = self.batch.reward_space
+
+    @property
+    def observation_layout(self) -> dict[str, Any]:
+        """Block name -> slice into the flat observation, shape, and the named parts of its last axis."""
+        return self.batch.observation_layout
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Start an episode: of the user of that seed, or the next one of the same user."""
+        super().reset(seed=seed)
+        for name in options or {}:
+            unknown("options", name, [])
+        observation, info = self.batch.reset(seed=None if seed is None else [seed])
+        return _first(observation), _first(info)
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """One step; see `RecVectorEnv.step`. A finished episode must be reset first.
+
+        Raises:
+            SlateError: an action outside the space.
+        """
+        done = self.batch._terminated[0] or self.batch._truncated[0]
+        require(not done, "step", "the episode has ended, reset first", "a step")
+        action = np.asarray(action)
+        observation, reward, terminated, truncated, info = self.batch.step(action[None])
+        reward = reward[0] if self.batch.vector_reward else float(reward[0])
+        return _first(observation), reward, bool(terminated[0]), bool(truncated[0]), _first(info)
+
+    def action_masks(self) -> Array:
+        """(n,) bool, or (S * n,) for slates: what sb3-contrib's MaskablePPO asks for."""
+        return self.batch.action_masks()[0]
+
+    def get_state(self) -> EnvState:
+        """A snapshot, see `RecVectorEnv.get_state`."""
+        return self.batch.get_state()
+
+    def set_state(self, state: EnvState) -> None:
+        """Go back to a snapshot."""
+        self.batch.set_state(state)
+
+    def render(self) -> Any:
+        """Text for "ansi", (height, width, 3) uint8 for "rgb_array"."""
+        frames = self.batch.render()
+        return None if frames is None else frames[0]
+
+    def close(self) -> None:
+        """Nothing to release."""
+        self.batch.close()
+
+
+class _Final(NamedTuple):
+    """The users whose episode ended (SAME_STEP only): row numbers in the whole batch, last observation and mask."""
+
+    rows: Array
+    observation: Array
+    mask: Array
+
+
+class _Advance(NamedTuple):
+    """One block after a step."""
+
+    before: Users
+    users: Users
+    feedback: Feedback
+    rows: tuple[Array, ...]  # reward, terminated, truncated, objectives, slate, click, probability, action mask
+    ended: bool  # for anyone
+    final: _Final | None
+
+
+@kernel
+def _truncate(truncated, terminated, t, horizon):
+    """Marks who reached the horizon without leaving; returns whether anybody's episode ended."""
+    ended = False
+    for b in range(t.shape[0]):
+        truncated[b] = t[b] >= horizon and not terminated[b]
+        ended = ended or truncated[b] or terminated[b]
+    return ended
+
+
+def _first(batch: Any) -> Any:
+    return {name: value[0] for name, value in batch.items()} if isinstance(batch, dict) else batch[0]
+
+
+def _processors() -> int:
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1

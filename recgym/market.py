@@ -1,0 +1,316 @@
+"""The market: what an item costs, how fresh, hot or available it is, as a function of (item, clock) alone.
+
+No user moves the market, so state per user stays small and a million items and 4096 users fit together.
+Calendars are periodic. Availability is a list of items a time slot; items come and go on slot boundaries.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recgym.catalog import Catalog
+from recgym.component import Component, float_array
+from recgym.errors import require, require_number
+from recgym.kernel import kernel
+from recgym.population import HOURS
+from recgym.types import Array
+
+
+class Signal(NamedTuple):
+    """A market quantity a step and item: name, inclusive range, and whether the observation shows it."""
+
+    name: str
+    low: float
+    high: float
+    visible: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Market(Component):
+    """Base: `listed[offsets[s]:offsets[s + 1]]` are the items available in slot s of `slot` minutes.
+
+    Args:
+        slot: minutes a slot, > 0.
+        offsets: (slots + 1,) int64, ascending; the calendar repeats after `slots` slots.
+        listed: int32 item ids, ascending within a slot.
+    """
+
+    slot: float
+    offsets: NDArray[np.int64]
+    listed: NDArray[np.int32]
+    signals: ClassVar[tuple[Signal, ...]] = ()
+
+    def __post_init__(self) -> None:
+        require_number("market.slot", self.slot, 1e-6, 1e9)
+        object.__setattr__(self, "offsets", np.ascontiguousarray(self.offsets, np.int64))
+        object.__setattr__(self, "listed", np.ascontiguousarray(self.listed, np.int32))
+        fits = len(self.offsets) >= 2 and self.offsets[0] == 0 and self.offsets[-1] == len(self.listed)
+        require(fits and (np.diff(self.offsets) >= 0).all(), "market.offsets", "must ascend from 0 to len(listed)", "other")
+
+    @property
+    def period(self) -> float:
+        """Minutes after which the calendar repeats."""
+        return self.slot * (len(self.offsets) - 1)
+
+    def available(self, clock: float) -> Array:
+        """Ids of the items available at a time."""
+        s = int(clock // self.slot) % (len(self.offsets) - 1)
+        return self.listed[self.offsets[s] : self.offsets[s + 1]]
+
+    def observe(self, items: Array, clock: Array) -> Array:
+        """Signals of items.
+
+        Args:
+            items: (B, S) int32, -1 = none.
+            clock: (B,) float32 minutes.
+
+        Returns:
+            (B, S, F) float32 within the ranges of `signals`; zero for -1.
+        """
+        out = np.zeros((*items.shape, len(self.signals)), np.float32)
+        self.write(out, items, clock)
+        return out
+
+    def write(self, out: Array, items: Array, clock: Array) -> None:
+        """Fill a zero array with what `observe` returns."""
+
+    def check(self, catalog: Catalog) -> None:
+        require(len(self.listed) > 0, "market.listed", "must name at least one item", "none")
+        highest = int(self.listed.max())
+        require(highest < len(catalog) and self.listed.min() >= 0, "market.listed", f"must lie in [0, {len(catalog)})", highest)
+
+
+@dataclass(frozen=True, eq=False)
+class StaticMarket(Market):
+    """Every item is available at all times; no signals."""
+
+    @classmethod
+    def of(cls, n_items: int) -> Self:
+        """The market of a catalogue of n items."""
+        return cls(1440.0, np.array([0, n_items]), np.arange(n_items, dtype=np.int32))
+
+
+@dataclass(frozen=True, eq=False)
+class ShopMarket(Market):
+    """Prices with promotions; stock-outs by slot.
+
+    Signals: `log_price`, the log of the discounted price over the reference price of the category, and `discount`.
+
+    Args:
+        log_price: (N,) log price over the category's reference price, undiscounted.
+        promotion: (N, P, 3) start minute, end minute, discount in [0, 0.9]; promotions of an item do not overlap.
+    """
+
+    log_price: NDArray[np.float32]
+    promotion: NDArray[np.float32]
+    signals: ClassVar[tuple[Signal, ...]] = (Signal("log_price", -4.0, 2.0), Signal("discount", 0.0, 0.9))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        float_array(self, "log_price")
+        float_array(self, "promotion")
+        n = len(self.log_price)
+        shape_fits = self.promotion.ndim == 3 and self.promotion.shape[0] == n and self.promotion.shape[2] == 3
+        require(shape_fits, "market.promotion", f"must be ({n}, P, 3)", self.promotion.shape)
+        in_range = (np.abs(self.log_price) <= 1.69).all()  # log 0.1 more at the deepest discount stays above -4
+        require(in_range, "market.log_price", "must lie in [-1.69, 1.69]", float(np.abs(self.log_price).max()))
+        discount = self.promotion[:, :, 2]
+        require(((discount >= 0) & (discount <= 0.9)).all(), "market.promotion discount", "must lie in [0, 0.9]", "other")
+
+    def write(self, out: Array, items: Array, clock: Array) -> None:
+        _shop_signals(out, items, clock, self.period, self.log_price, self.promotion)
+
+    @classmethod
+    def draw(
+        cls, rng: np.random.Generator, log_price: NDArray[np.float64],
+        promotions: int = 1, discount: float = 0.3, stock_outs: float = 0.05, days: int = 7, slot: float = 720.0,
+    ) -> Self:  # fmt: skip
+        """A seeded week: `promotions` windows an item of 12 to 48 hours; an item is out of stock a share of slots."""
+        n, period = len(log_price), days * 1440.0
+        width = period / max(promotions, 1)
+        start = rng.uniform(0, 1, (n, promotions)) * (width - min(2880.0, width)) + width * np.arange(promotions)
+        end = start + rng.uniform(720.0, min(2880.0, width), (n, promotions))
+        depth = np.minimum(rng.exponential(discount, (n, promotions)), 0.7) if discount > 0 else np.zeros((n, promotions))
+        promotion = np.stack([start, end, depth], axis=2)
+        slots = int(period // slot)
+        in_stock = rng.uniform(size=(slots, n)) >= stock_outs
+        offsets = np.concatenate([[0], np.cumsum(in_stock.sum(axis=1))])
+        return cls(slot, offsets, np.nonzero(in_stock)[1].astype(np.int32), np.clip(log_price, -1.69, 1.69), promotion)
+
+
+@kernel
+def _shop_signals(out, items, clock, period, log_price, promotion):
+    B, S = items.shape
+    for b in range(B):
+        minute = clock[b] % period
+        for s in range(S):
+            i = items[b, s]
+            if i < 0:
+                continue
+            discount = np.float32(0.0)
+            for p in range(promotion.shape[1]):
+                if promotion[i, p, 0] <= minute and minute < promotion[i, p, 1]:
+                    discount = promotion[i, p, 2]
+            out[b, s, 0] = log_price[i] + (math.log(1.0 - discount) if discount > 0.0 else 0.0)
+            out[b, s, 1] = discount
+
+
+@dataclass(frozen=True, eq=False)
+class NewsMarket(Market):
+    """Articles that appear, age and trend.
+
+    Signals: `freshness` exp(-ln 2 age / half-life), `popularity` log(1 + level) / 4, `age` as a share of `limit`.
+
+    Args:
+        published: (N,) minute of publication, on a slot boundary.
+        half_life: (N,) minutes.
+        popularity: (N, L) level >= 0 in each of the L slots of an article's life.
+    """
+
+    published: NDArray[np.float32]
+    half_life: NDArray[np.float32]
+    popularity: NDArray[np.float32]
+    signals: ClassVar[tuple[Signal, ...]] = (
+        Signal("freshness", 0.0, 1.0), Signal("popularity", 0.0, 1.0), Signal("age", 0.0, 1.0),
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("published", "half_life", "popularity"):
+            float_array(self, name)
+        in_range = self.popularity.min() >= 0 and self.popularity.max() <= math.e**4 - 1
+        require(in_range, "market.popularity", "must lie in [0, e^4 - 1]", float(self.popularity.max()))
+        require(self.half_life.min() > 0, "market.half_life", "must be > 0", float(self.half_life.min()))
+
+    def write(self, out: Array, items: Array, clock: Array) -> None:
+        _news_signals(out, items, clock, self.period, self.slot, self.published, self.half_life, self.popularity)
+
+    @classmethod
+    def draw(
+        cls, rng: np.random.Generator, topic: NDArray[np.int32], appeal: NDArray[np.float64], n_topics: int,
+        limit: float = 2880.0, days: int = 7, slot: float = 30.0, breaking: int = 10,
+    ) -> Self:  # fmt: skip
+        """A seeded week of news.
+
+        Publication: Poisson with the day's intensity (given N, independent draws). Half-lives 2 to 24 h by topic.
+        Popularity: exp of an AR(1) around `appeal`, plus a self-exciting count (each reader brings 0.7 more, decaying
+        over 2 h; Hawkes 1971), plus `breaking` events a week that lift one topic by 5 to 20 and halve every 3 h.
+        """
+        n, period = len(topic), days * 1440.0
+        weights = np.repeat(np.roll(HOURS, -2), round(60 / slot))  # newsrooms are two hours ahead of readers
+        slot_of_day = rng.choice(len(weights), n, p=weights / weights.sum())
+        published = np.sort(rng.integers(0, days, n) * 1440.0 + slot_of_day * slot)
+        half_life = np.exp(rng.uniform(math.log(120.0), math.log(1440.0), n_topics))[topic]
+        life = int(limit // slot)
+        level, excitement = 0.3 * rng.standard_normal(n), np.zeros(n)
+        decay = math.exp(-slot / 120.0)
+        popularity = np.empty((n, life))
+        for s in range(life):
+            level = 0.95 * level + 0.1 * rng.standard_normal(n)
+            base = np.exp(0.5 * appeal + level)
+            arrivals = rng.poisson(np.minimum(0.2 * base + 0.7 * (1 - decay) * excitement, 50.0))
+            excitement = decay * excitement + arrivals
+            popularity[:, s] = base + excitement
+        time = published[:, None] + slot * np.arange(life)
+        for _ in range(breaking):
+            event_topic, event, size = rng.integers(n_topics), rng.uniform(0, period), rng.uniform(5, 20)
+            since = (time - event) % period
+            lift = size * np.exp(-math.log(2) * since / 180.0) * (since < 1440.0)
+            popularity += lift * (topic == event_topic)[:, None]
+        slots = int(period // slot)
+        ages = (slot * np.arange(slots)[:, None] - published[None, :]) % period
+        offsets = np.concatenate([[0], np.cumsum((ages < limit).sum(axis=1))])
+        listed = np.nonzero(ages < limit)[1].astype(np.int32)
+        return cls(slot, offsets, listed, published, half_life, np.minimum(popularity, math.e**4 - 1))
+
+
+@kernel
+def _news_signals(out, items, clock, period, slot, published, half_life, popularity):
+    B, S = items.shape
+    life = popularity.shape[1]
+    for b in range(B):
+        for s in range(S):
+            i = items[b, s]
+            if i < 0:
+                continue
+            age = (clock[b] - published[i]) % period
+            out[b, s, 0] = math.exp(-0.6931471805599453 * age / half_life[i])
+            out[b, s, 1] = 0.25 * math.log(1.0 + popularity[i, min(int(age / slot), life - 1)])
+            out[b, s, 2] = min(age / (life * slot), 1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class LiveMarket(Market):
+    """Streams that go on and off line once a day.
+
+    Signals: `heat` = audience of the streamer x ramp-up x highlights, in [0, 1]; `age`, hours on air / 10;
+    hidden `content` in [-1, 1], how good this moment is; hidden `remaining`, hours to the end / 10.
+
+    Args:
+        start: (N,) minute of the day at which the stream starts, on a slot boundary.
+        duration: (N,) minutes, a multiple of the slot, at most 600.
+        audience: (N,) size of the following, in [0, 1].
+        rhythm: (N, 2) period in minutes and phase in radians of the content.
+        highlight: (N,) minute of the stream at which its highlight starts; it lasts 15 minutes.
+    """
+
+    start: NDArray[np.float32]
+    duration: NDArray[np.float32]
+    audience: NDArray[np.float32]
+    rhythm: NDArray[np.float32]
+    highlight: NDArray[np.float32]
+    signals: ClassVar[tuple[Signal, ...]] = (
+        Signal("heat", 0.0, 1.0), Signal("age", 0.0, 1.0),
+        Signal("content", -1.0, 1.0, visible=False), Signal("remaining", 0.0, 1.0, visible=False),
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("start", "duration", "audience", "rhythm", "highlight"):
+            float_array(self, name)
+        in_range = self.duration.min() > 0 and self.duration.max() <= 600
+        require(in_range, "market.duration", "must lie in (0, 600]", float(self.duration.max()))
+        in_range = self.audience.min() >= 0 and self.audience.max() <= 1
+        require(in_range, "market.audience", "must lie in [0, 1]", float(self.audience.max()))
+
+    def write(self, out: Array, items: Array, clock: Array) -> None:
+        _live_signals(
+            out, items, clock, self.period, self.start, self.duration, self.audience, self.rhythm, self.highlight
+        )
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, appeal: NDArray[np.float64], slot: float = 5.0) -> Self:
+        """A seeded day: starts follow the hours of the audience, durations are log-normal around two hours."""
+        n = len(appeal)
+        weights = np.repeat(HOURS, round(60 / slot))
+        start = rng.choice(len(weights), n, p=weights / weights.sum()) * slot
+        duration = slot * np.round(np.clip(120.0 * np.exp(0.6 * rng.standard_normal(n)), 20.0, 600.0) / slot)
+        audience = 1.0 / (1.0 + np.exp(-1.2 * appeal))
+        rhythm = np.stack([rng.uniform(20.0, 60.0, n), rng.uniform(0, 2 * math.pi, n)], axis=1)
+        slots = int(1440.0 // slot)
+        on_air = (slot * np.arange(slots)[:, None] - start[None, :]) % 1440.0 < duration
+        offsets = np.concatenate([[0], np.cumsum(on_air.sum(axis=1))])
+        listed = np.nonzero(on_air)[1].astype(np.int32)
+        return cls(slot, offsets, listed, start, duration, audience, rhythm, rng.uniform(0, 1, n) * duration)
+
+
+@kernel
+def _live_signals(out, items, clock, period, start, duration, audience, rhythm, highlight):
+    B, S = items.shape
+    for b in range(B):
+        for s in range(S):
+            i = items[b, s]
+            if i < 0:
+                continue
+            age = (clock[b] - start[i]) % period
+            lit = 1.0 if highlight[i] <= age and age < highlight[i] + 15.0 else 0.0
+            out[b, s, 0] = audience[i] * (1.0 - 0.7 * math.exp(-age / 20.0)) * (0.7 + 0.3 * lit)
+            out[b, s, 1] = min(age / 600.0, 1.0)
+            wave = math.sin(6.283185307179586 * age / rhythm[i, 0] + rhythm[i, 1])
+            out[b, s, 2] = min(0.7 * wave + 0.6 * lit, 1.0)
+            out[b, s, 3] = max(duration[i] - age, 0.0) / 600.0

@@ -1,0 +1,1 @@
+"""The model families of a World, one a file."""

@@ -1,0 +1,214 @@
+"""Choice: which items of a slate are clicked. Every model states its probabilities, not only samples.
+
+Shapes: `utility` (B, S) float32, -inf where a position is empty; `outside` (B,) float32, the utility of taking
+nothing; clicks (B, S) bool; probabilities (B, S) float32, marginal over everything that happens in the slate.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from recgym.component import Component
+from recgym.errors import require, require_number
+from recgym.kernel import kernel, sigmoid
+from recgym.types import Array, Sizes
+
+
+@dataclass(frozen=True, eq=False)
+class Choice(Component):
+    """Base. `single` says that a slate gets at most one click."""
+
+    single: ClassVar[bool] = False
+
+    def sample(self, utility: Array, outside: Array, noise: Array) -> tuple[Array, Array]:
+        """Clicks and their marginal probabilities, given (uniforms, B) noise."""
+        raise NotImplementedError
+
+    def probability(self, utility: Array, outside: Array) -> Array:
+        """Marginal click probability of each position."""
+        return self.sample(utility, outside, np.empty((0, len(utility)), np.float32))[1]
+
+    def log_prob(self, utility: Array, outside: Array, click: Array) -> Array:
+        """(B,) float64 log-probability of a whole click pattern; -inf where it cannot happen."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, eq=False)
+class MultinomialLogit(Choice):
+    """At most one click: P(s) = exp(v_s - decay ln(1 + s)) / (exp(null + outside) + sum_j exp(...)). McFadden 1974.
+
+    Args:
+        null: utility of not clicking; larger means fewer clicks.
+        decay: how fast attention falls with the position, >= 0.
+    """
+
+    null: float = 2.0
+    decay: float = 0.0
+    single: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        require_number("MultinomialLogit.null", self.null, -1000, 1000)
+        require_number("MultinomialLogit.decay", self.decay, 0, 1000)
+
+    def uniforms(self, sizes: Sizes) -> int:
+        return 1
+
+    def sample(self, utility: Array, outside: Array, noise: Array) -> tuple[Array, Array]:
+        click, probability = np.zeros(utility.shape, np.bool_), np.zeros(utility.shape, np.float32)
+        _logit(click, probability, utility, outside, self.null, self.decay, noise)
+        return click, probability
+
+    def log_prob(self, utility: Array, outside: Array, click: Array) -> Array:
+        return _log_prob_of_one(self.probability(utility, outside), click)
+
+
+@dataclass(frozen=True, eq=False)
+class PositionBased(Choice):
+    """Independent clicks: P(s) = examination_s * sg(v_s - threshold). Richardson, Dominowska and Ragno 2007.
+
+    Args:
+        examination: a number e in (0, 1]: position s is examined with probability e^s; or one probability a position.
+        threshold: utility at which half of those who examine click.
+    """
+
+    examination: float | tuple[float, ...] = 0.85
+    threshold: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_number("PositionBased.threshold", self.threshold, -1000, 1000)
+        if isinstance(self.examination, (int, float)):
+            require_number("PositionBased.examination", self.examination, 0, 1)
+        else:
+            object.__setattr__(self, "examination", tuple(float(e) for e in self.examination))
+            fits = len(self.examination) > 0 and all(0 <= e <= 1 for e in self.examination)
+            require(fits, "PositionBased.examination", "must be probabilities", self.examination)
+
+    def uniforms(self, sizes: Sizes) -> int:
+        known = sizes.slate if isinstance(self.examination, (int, float)) else len(self.examination)
+        rule = f"has {known} positions, too few for a slate of"
+        require(known >= sizes.slate, "PositionBased.examination", rule, sizes.slate)
+        return sizes.slate
+
+    def sample(self, utility: Array, outside: Array, noise: Array) -> tuple[Array, Array]:
+        if isinstance(self.examination, tuple):
+            examination = np.array(self.examination, np.float64)
+        else:
+            examination = float(self.examination) ** np.arange(utility.shape[1])
+        click, probability = np.zeros(utility.shape, np.bool_), np.zeros(utility.shape, np.float32)
+        _independent(click, probability, utility, examination, self.threshold, noise)
+        return click, probability
+
+    def log_prob(self, utility: Array, outside: Array, click: Array) -> Array:
+        p = self.probability(utility, outside).astype(np.float64)
+        with np.errstate(divide="ignore"):
+            return np.where(click, np.log(p), np.log1p(-p)).sum(axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Cascade(Choice):
+    """The user reads from the top and may click several times. Craswell et al. 2008; Guo, Liu and Wang 2009 (DCM).
+
+    An examined item is clicked with probability a_s = sg(v_s - threshold). The next position is examined with
+    probability `attention`, after a click with `attention * continuation`.
+
+    Args:
+        attention: chance to read on, in [0, 1].
+        continuation: factor on it after a click, in [0, 1]; 0 is the classic one-click cascade.
+        threshold: utility at which half of those who examine click.
+    """
+
+    attention: float = 0.9
+    continuation: float = 0.6
+    threshold: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_number("Cascade.attention", self.attention, 0, 1)
+        require_number("Cascade.continuation", self.continuation, 0, 1)
+        require_number("Cascade.threshold", self.threshold, -1000, 1000)
+
+    def uniforms(self, sizes: Sizes) -> int:
+        return 2 * sizes.slate
+
+    def sample(self, utility: Array, outside: Array, noise: Array) -> tuple[Array, Array]:
+        click, probability = np.zeros(utility.shape, np.bool_), np.zeros(utility.shape, np.float32)
+        _cascade(click, probability, utility, self.attention, self.continuation, self.threshold, noise)
+        return click, probability
+
+    def log_prob(self, utility: Array, outside: Array, click: Array) -> Array:
+        v = utility.astype(np.float64) - self.threshold
+        attraction = np.where(np.isneginf(utility), 0.0, 1.0 / (1.0 + np.exp(-v)))
+        # reading: P(pattern so far, position s is examined); stopped: P(pattern so far, reading has ended).
+        reading, stopped = np.ones(len(utility)), np.zeros(len(utility))
+        for s in range(utility.shape[1]):
+            a, c = attraction[:, s], click[:, s]
+            reading, stopped = reading * np.where(c, a, 1 - a), np.where(c, 0.0, stopped)
+            if s + 1 < utility.shape[1]:
+                on = self.attention * np.where(c, self.continuation, 1.0)
+                reading, stopped = reading * on, stopped + reading * (1 - on)
+        with np.errstate(divide="ignore"):
+            return np.log(reading + stopped)
+
+
+def _log_prob_of_one(probability: Array, click: Array) -> Array:
+    p = probability.astype(np.float64)
+    chosen = np.where(click, p, 0.0).sum(axis=1)
+    none = np.maximum(1.0 - p.sum(axis=1), 0.0)
+    count = click.sum(axis=1)
+    with np.errstate(divide="ignore"):
+        return np.log(np.select([count == 0, count == 1], [none, chosen], 0.0))
+
+
+@kernel
+def _logit(click, probability, utility, outside, null, decay, u):
+    B, S = utility.shape
+    for b in range(B):
+        zero = null + outside[b]
+        top = zero
+        for s in range(S):
+            top = max(top, np.float64(utility[b, s]))
+        nothing = math.exp(zero - top)
+        total = nothing
+        for s in range(S):
+            if utility[b, s] > -np.inf:
+                w = math.exp(utility[b, s] - decay * math.log(1.0 + s) - top)
+                probability[b, s] = w
+                total += w
+        for s in range(S):
+            probability[b, s] /= total
+        if u.shape[0] > 0:
+            # The null comes first in the cumulative sum: a user who clicks nothing at u clicks nothing at any u' < u.
+            level = nothing / total
+            for s in range(S):
+                before = level
+                level += probability[b, s]
+                click[b, s] = before <= u[0, b] and (u[0, b] < level)
+
+
+@kernel
+def _independent(click, probability, utility, examination, threshold, u):
+    B, S = utility.shape
+    for b in range(B):
+        for s in range(S):
+            if utility[b, s] > -np.inf:
+                probability[b, s] = examination[s] * sigmoid(utility[b, s] - threshold)
+                if u.shape[0] > 0:
+                    click[b, s] = u[s, b] < probability[b, s]
+
+
+@kernel
+def _cascade(click, probability, utility, attention, continuation, threshold, u):
+    B, S = utility.shape
+    for b in range(B):
+        examined = 1.0
+        reading = True
+        for s in range(S):
+            a = sigmoid(utility[b, s] - threshold) if utility[b, s] > -np.inf else 0.0
+            probability[b, s] = examined * a
+            examined *= attention * (1.0 - a * (1.0 - continuation))
+            if u.shape[0] > 0 and reading:
+                click[b, s] = u[s, b] < a
+                reading = u[S + s, b] < attention * (continuation if click[b, s] else 1.0)

@@ -1,0 +1,167 @@
+"""Departure: who leaves after this step. Leaving is termination; the horizon is truncation, and not decided here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from recgym.component import Component
+from recgym.errors import require_number
+from recgym.kernel import kernel, sigmoid
+from recgym.types import Array, Column, Feedback, Sizes, Users
+
+
+@dataclass(frozen=True, eq=False)
+class Departure(Component):
+    """Base: ``(users, feedback, noise) -> {"left": (B,) bool, column: new array, ...}``.
+
+    `objectives` name further numbers of the step; they come back as an array "objectives" (B, len(objectives)).
+    """
+
+    objectives: ClassVar[tuple[str, ...]] = ()
+
+    def __call__(self, users: Users, feedback: Feedback, noise: Array) -> dict[str, Array]:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, eq=False)
+class Never(Departure):
+    """Nobody leaves before the horizon."""
+
+    def __call__(self, users: Users, feedback: Feedback, noise: Array) -> dict[str, Array]:
+        return {"left": np.zeros(len(users), np.bool_)}
+
+
+@dataclass(frozen=True, eq=False)
+class Hazard(Departure):
+    """Leaves with probability sg(level - satisfaction * s + fatigue * total fatigue).
+
+    Args:
+        level: log-odds a step at s = 0. satisfaction, fatigue: weights, >= 0; the columns of those names are read
+            where the weight is not 0.
+    """
+
+    level: float = -2.0
+    satisfaction: float = 3.0
+    fatigue: float = 0.1
+
+    def __post_init__(self) -> None:
+        require_number("Hazard.level", self.level, -100, 100)
+        require_number("Hazard.satisfaction", self.satisfaction, 0, 100)
+        require_number("Hazard.fatigue", self.fatigue, 0, 100)
+
+    def uniforms(self, sizes: Sizes) -> int:
+        return 1
+
+    def __call__(self, users: Users, feedback: Feedback, noise: Array) -> dict[str, Array]:
+        satisfaction = users.satisfaction if self.satisfaction else feedback.dt
+        fatigue = users.fatigue if self.fatigue else users.exposure
+        left = np.empty(len(satisfaction), np.bool_)
+        _hazard(left, satisfaction, fatigue, self.level, self.satisfaction, self.fatigue, noise)
+        return {"left": left}
+
+
+@dataclass(frozen=True, eq=False)
+class Sessions(Departure):
+    """Patience that reading restores; a satisfied reader comes back another time of the day.
+
+    Each step costs 1 unit of `patience`, each satisfied click gives back `restore`, up to the arrival's `stamina`
+    (a trait). At patience 0 the session ends. The user returns with probability loyalty * satisfaction^2: the clock
+    jumps by 1 to 6 hours, patience is full, and the objective `return` is 1. Otherwise the user has left.
+
+    Args:
+        restore: patience a satisfied click, >= 0. loyalty: in [0, 1].
+
+    The population must have the trait `stamina`, the response the objective `satisfied_click` as its third.
+    """
+
+    restore: float = 1.0
+    loyalty: float = 0.9
+    objectives: ClassVar[tuple[str, ...]] = ("return",)
+
+    def __post_init__(self) -> None:
+        require_number("Sessions.restore", self.restore, 0, 1000)
+        require_number("Sessions.loyalty", self.loyalty, 0, 1)
+
+    def columns(self, sizes: Sizes) -> dict[str, Column]:
+        return {"spent": Column((), np.float32, 0.0, 1000.0)}
+
+    def uniforms(self, sizes: Sizes) -> int:
+        return 2
+
+    def __call__(self, users: Users, feedback: Feedback, noise: Array) -> dict[str, Array]:
+        spent, clock = users.spent.copy(), users.clock.copy()
+        left, returned = np.zeros(len(spent), np.bool_), np.zeros((len(spent), 1), np.float32)
+        _sessions(left, spent, clock, returned, users.stamina, users.satisfaction, feedback.objectives,
+                  self.restore, self.loyalty, noise)  # fmt: skip
+        return {"left": left, "spent": spent, "clock": clock, "objectives": returned}
+
+
+@dataclass(frozen=True, eq=False)
+class Budget(Departure):
+    """Leaves when the time budget is spent or patience has run out.
+
+    A prompt while watching costs `prompt` units of patience, a step of browsing costs `browse`, watching gives back
+    `recovery` * slice * enjoyment. Traits `stamina` (patience at arrival) and `budget` (minutes, kept by `Watch`).
+
+    Args:
+        prompt, browse, recovery: >= 0.
+    """
+
+    prompt: float = 1.0
+    browse: float = 0.5
+    recovery: float = 0.3
+
+    def __post_init__(self) -> None:
+        for name in ("prompt", "browse", "recovery"):
+            require_number(f"Budget.{name}", getattr(self, name), 0, 1000)
+
+    def columns(self, sizes: Sizes) -> dict[str, Column]:
+        return {"spent": Column((), np.float32, 0.0, 1000.0)}
+
+    def __call__(self, users: Users, feedback: Feedback, noise: Array) -> dict[str, Array]:
+        spent = users.spent.copy()
+        left = np.empty(len(spent), np.bool_)
+        _budget(
+            left, spent, users.stamina, users.budget, feedback.watched_item, feedback.prompted, feedback.enjoyment,
+            feedback.slice, self.prompt, self.browse, self.recovery,
+        )  # fmt: skip
+        return {"left": left, "spent": spent}
+
+
+@kernel
+def _hazard(left, satisfaction, fatigue, level, satisfaction_weight, fatigue_weight, u):
+    for b in range(left.shape[0]):
+        total = 0.0
+        for z in range(fatigue.shape[1]):
+            total += fatigue[b, z]
+        left[b] = u[0, b] < sigmoid(level - satisfaction_weight * satisfaction[b] + fatigue_weight * total)
+
+
+@kernel
+def _sessions(left, spent, clock, returned, stamina, satisfaction, objectives, restore, loyalty, u):
+    for b in range(left.shape[0]):
+        spent[b] = min(max(spent[b] + 1.0 - restore * objectives[b, 2], 0.0), 1000.0)
+        if spent[b] >= stamina[b]:
+            if u[0, b] < loyalty * satisfaction[b] * satisfaction[b]:
+                spent[b] = 0.0
+                clock[b] += 60.0 + 300.0 * u[1, b]
+                returned[b, 0] = 1.0
+            else:
+                left[b] = True
+
+
+@kernel
+def _budget(left, spent, stamina, budget, watched_item, prompted, enjoyment, watched, prompt, browse, recovery):
+    for b in range(left.shape[0]):
+        x = np.float64(spent[b])
+        if prompted[b]:
+            x += prompt
+        if watched_item[b] < 0:
+            x += browse
+        else:
+            x -= recovery * watched[b] * enjoyment[b]
+        spent[b] = min(max(x, 0.0), 1000.0)
+        left[b] = spent[b] >= stamina[b] or budget[b] <= 0.0

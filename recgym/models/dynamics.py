@@ -1,0 +1,316 @@
+"""Dynamics: how a step changes the user. A World holds a tuple of these, applied in order.
+
+Each is ``(users, catalog, feedback, noise) -> {column: new array}``; what is not named stays. The kernels write into
+a copy of the column: allocating in Python is cheaper than returning arrays from compiled code.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from recgym.catalog import Catalog
+from recgym.component import Component
+from recgym.errors import require_number
+from recgym.kernel import dot, kernel, sigmoid
+from recgym.types import Array, Column, Feedback, Sizes, Users
+
+
+@dataclass(frozen=True, eq=False)
+class Dynamics(Component):
+    """Base."""
+
+    def __call__(self, users: Users, catalog: Catalog, feedback: Feedback, noise: Array) -> dict[str, Array]:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, eq=False)
+class InterestDrift(Dynamics):
+    """Each clicked item pulls: interest <- normalise((1 - rate) interest + rate embedding).
+
+    Args:
+        rate: in [0, 1].
+    """
+
+    rate: float = 0.02
+
+    def __post_init__(self) -> None:
+        require_number("InterestDrift.rate", self.rate, 0, 1)
+
+    def __call__(self, users: Users, catalog: Catalog, feedback: Feedback, noise: Array) -> dict[str, Array]:
+        interest = users.interest.copy()
+        _drift(interest, catalog.embedding, feedback.slate, feedback.click, self.rate)
+        return {"interest": interest}
+
+
+@dataclass(frozen=True, eq=False)
+class TwoSpeedDrift(Dynamics):
+    """A fast short-term and a slow long-term profile; the interest is their mix.
+
+    Each clicked item pulls both: short with rate `fast`, long with rate `slow` (columns `short_term`, `long_term`);
+    interest = normalise(mix short + (1 - mix) long). Both start at the arrival's interest.
+
+    Args:
+        fast, slow, mix: in [0, 1].
+    """
+
+    fast: float = 0.1
+    slow: float = 0.01
+    mix: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("fast", "slow", "mix"):
+            require_number(f"TwoSpeedDrift.{name}", getattr(self, name), 0, 1)
+
+    def columns(self, sizes: Sizes) -> dict[str, Column]:
+        profile = Column((sizes.dimensions,), np.float32, -1.0, 1.0)
+        return {"short_term": profile, "long_term": profile}
+
+    def __call__(self, users: Users, catalog: Catalog, feedback: Feedback, noise: Array) -> dict[str, Array]:
+        short, long, interest = users.short_term.copy(), users.long_term.copy(), users.interest.copy()
+        _two_speeds(short, long, interest, catalog.embedding, feedback.slate, feedback.click, self.fast, self.slow, self.mix)
+        return {"short_term": short, "long_term": long, "interest": interest}
+
+
+@dataclass(frozen=True, eq=False)
+class Fatigue(Dynamics):
+    """Boredom with a topic: `fatigue` (T,) grows with each impression and halves every `half_life` minutes.
+
+    Args:
+        ignored: gain of an impression without click, >= 0. clicked: gain of a click, >= 0.
+        half_life: minutes of the user's clock, > 0.
+        limit: largest value of a topic, > 0.
+    """
+
+    ignored: float = 0.1
+    clicked: float = 0.0
+    half_life: float = 5.0
+    limit: float = 3.0
+
+    def __post_init__(self) -> None:
+        require_number("Fatigue.ignored", self.ignored, 0, 1000)
+        require_number("Fatigue.clicked", self.clicked, 0, 1000)
+        require_number("Fatigue.half_life", self.half_life, 1e-3, 1e9)
+        require_number("Fatigue.limit", self.limit, 1e-3, 1e6)
+
+    def columns(self, sizes: Sizes) -> dict[str, Column]:
+        return {"fatigue": Column((sizes.topics,), np.float32, 0.0, self.limit)}
+
+    def __call__(self, users: Users, catalog: Catalog, feedback: Feedback, noise: Array) -> dict[str, Array]:
+        fatigue = users.fatigue.copy()
+        _fatigue(fatigue, catalog.topic, feedback.slate, feedback.click, feedback.dt,
+                 self.ignored, self.clicked, self.half_life, self.limit)  # fmt: skip
+        return {"fatigue": fatigue}
+
+
+@dataclass(frozen=True, eq=False)
+class Satiation(Dynamics):
+    """A purchase satiates its topic and lifts the complementary one: `satiation` (T,), negative = lifted.
+
+    Topics come in pairs (0, 1), (2, 3), ...: each is the other's complement. Reads `feedback.bought` (B, n) int32.
+
+    Args:
+        gain: of a purchase, >= 0. complement: lift of the other topic, >= 0.
+        half_life: minutes of the user's clock, > 0. limit: largest absolute value, > 0.
+    """
+
+    gain: float = 2.0
+    complement: float = 0.7
+    half_life: float = 60.0
+    limit: float = 4.0
+
+    def __post_init__(self) -> None:
+        require_number("Satiation.gain", self.gain, 0, 1000)
+        require_number("Satiation.complement", self.complement, 0, 1000)
+        require_number("Satiation.half_life", self.half_life, 1e-3, 1e9)
+        require_number("Satiation.limit", self.limit, 1e-3, 1e6)
+
+    def columns(self, sizes: Sizes) -> dict[str, Column]:
+        return {"satiation": Column((sizes.topics,), np.float32, -self.limit, self.limit)}
+
+    def __call__(self, users: Users, catalog: Catalog, feedback: Feedback, noise: Array) -> dict[str, Array]:
+        satiation = users.satiation.copy()
+        _satiation(satiation, catalog.topic, feedback.bought, feedback.dt,
+                   self.gain, self.complement, self.half_life, self.limit)  # fmt: skip
+        return {"satiation": satiation}
+
+
+@dataclass(frozen=True, eq=False)
+class Satisfaction(Dynamics):
+    """satisfaction <- memory s + (1 - memory) m - regret, in [0, 1].
+
+    m is the mean over the shown items of sg(level + quality q + match interest . embedding); an empty slate leaves m
+    at s. Buying an item of quality q costs regret * sg(-2 q): low quality is found out at home.
+    Reads `feedback.bought`; needs the attribute `quality`.
+
+    Args:
+        memory: in [0, 1]. level, quality, match: coefficients. regret: in [0, 1]. initial: satisfaction at arrival.
+    """
+
+    memory: float = 0.9
+    level: float = 0.0
+    quality: float = 1.5
+    match: float = 1.0
+    regret: float = 0.2
+    initial: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("memory", "regret", "initial"):
+            require_number(f"Satisfaction.{name}", getattr(self, name), 0, 1)
+        for name in ("level", "quality", "match"):
+            require_number(f"Satisfaction.{name}", getattr(self, name), -100, 100)
+
+    def columns(self, sizes: Sizes) -> dict[str, Column]:
+        return {"satisfaction": Column((), np.float32, 0.0, 1.0, self.initial)}
+
+    def check(self, catalog: Catalog) -> None:
+        catalog.column("quality")
+
+    def __call__(self, users: Users, catalog: Catalog, feedback: Feedback, noise: Array) -> dict[str, Array]:
+        satisfaction = users.satisfaction.copy()
+        _satisfaction(
+            satisfaction, users.interest, catalog.embedding, catalog.attributes, catalog.column("quality"),
+            feedback.slate, feedback.bought, self.memory, self.level, self.quality, self.match, self.regret,
+        )  # fmt: skip
+        return {"satisfaction": satisfaction}
+
+
+@dataclass(frozen=True, eq=False)
+class NetExposure(Dynamics):
+    """Long-term satisfaction after Choc / Kale (RecSim): x <- memory x + sum over clicks (quality q - gap b).
+
+    satisfaction = sg(sensitivity x), x clipped to +-`limit`, b the item's clickbait, q its quality.
+
+    Args:
+        memory: in [0, 1]. quality, gap: coefficients. sensitivity: > 0. limit: > 0.
+    """
+
+    memory: float = 0.9
+    quality: float = 1.0
+    gap: float = 3.0
+    sensitivity: float = 0.25
+    limit: float = 40.0
+
+    def __post_init__(self) -> None:
+        require_number("NetExposure.memory", self.memory, 0, 1)
+        require_number("NetExposure.quality", self.quality, -100, 100)
+        require_number("NetExposure.gap", self.gap, -100, 100)
+        require_number("NetExposure.sensitivity", self.sensitivity, 0, 100)
+        require_number("NetExposure.limit", self.limit, 1e-3, 1e6)
+
+    def columns(self, sizes: Sizes) -> dict[str, Column]:
+        return {
+            "net_exposure": Column((), np.float32, -self.limit, self.limit),
+            "satisfaction": Column((), np.float32, 0.0, 1.0, 0.5),
+        }
+
+    def check(self, catalog: Catalog) -> None:
+        catalog.weights({"quality": self.quality, "clickbait": -self.gap})
+
+    def __call__(self, users: Users, catalog: Catalog, feedback: Feedback, noise: Array) -> dict[str, Array]:
+        weights = catalog.weights({"quality": self.quality, "clickbait": -self.gap})
+        net, satisfaction = users.net_exposure.copy(), users.satisfaction.copy()
+        _net_exposure(net, satisfaction, catalog.attributes, weights, feedback.slate, feedback.click,
+                      self.memory, self.sensitivity, self.limit)  # fmt: skip
+        return {"net_exposure": net, "satisfaction": satisfaction}
+
+
+@kernel
+def _pull(profile, b, embedding, i, rate):
+    """profile[b] <- normalise((1 - rate) profile[b] + rate embedding[i]), in place."""
+    d = profile.shape[1]
+    for k in range(d):
+        profile[b, k] += rate * (embedding[i, k] - profile[b, k])
+    norm = math.sqrt(np.float64(dot(profile, b, profile, b)) + 1e-12)
+    for k in range(d):
+        profile[b, k] /= norm
+
+
+@kernel
+def _drift(interest, embedding, slate, click, rate):
+    for b in range(slate.shape[0]):
+        for s in range(slate.shape[1]):
+            if click[b, s]:
+                _pull(interest, b, embedding, slate[b, s], rate)
+
+
+@kernel
+def _two_speeds(short, long, interest, embedding, slate, click, fast, slow, mix):
+    for b in range(slate.shape[0]):
+        if dot(short, b, short, b) == 0.0:  # the first step of an episode
+            short[b] = interest[b]
+            long[b] = interest[b]
+        clicked = False
+        for s in range(slate.shape[1]):
+            if click[b, s]:
+                _pull(short, b, embedding, slate[b, s], fast)
+                _pull(long, b, embedding, slate[b, s], slow)
+                clicked = True
+        if clicked:
+            for k in range(interest.shape[1]):
+                interest[b, k] = mix * short[b, k] + (1.0 - mix) * long[b, k]
+            norm = math.sqrt(np.float64(dot(interest, b, interest, b)) + 1e-12)
+            for k in range(interest.shape[1]):
+                interest[b, k] /= norm
+
+
+@kernel
+def _fatigue(fatigue, topic, slate, click, dt, ignored, clicked, half_life, limit):
+    for b in range(slate.shape[0]):
+        decay = math.exp(-0.6931471805599453 * dt[b] / half_life)
+        for z in range(fatigue.shape[1]):
+            fatigue[b, z] *= decay
+        for s in range(slate.shape[1]):
+            if slate[b, s] >= 0:
+                z = topic[slate[b, s]]
+                fatigue[b, z] = min(fatigue[b, z] + (clicked if click[b, s] else ignored), limit)
+
+
+@kernel
+def _satiation(satiation, topic, bought, dt, gain, complement, half_life, limit):
+    T = satiation.shape[1]
+    for b in range(bought.shape[0]):
+        decay = math.exp(-0.6931471805599453 * dt[b] / half_life)
+        for z in range(T):
+            satiation[b, z] *= decay
+        for j in range(bought.shape[1]):
+            if bought[b, j] >= 0:
+                z = topic[bought[b, j]]
+                satiation[b, z] = min(satiation[b, z] + gain, limit)
+                other = z + 1 if z % 2 == 0 else z - 1
+                if other < T:
+                    satiation[b, other] = max(satiation[b, other] - complement, -limit)
+
+
+@kernel
+def _satisfaction(
+    satisfaction, interest, embedding, attributes, quality_column, slate, bought, memory, level, quality, match, regret
+):
+    for b in range(slate.shape[0]):
+        total, shown = 0.0, 0
+        for s in range(slate.shape[1]):
+            i = slate[b, s]
+            if i >= 0:
+                total += sigmoid(level + quality * attributes[i, quality_column] + match * dot(interest, b, embedding, i))
+                shown += 1
+        s_now = np.float64(satisfaction[b])
+        if shown > 0:
+            s_now = memory * s_now + (1.0 - memory) * total / shown
+        for j in range(bought.shape[1]):
+            if bought[b, j] >= 0:
+                s_now -= regret * sigmoid(-2.0 * attributes[bought[b, j], quality_column])
+        satisfaction[b] = min(max(s_now, 0.0), 1.0)
+
+
+@kernel
+def _net_exposure(net, satisfaction, attributes, weights, slate, click, memory, sensitivity, limit):
+    for b in range(slate.shape[0]):
+        x = memory * net[b]
+        for s in range(slate.shape[1]):
+            if click[b, s]:
+                for a in range(weights.shape[0]):
+                    x += weights[a] * attributes[slate[b, s], a]
+        net[b] = min(max(x, -limit), limit)
+        satisfaction[b] = sigmoid(sensitivity * net[b])

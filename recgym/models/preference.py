@@ -1,0 +1,204 @@
+"""Preference: what an item is worth to a user, before positions and rivals.
+
+    utility = scale * match(interest, embedding) + sum_a attributes[a] * item attribute a
+            + sum_f sensitivity[f] * market signal f + sum_c topics[c] * user column c at the item's topic
+            + loyalty * log(1 + minutes with this item)
+
+The sensitivities belong to the user (`Population`), so that price or freshness matters more to some.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recgym.catalog import Catalog
+from recgym.component import Component, float_array
+from recgym.errors import require, require_number
+from recgym.kernel import dot, kernel
+from recgym.market import Market
+from recgym.types import Array, Users
+
+
+@dataclass(frozen=True, eq=False)
+class Preference(Component):
+    """Base: ``(users, catalog, signals, items) -> (B, S) float32`` utility, -inf where the item is -1.
+
+    Shapes: `items` (B, S) int32; `signals` (B, S, F) float32, the market's signals of those items.
+    """
+
+    def __call__(self, users: Users, catalog: Catalog, signals: Array, items: Array) -> Array:
+        raise NotImplementedError
+
+    def outside(self, users: Users, catalog: Catalog, market: Market) -> Array:
+        """(B,) float32: what taking nothing is worth, on top of the choice model's null utility; zero by default."""
+        return np.zeros(len(users), np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class _Match(Preference):
+    """The sum above, with the match left open.
+
+    Args:
+        scale: weight of the match.
+        attributes: item attribute -> weight.
+        topics: user column of shape (T,) -> weight, read at the item's topic.
+    """
+
+    scale: float = 1.0
+    attributes: dict[str, float] = field(default_factory=dict)
+    topics: dict[str, float] = field(default_factory=dict)
+    _topic_weights: Array = field(init=False, repr=False)
+    mode: ClassVar[int] = 0
+
+    def __post_init__(self) -> None:
+        name = type(self).__name__
+        require_number(f"{name}.scale", self.scale, -1000, 1000)
+        for attribute, weight in {**self.attributes, **self.topics}.items():
+            require_number(f"{name}[{attribute!r}]", weight, -1000, 1000)
+        object.__setattr__(self, "_topic_weights", np.array(list(self.topics.values()), np.float32))
+
+    def check(self, catalog: Catalog) -> None:
+        catalog.weights(self.attributes)
+
+    def __call__(self, users: Users, catalog: Catalog, signals: Array, items: Array) -> Array:
+        columns = tuple([users[name] for name in self.topics]) or (users.exposure,)
+        utility = np.empty(items.shape, np.float32)
+        _utility(
+            utility, items, users.interest, catalog.embedding, catalog.topic, catalog.attributes, catalog.weights(self.attributes),
+            users.sensitivity, signals, columns, self._topic_weights, self.scale, self.mode,
+        )  # fmt: skip
+        return utility
+
+
+@dataclass(frozen=True, eq=False)
+class DotProduct(_Match):
+    """match = interest . embedding."""
+
+
+@dataclass(frozen=True, eq=False)
+class Cosine(_Match):
+    """match = interest . embedding / (|interest| |embedding|), 0 where a norm is 0."""
+
+    mode: ClassVar[int] = 1
+
+
+@dataclass(frozen=True, eq=False)
+class NegativeDistance(_Match):
+    """match = -|interest - embedding|."""
+
+    mode: ClassVar[int] = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Lookup(Preference):
+    """One utility an item, the same for every user: what click logs without user features can tell.
+
+    Args:
+        table: (N,) utilities.
+    """
+
+    table: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        float_array(self, "table")
+
+    def check(self, catalog: Catalog) -> None:
+        shape = (len(catalog),)
+        require(self.table.shape == shape, "Lookup.table", f"must have shape {shape}", self.table.shape)
+
+    def __call__(self, users: Users, catalog: Catalog, signals: Array, items: Array) -> Array:
+        utility = np.empty(items.shape, np.float32)
+        _lookup(utility, items, self.table)
+        return utility
+
+
+@dataclass(frozen=True, eq=False)
+class Loyal(DotProduct):
+    """A dot product plus loyalty to items already spent time with; the item being watched is the outside option.
+
+    Reads the columns `watching` (B,) int32, `fan_item` (B, L) int32 and `fan_minutes` (B, L) float32 that a
+    `Watch` response keeps.
+
+    Args:
+        loyalty: weight of log(1 + minutes with this item), >= 0.
+        inertia: utility of staying with the current item, over its own.
+    """
+
+    loyalty: float = 0.0
+    inertia: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_number("Loyal.loyalty", self.loyalty, 0, 1000)
+        require_number("Loyal.inertia", self.inertia, -1000, 1000)
+
+    def __call__(self, users: Users, catalog: Catalog, signals: Array, items: Array) -> Array:
+        utility = super().__call__(users, catalog, signals, items)
+        _add_loyalty(utility, items, users.fan_item, users.fan_minutes, self.loyalty)
+        return utility
+
+    def outside(self, users: Users, catalog: Catalog, market: Market) -> Array:
+        items = users.watching.reshape(-1, 1)
+        utility = self(users, catalog, market.observe(items, users.clock), items)
+        outside = np.zeros(len(items), np.float32)
+        _stay(outside, utility, users.watching, self.inertia)
+        return outside
+
+
+@kernel
+def _utility(
+    out, items, interest, embedding, topic, attributes, attribute_weights, sensitivity, signals, columns, column_weights,
+    scale, mode,
+):  # fmt: skip
+    B, S = items.shape
+    for b in range(B):
+        for s in range(S):
+            i = items[b, s]
+            if i < 0:
+                out[b, s] = -np.inf
+                continue
+            match = np.float64(dot(interest, b, embedding, i))
+            if mode > 0:
+                norms = np.float64(dot(interest, b, interest, b)), np.float64(dot(embedding, i, embedding, i))
+                if mode == 1:
+                    norm = math.sqrt(norms[0] * norms[1])
+                    match = match / norm if norm > 0.0 else 0.0
+                else:
+                    match = -math.sqrt(max(norms[0] + norms[1] - 2.0 * match, 0.0))
+            v = scale * match
+            for a in range(attribute_weights.shape[0]):
+                v += attribute_weights[a] * attributes[i, a]
+            for f in range(signals.shape[2]):
+                v += sensitivity[b, f] * signals[b, s, f]
+            for c in range(column_weights.shape[0]):
+                v += column_weights[c] * columns[c][b, topic[i]]
+            out[b, s] = v
+
+
+@kernel
+def _lookup(out, items, table):
+    B, S = items.shape
+    for b in range(B):
+        for s in range(S):
+            out[b, s] = table[items[b, s]] if items[b, s] >= 0 else -np.inf
+
+
+@kernel
+def _add_loyalty(utility, items, fan_item, fan_minutes, loyalty):
+    for b in range(items.shape[0]):
+        for s in range(items.shape[1]):
+            for f in range(fan_item.shape[1]):
+                if items[b, s] >= 0 and items[b, s] == fan_item[b, f]:
+                    utility[b, s] += loyalty * math.log(1.0 + fan_minutes[b, f])
+
+
+@kernel
+def _stay(out, utility, watching, inertia):
+    for b in range(watching.shape[0]):
+        if watching[b] >= 0:
+            out[b] = utility[b, 0] + inertia

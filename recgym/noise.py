@@ -1,0 +1,80 @@
+"""Counter-based randomness: uniforms as a pure function of (user key, episode, step).
+
+Philox4x32-10 (Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
+The 64-bit user key is the Philox key; the counter is (block, step, episode, 0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recgym.errors import ConfigError
+from recgym.kernel import kernel
+
+
+def mix(seeds: int | Sequence[int] | NDArray[np.integer]) -> NDArray[np.uint64]:
+    """User keys of seeds: the finaliser of splitmix64 (Steele, Lea and Flood 2014), a bijection of 64 bits.
+
+    Args:
+        seeds: one seed or a list of n, each an integer in [0, 2**64).
+
+    Returns:
+        (n,) uint64 keys.
+
+    Raises:
+        ConfigError: a seed is no integer, is negative or too large.
+    """
+    seeds = [seeds] if isinstance(seeds, (int, np.integer)) else list(seeds)
+    for seed in seeds:
+        if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool) or not 0 <= int(seed) < 2**64:
+            raise ConfigError(f"seed: must be an integer in [0, 2**64), got {seed!r}")
+    z = np.array([(int(seed) + 0x9E3779B97F4A7C15) % 2**64 for seed in seeds], dtype=np.uint64)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+@kernel
+def philox(c0, c1, c2, c3, k0, k1):
+    """Four 32-bit words of Philox4x32-10 for counter (c0..c3) and key (k0, k1), all uint32 held in uint64."""
+    low = np.uint64(0xFFFFFFFF)
+    shift = np.uint64(32)
+    for _ in range(10):
+        p0 = np.uint64(0xD2511F53) * c0
+        p1 = np.uint64(0xCD9E8D57) * c2
+        c0, c1, c2, c3 = (p1 >> shift) ^ c1 ^ k0, p1 & low, (p0 >> shift) ^ c3 ^ k1, p0 & low
+        k0 = (k0 + np.uint64(0x9E3779B9)) & low
+        k1 = (k1 + np.uint64(0xBB67AE85)) & low
+    return c0, c1, c2, c3
+
+
+@kernel
+def noise(keys, episodes, steps, n):
+    """Uniforms of one step for B users.
+
+    Args:
+        keys: (B,) uint64 user keys.
+        episodes: (B,) int32 episode counters.
+        steps: (B,) int32; 0 is the arrival, step t of the episode is t + 1.
+        n: how many uniforms a user gets, >= 1.
+
+    Returns:
+        (n, B) float32 in (0, 1), 23 bits each. Uniforms come first so that the block of any component,
+        ``noise[a:b]``, is contiguous; column b depends on nothing but keys[b], episodes[b] and steps[b].
+    """
+    out = np.empty((n, keys.shape[0]), np.float32)
+    low = np.uint64(0xFFFFFFFF)
+    scale = 1.0 / 8388608.0
+    for b in range(keys.shape[0]):
+        k0 = keys[b] & low
+        k1 = keys[b] >> np.uint64(32)
+        step = np.uint64(steps[b])
+        episode = np.uint64(episodes[b])
+        for block in range((n + 3) // 4):
+            words = philox(np.uint64(block), step, episode, np.uint64(0), k0, k1)
+            for w in range(min(4, n - 4 * block)):
+                out[4 * block + w, b] = (np.float64(words[w] >> np.uint64(9)) + 0.5) * scale
+    return out

@@ -1,0 +1,182 @@
+"""Who arrives, and how a synthetic catalogue is drawn."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recgym.catalog import Catalog
+from recgym.component import Component, float_array
+from recgym.errors import require, require_number, unknown
+from recgym.kernel import kernel, normal
+from recgym.types import Array, Column, Sizes
+
+# Share of sessions that start in each hour of the day: quiet at night, a peak in the evening.
+HOURS = (2, 1, 1, 1, 1, 2, 4, 6, 6, 5, 5, 6, 7, 6, 5, 5, 6, 7, 9, 11, 12, 10, 7, 4)
+
+
+@dataclass(frozen=True, eq=False)
+class Population(Component):
+    """Users with mixed tastes.
+
+    interest = normalise(sum_m w_m centroid_{z_m} + spread n / sqrt(d)) with 2 to `mixture` topics of the catalogue,
+    w ~ U(0.3, 1), n standard normal. The platform's profile = normalise(interest + profile_noise n' / sqrt(d)),
+    and zero for the cold-start share. Sessions start on a random day of the calendar, in an hour drawn from `hours`.
+
+    Args:
+        centroids: (T, d) taste directions, one a topic.
+        mixture: most topics a user likes, >= 2.
+        spread: individual noise around the mixture, >= 0.
+        profile_noise: noise of the platform's profile, >= 0 (0: it is the interest itself).
+        cold_start: share of users without a profile, in [0, 1].
+        sensitivity: market signal -> (mean coefficient, log-normal spread); the utility of one unit of the signal
+            is mean * exp(spread n - spread^2 / 2), its sign the mean's. Signals not named count nothing.
+        traits: further hidden columns, name -> (median, log-normal spread, low, high), clipped to the range.
+        hours: 24 weights of the hour in which a session starts.
+        days: length of the calendar in days, >= 1.
+    """
+
+    centroids: NDArray[np.float32]
+    mixture: int = 4
+    spread: float = 0.4
+    profile_noise: float = 1.0
+    cold_start: float = 0.1
+    sensitivity: dict[str, tuple[float, float]] = field(default_factory=dict)
+    traits: dict[str, tuple[float, float, float, float]] = field(default_factory=dict)
+    hours: tuple[float, ...] = HOURS
+    days: int = 7
+
+    def __post_init__(self) -> None:
+        float_array(self, "centroids")
+        require(self.centroids.ndim == 2, "population.centroids", "must be (T, d)", self.centroids.shape)
+        require_number("population.mixture", self.mixture, 2, 64)
+        require_number("population.spread", self.spread, 0, 100)
+        require_number("population.profile_noise", self.profile_noise, 0, 100)
+        require_number("cold_start", self.cold_start, 0, 1)
+        require_number("population.days", self.days, 1, 10_000)
+        hours_fit = len(self.hours) == 24 and min(self.hours) >= 0 and sum(self.hours) > 0
+        require(hours_fit, "population.hours", "must be 24 weights >= 0 with a positive sum", self.hours)
+        for name, (_, spread) in self.sensitivity.items():
+            require_number(f"population.sensitivity[{name!r}] spread", spread, 0, 10)
+        for name, (median, spread, low, high) in self.traits.items():
+            require(low <= median <= high and median > 0, f"population.traits[{name!r}]",
+                    "must be (median > 0, spread, low, high) with low <= median <= high", (median, low, high))  # fmt: skip
+            require_number(f"population.traits[{name!r}] spread", spread, 0, 10)
+
+    def columns(self, sizes: Sizes) -> dict[str, Column]:
+        return {name: Column(low=low, high=high) for name, (_, _, low, high) in self.traits.items()}
+
+    def uniforms(self, sizes: Sizes) -> int:
+        return 4 + 2 * self.mixture + 2 * sizes.dimensions + sizes.signals + len(self.traits)
+
+    def check(self, catalog: Catalog) -> None:
+        shape = (catalog.n_topics, catalog.embedding.shape[1])
+        require(self.centroids.shape == shape, "population.centroids", f"must have shape {shape}", self.centroids.shape)
+
+    def arrive(self, noise: Array, signals: tuple[str, ...]) -> dict[str, Array]:
+        """Columns of B new users: interest, profile, known, clock, sensitivity and the traits.
+
+        Args:
+            noise: (uniforms, B) float32 in (0, 1).
+            signals: names of the market's signals, which the columns of `sensitivity` follow.
+        """
+        for name in self.sensitivity:
+            if name not in signals:
+                unknown("population.sensitivity", name, signals)
+        hours = np.cumsum(np.asarray(self.hours, np.float64)) / sum(self.hours)
+        mean = np.array([self.sensitivity.get(name, (0.0, 0.0))[0] for name in signals])
+        spread = np.array([self.sensitivity.get(name, (0.0, 0.0))[1] for name in signals])
+        interest, profile, known, clock, sensitivity = _arrive(
+            noise, self.centroids, self.mixture, self.spread, self.profile_noise, self.cold_start,
+            hours, self.days, mean, spread,
+        )  # fmt: skip
+        columns = dict(interest=interest, profile=profile, known=known, clock=clock, sensitivity=sensitivity)
+        at = len(noise) - len(self.traits)
+        for j, (name, (median, log_spread, low, high)) in enumerate(self.traits.items()):
+            columns[name] = _log_normal(noise[at + j], median, log_spread, low, high)
+        return columns
+
+
+@kernel
+def _arrive(noise, centroids, mixture, spread, profile_noise, cold_start, hours, days, signal_mean, signal_spread):
+    B = noise.shape[1]
+    T, d = centroids.shape
+    F = signal_mean.shape[0]
+    interest = np.zeros((B, d), np.float32)
+    profile = np.zeros((B, d), np.float32)
+    known = np.zeros(B, np.float32)
+    clock = np.empty(B, np.float32)
+    sensitivity = np.empty((B, F), np.float32)
+    scale = 1.0 / math.sqrt(d)
+    for b in range(B):
+        day = math.floor(noise[0, b] * days)
+        hour = min(np.searchsorted(hours, noise[1, b]), 23)
+        start = hours[hour - 1] if hour > 0 else 0.0
+        minute = 60.0 * (noise[1, b] - start) / (hours[hour] - start)
+        clock[b] = day * 1440.0 + hour * 60.0 + minute
+        count = 2 + int(noise[2, b] * (mixture - 1))
+        at = 4
+        for m in range(count):
+            z = int(noise[at + 2 * m, b] * T)
+            w = 0.3 + 0.7 * noise[at + 2 * m + 1, b]
+            for k in range(d):
+                interest[b, k] += w * centroids[z, k]
+        at += 2 * mixture
+        norm = 1e-12
+        for k in range(d):
+            interest[b, k] += spread * scale * normal(noise[at + k, b])
+            norm += interest[b, k] ** 2
+        for k in range(d):
+            interest[b, k] /= math.sqrt(norm)
+        at += d
+        if noise[3, b] >= cold_start:
+            known[b] = 1.0
+            norm = 1e-12
+            for k in range(d):
+                profile[b, k] = interest[b, k] + profile_noise * scale * normal(noise[at + k, b])
+                norm += profile[b, k] ** 2
+            for k in range(d):
+                profile[b, k] /= math.sqrt(norm)
+        at += d
+        for f in range(F):
+            s = signal_spread[f]
+            sensitivity[b, f] = signal_mean[f] * math.exp(s * normal(noise[at + f, b]) - 0.5 * s * s)
+    return interest, profile, known, clock, sensitivity
+
+
+@kernel
+def _log_normal(u, median, spread, low, high):
+    out = np.empty(u.shape[0], np.float32)
+    for b in range(u.shape[0]):
+        out[b] = min(max(median * math.exp(spread * normal(u[b])), low), high)
+    return out
+
+
+def draw_topics(rng: np.random.Generator, n_topics: int, dimensions: int) -> NDArray[np.float32]:
+    """(T, d) float32 unit vectors: random directions, mutually orthogonal as far as d allows."""
+    blocks = []
+    for start in range(0, n_topics, dimensions):
+        q, _ = np.linalg.qr(rng.standard_normal((dimensions, dimensions)))
+        blocks.append(q[: min(dimensions, n_topics - start)])
+    return np.concatenate(blocks).astype(np.float32)
+
+
+def draw_items(
+    rng: np.random.Generator, n_items: int, centroids: NDArray[np.float32], spread: float = 0.6
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Topics (N,) int32, uniform, and embeddings (N, d) float32 = normalise(centroid + spread n / sqrt(d))."""
+    n_topics, dimensions = centroids.shape
+    topic = rng.integers(0, n_topics, n_items).astype(np.int32)
+    embedding = centroids[topic] + spread / math.sqrt(dimensions) * rng.standard_normal((n_items, dimensions))
+    return topic, (embedding / np.linalg.norm(embedding, axis=1, keepdims=True)).astype(np.float32)
+
+
+def noisy_copy(
+    rng: np.random.Generator, values: NDArray[np.float64], correlation: float, limit: float = 3.0
+) -> NDArray[np.float64]:
+    """(N,) standard scores that have the given correlation with standard scores `values`, within +-limit."""
+    noise = rng.standard_normal(len(values))
+    return np.clip(correlation * values + math.sqrt(1 - correlation**2) * noise, -limit, limit)

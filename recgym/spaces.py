@@ -1,0 +1,316 @@
+"""The agent's side: actions to slates, users to observations.
+
+Actions index the K candidates of the step; an observation shows what a platform knows, never the hidden state.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from gymnasium import spaces
+
+from recgym.errors import SlateError, require, require_option
+from recgym.kernel import dot, kernel
+from recgym.types import Array, Users
+from recgym.world import World
+
+ACTIONS = ("item", "slate", "embedding")
+OBSERVATIONS = ("flat", "dict", "latent")
+
+
+@dataclass(frozen=True, eq=False)
+class Actions:
+    """Decodes actions.
+
+    Args:
+        form: "item" (Discrete, slates of one), "slate" (MultiDiscrete over candidates) or "embedding" (Box: the top-S
+            candidates by dot product, Dulac-Arnold et al. 2015).
+        null: whether "nothing" can be recommended. It is action 0 of "item" and of each place of "slate", and moves
+            the candidates to 1..K; an "embedding" gets one more coordinate, the score of showing nothing: candidates
+            that score less are not shown.
+    """
+
+    world: World
+    form: str
+    null: bool = False
+    space: spaces.Space[Any] = field(init=False)
+    shape: tuple[int, ...] = field(init=False)  # of one user's action
+
+    def __post_init__(self) -> None:
+        require_option("action", self.form, ACTIONS)
+        require(isinstance(self.null, bool), "null_action", "must be True or False", self.null)
+        S, n, d = self.world.slate_size, self.n, self.world.sizes.dimensions
+        require(self.form != "item" or S == 1, "action", f'"item" needs slate_size=1, not {S}; use "slate"', self.form)
+        space: spaces.Space[Any]
+        if self.form == "item":
+            space = spaces.Discrete(n)
+        elif self.form == "slate":
+            space = spaces.MultiDiscrete([n] * S)
+        else:
+            space = spaces.Box(-1.0, 1.0, (d + self.null,), np.float32)
+        object.__setattr__(self, "space", space)
+        object.__setattr__(self, "shape", space.shape or ())
+
+    @property
+    def n(self) -> int:
+        """Choices a slate position: the candidates, and perhaps nothing."""
+        return self.world.n_candidates + self.null
+
+    def batch(self, actions: Any, n_users: int) -> Array:
+        """Actions of n users as an array of the right shape and type.
+
+        Raises:
+            SlateError: not integers (or numbers, for "embedding"), or of another shape.
+        """
+        array = np.asarray(actions)
+        kind, what = ("fiu", "numbers") if self.form == "embedding" else ("iu", "integers")
+        if array.dtype.kind not in kind:
+            raise SlateError(f"action: must be {what}, got {actions!r} of type {array.dtype}")
+        shape = (n_users, *self.shape)
+        if array.shape != shape:
+            raise SlateError(f"action: must have shape {shape}, got {array.shape}")
+        return np.ascontiguousarray(array, np.float32 if self.form == "embedding" else np.int64)
+
+    def decode(self, actions: Array, candidates: Array) -> Array:
+        """(B, S) int32 slates of item ids; -1 where nothing is shown: null, an empty candidate, or a repeated item.
+
+        Raises:
+            SlateError: an action outside the space.
+        """
+        if self.form == "embedding":
+            slate, bad = _nearest(actions, candidates, self.world.catalog.embedding, self.world.slate_size, self.null)
+            if bad >= 0:
+                raise SlateError(f"action: must lie in [-1, 1], got {actions[bad]} for user {bad}")
+            return slate
+        slate, bad = _pick(actions.reshape(len(candidates), -1), candidates, int(self.null))
+        if bad >= 0:
+            raise SlateError(f"action: must lie in [0, {self.n - 1}], got {actions[bad]} for user {bad}")
+        return slate
+
+    def mask(self, candidates: Array) -> Array:
+        """(B, n) bool: choices that show something that is there (and nothing, where allowed)."""
+        mask = candidates >= 0
+        return np.concatenate([np.ones((len(mask), 1), np.bool_), mask], axis=1) if self.null else mask
+
+
+class Part(NamedTuple):
+    """Where a feature lies in the last axis of its block, and its inclusive range."""
+
+    name: str
+    width: int
+    low: float
+    high: float
+
+
+class Block(NamedTuple):
+    """A block of the flat observation: its slice and its shape without the batch axis."""
+
+    slice: slice
+    shape: tuple[int, ...]
+    parts: tuple[Part, ...]
+
+
+class Observations:
+    """Encodes users.
+
+    Blocks of the flat vector, and keys of the dict:
+        user (P,)            profile, known, session progress, time of day, channel sums of the last step, visible columns
+        history (H, d + C)   items clicked, latest first: embedding and what came of them; zeros where empty
+        candidates (K, Fc)   embedding, visible attributes and market signals, match to profile and history, exposure
+        mask (K,)            1 where there is a candidate
+    "latent" is the flat vector followed by the hidden state: interest, sensitivity and all columns of the parts.
+    """
+
+    def __init__(self, world: World, form: str) -> None:
+        require_option("observation", form, OBSERVATIONS)
+        self.world, self.form = world, form
+        catalog, market, response, sizes = world.catalog, world.market, world.response, world.sizes
+        d, S = sizes.dimensions, world.slate_size
+        self._attributes = np.array([catalog.column(name) for name in catalog.visible], np.int64)
+        self._signals = np.array([j for j, signal in enumerate(market.signals) if signal.visible], np.int64)
+        self._highs = np.array(response.highs, np.float32)
+        columns = [(name, c) for name, c in world.owned.items() if c.visible]
+        self._columns = [name for name, _ in columns]
+        self._column_highs = np.array([c.high for _, c in columns], np.float32)
+        for name, c in columns:
+            require(c.shape == () and c.high > 0, name, "a visible column must have shape () and a positive high", c)
+        channels = [Part(name, 1, 0.0, high) for name, high in zip(response.channels, response.highs, strict=True)]
+        last = [Part(f"last_{p.name}", 1, 0.0, S * p.high) for p in channels]
+        visible = [Part(name, 1, min(c.low / c.high, 0.0), 1.0) for name, c in columns]
+        attributes = [Part(n, 1, *_range(catalog[n])) for n in catalog.visible]
+        signals = [Part(s.name, 1, s.low, s.high) for s in market.signals if s.visible]
+        x = 1.001 * max(1.0, float(np.linalg.norm(catalog.embedding, axis=1).max()))  # unit vectors, plus rounding
+        blocks = {
+            "user": ((), [Part("profile", d, -x, x), Part("known", 1, 0, 1), Part("progress", 1, 0, 1),
+                          Part("sine of the day", 1, -1, 1), Part("cosine of the day", 1, -1, 1), *last, *visible]),
+            "history": ((world.history,), [Part("embedding", d, -x, x), *channels]),
+            "candidates": ((sizes.candidates,), [Part("embedding", d, -x, x), *attributes, *signals,
+                                                 Part("match_profile", 1, -x, x), Part("match_history", 1, -x * x, x * x),
+                                                 Part("exposure", 1, 0, 1)]),
+            "mask": ((sizes.candidates,), [Part("available", 1, 0, 1)]),
+        }  # fmt: skip
+        self.layout: dict[str, Block] = {}
+        end = 0
+        for name, (lead, parts) in blocks.items():
+            width = sum(part.width for part in parts)
+            shape = lead if name == "mask" else (*lead, width)
+            self.layout[name] = Block(slice(end, end := end + math.prod(shape)), shape, tuple(parts))
+        self.width = self._visible = end
+        if form == "latent":
+            bound = [abs(m) * math.exp(6 * s) for m, s in (world.population.sensitivity.get(x.name, (0, 0)) for x in market.signals)]
+            hidden = [Part("interest", d, -x, x), *(Part(f"sensitivity to {s.name}", 1, -b, b) for s, b in zip(market.signals, bound, strict=True)),
+                      *(Part(name, math.prod(c.shape), c.low, c.high) for name, c in world.owned.items())]  # fmt: skip
+            total = sum(part.width for part in hidden)
+            self.layout["latent"] = Block(slice(end, end + total), (total,), tuple(hidden))
+            self.width += total
+        self.space = self._space()
+
+    def _space(self) -> spaces.Space[Any]:
+        boxes = {}
+        for name, block in self.layout.items():
+            low = np.concatenate([np.full(p.width, p.low, np.float32) for p in block.parts])
+            high = np.concatenate([np.full(p.width, p.high, np.float32) for p in block.parts])
+            boxes[name] = spaces.Box(np.broadcast_to(low, block.shape), np.broadcast_to(high, block.shape), dtype=np.float32)
+        if self.form == "dict":
+            return spaces.Dict(boxes)
+        low, high = (np.concatenate([getattr(box, side).ravel() for box in boxes.values()]) for side in ("low", "high"))
+        return spaces.Box(low, high, dtype=np.float32)
+
+    def encode(self, users: Users, out: Array) -> None:
+        """Write the flat (or latent) observation of B users into `out` (B, width) float32."""
+        world, catalog = self.world, self.world.catalog
+        signals = world.market.observe(users.candidates, users.clock)
+        _encode(
+            out, users.profile, users.known, users.t, world.horizon, users.clock, users.last,
+            tuple([users[name] for name in self._columns]) or (users.known,), self._column_highs, users.history, users.history_feedback, users.candidates, signals, self._signals,
+            catalog.embedding, catalog.topic, catalog.attributes, self._attributes, users.exposure,
+        )  # fmt: skip
+        if self.form == "latent":
+            hidden = [users.interest, users.sensitivity, *(users[name].reshape(len(users), -1) for name in world.owned)]
+            out[:, self._visible :] = np.concatenate(hidden, axis=1)
+
+    def view(self, flat: Array) -> Any:
+        """The observation in its public form: `flat` itself, or a dict of views of it."""
+        if self.form != "dict":
+            return flat
+        lead = flat.shape[:-1]
+        return {name: flat[..., block.slice].reshape(*lead, *block.shape) for name, block in self.layout.items()}
+
+
+def _range(values: Array) -> tuple[float, float]:
+    """Range of an attribute; zero lies in it, for that is what an empty candidate shows."""
+    low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
+    return (low, high) if low < high else (-1.0, 1.0)
+
+
+@kernel
+def _pick(actions, candidates, null):
+    B, S = actions.shape
+    K = candidates.shape[1]
+    slate = np.full((B, S), -1, np.int32)
+    for b in range(B):
+        for s in range(S):
+            a = actions[b, s]
+            if a < 0 or a >= K + null:
+                return slate, b
+            item = candidates[b, a - null] if a >= null else -1
+            for r in range(s):  # an item counts once, at its first position
+                if slate[b, r] == item:
+                    item = -1
+            slate[b, s] = item
+    return slate, -1
+
+
+@kernel
+def _nearest(actions, candidates, embedding, S, null):
+    B, K = candidates.shape
+    d = embedding.shape[1]
+    slate = np.full((B, S), -1, np.int32)
+    taken = np.empty(K, np.bool_)
+    for b in range(B):
+        for k in range(actions.shape[1]):
+            if not (actions[b, k] >= -1.0 and actions[b, k] <= 1.0):
+                return slate, b
+        taken[:] = False
+        for s in range(S):
+            best, top = -1, np.float32(-np.inf)
+            if null:
+                top = actions[b, d]
+            for k in range(K):
+                i = candidates[b, k]
+                if i >= 0 and not taken[k]:
+                    score = np.float32(0.0)
+                    for j in range(d):
+                        score += actions[b, j] * embedding[i, j]
+                    if score > top:
+                        best, top = k, score
+            if best < 0:
+                break
+            taken[best] = True
+            slate[b, s] = candidates[b, best]
+    return slate, -1
+
+
+@kernel
+def _encode(
+    out, profile, known, t, horizon, clock, last, columns, column_highs, history, history_feedback, candidates, signals, shown_signals,
+    embedding, topic, attributes, shown_attributes, exposure,
+):  # fmt: skip
+    B, K = candidates.shape
+    H, d, C = history.shape[1], embedding.shape[1], last.shape[1]
+    A, F = shown_attributes.shape[0], shown_signals.shape[0]
+    width = d + A + F + 3
+    taste = np.empty((1, d), np.float32)  # mean embedding of the history
+    for b in range(B):
+        user = out[b, : d + 4 + C]
+        for k in range(d):
+            user[k] = profile[b, k]
+        user[d] = known[b]
+        user[d + 1] = min(t[b] / horizon, 1.0)
+        angle = clock[b] / 1440.0 * 6.283185307179586
+        user[d + 2] = math.sin(angle)
+        user[d + 3] = math.cos(angle)
+        for c in range(C):
+            user[d + 4 + c] = last[b, c]
+        at = d + 4 + C
+        for v in range(column_highs.shape[0]):
+            out[b, at + v] = columns[v][b] / column_highs[v]
+        at += column_highs.shape[0]
+        taste[:] = 0.0
+        places = 0
+        for h in range(H):
+            place = out[b, at : at + d + C]
+            at += d + C
+            i = history[b, h]
+            if i < 0:
+                place[:] = 0.0
+                continue
+            places += 1
+            for k in range(d):
+                place[k] = embedding[i, k]
+                taste[0, k] += embedding[i, k]
+            for c in range(C):
+                place[d + c] = history_feedback[b, h, c]
+        for k in range(d):
+            taste[0, k] /= np.float32(max(places, 1))
+        for j in range(K):
+            candidate = out[b, at : at + width]
+            at += width
+            i = candidates[b, j]
+            if i < 0:
+                candidate[:] = 0.0
+                continue
+            for k in range(d):
+                candidate[k] = embedding[i, k]
+            for a in range(A):
+                candidate[d + a] = attributes[i, shown_attributes[a]]
+            for f in range(F):
+                candidate[d + A + f] = signals[b, j, shown_signals[f]]
+            candidate[d + A + F] = dot(profile, b, embedding, i)
+            candidate[d + A + F + 1] = dot(taste, 0, embedding, i)
+            candidate[d + A + F + 2] = exposure[b, topic[i]]
+        for j in range(K):
+            out[b, at + j] = 1.0 if candidates[b, j] >= 0 else 0.0

@@ -1,0 +1,129 @@
+"""The data that changes: Users and Feedback (owner: the environment). The items are in `catalog.py`.
+
+Each is a record of NumPy arrays, one row an item or a user, never written in place once handed over:
+a change is a new record that shares every array it did not change. So a snapshot costs nothing.
+
+Sizes: B users, S slate positions, K candidates, N items, d latent dimensions, T topics, H history places,
+F market signals, C feedback channels, M objectives, A item attributes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+class Sizes(NamedTuple):
+    """The sizes that components may ask for when they declare columns and uniforms."""
+
+    slate: int  # S
+    candidates: int  # K
+    items: int  # N
+    dimensions: int  # d
+    topics: int  # T
+    signals: int  # F
+
+
+class Column(NamedTuple):
+    """A user column that one component owns: shape of a row, dtype, inclusive range, value at arrival.
+
+    A visible column of shape () is part of the observation's user block; write it already scaled to about 1.
+    """
+
+    shape: tuple[int, ...] = ()
+    dtype: Any = np.float32
+    low: float = 0.0
+    high: float = 1.0
+    initial: float = 0.0
+    visible: bool = False
+
+
+class Record:
+    """Arrays by name with a common first axis."""
+
+    def __init__(self, **arrays: Array) -> None:
+        self.__dict__.update(arrays)
+
+    def __getattr__(self, name: str) -> Array:  # only reached where no such array exists
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise AttributeError(f"{type(self).__name__} has no array {name!r}; it has {sorted(self.__dict__)}")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.__dict__)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.__dict__.values())))
+
+    def __getitem__(self, name: str) -> Array:
+        return self.__dict__[name]
+
+    @classmethod
+    def of(cls, arrays: dict[str, Array]) -> Self:
+        """A record that takes over a dict of arrays."""
+        new = object.__new__(cls)
+        new.__dict__ = arrays
+        return new
+
+    def replace(self, **changes: Array) -> Self:
+        """A record with some arrays replaced and all others shared."""
+        return type(self).of({**self.__dict__, **changes})
+
+    def update(self, changes: dict[str, Array]) -> None:
+        """Replace arrays in place; only for a record that nobody else holds yet."""
+        self.__dict__.update(changes)
+
+    def rows(self, index: Any) -> Self:
+        """The given rows (a slice gives views, an index array copies)."""
+        return type(self).of({name: array[index] for name, array in self.__dict__.items()})
+
+    def put(self, index: Array, other: Record) -> Self:
+        """A copy in which rows `index` are the rows of `other`."""
+        arrays = {name: array.copy() for name, array in self.__dict__.items()}
+        for name, array in arrays.items():
+            array[index] = other[name]
+        return type(self).of(arrays)
+
+    @classmethod
+    def concatenate(cls, records: Sequence[Self]) -> Self:
+        """All rows of several records."""
+        if len(records) == 1:
+            return records[0]
+        return cls.of({name: np.concatenate([record[name] for record in records]) for name in records[0]})
+
+
+class Users(Record):
+    """One row a user. Components own further columns, declared by their `columns`; they are attributes too."""
+
+    key: Array  # (B,) uint64, the random stream
+    episode: Array  # (B,) int32
+    t: Array  # (B,) int32, steps taken in this episode
+    clock: Array  # (B,) float32, minutes since the start of the market's calendar
+    interest: Array  # (B, d) float32, unit norm, hidden
+    profile: Array  # (B, d) float32, what the platform knows of it: noisy, zero for a cold user
+    known: Array  # (B,) float32, 1 where the profile exists
+    sensitivity: Array  # (B, F) float32, utility of one unit of each market signal, hidden
+    exposure: Array  # (B, T) float32 in [0, 1], decayed count of impressions by topic
+    history: Array  # (B, H) int32, items clicked, latest first, -1 = empty
+    history_feedback: Array  # (B, H, C) float32, what came of them
+    last: Array  # (B, C) float32, channel sums of the last step
+    candidates: Array  # (B, K) int32, -1 = empty
+
+
+class Feedback(Record):
+    """What one step did. Responses add further arrays that their dynamics read."""
+
+    slate: Array  # (B, S) int32, -1 = nothing in this position
+    utility: Array  # (B, S) float32, -inf where empty
+    outside: Array  # (B,) float32, utility of taking nothing
+    click: Array  # (B, S) bool
+    probability: Array  # (B, S) float32, marginal click probability given state and slate
+    channels: Array  # (B, S, C) float32, channel 0 is the click
+    objectives: Array  # (B, M) float32
+    dt: Array  # (B,) float32, minutes that the step took
+    left: Array  # (B,) bool

@@ -1,0 +1,311 @@
+"""World: the composition of all parts, and the one place where a step of the simulation is written down.
+
+    world = recgym.load_world("ecommerce")
+    users = world.arrive(recgym.mix([0, 1, 2]))
+    users, feedback = world.step(users, slate=users.candidates[:, :1], noise=world.noise(users))
+
+A World never changes. To swap a part: ``dataclasses.replace(world, choice=Cascade(attention=0.8))``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import numpy as np
+
+from recgym.catalog import Catalog
+from recgym.component import Component
+from recgym.errors import ConfigError, require, require_count, unknown
+from recgym.kernel import kernel
+from recgym.market import Market
+from recgym.models.candidates import CandidateSource
+from recgym.models.choice import Choice
+from recgym.models.departure import Departure
+from recgym.models.dynamics import Dynamics
+from recgym.models.preference import Preference
+from recgym.models.response import Response
+from recgym.models.reward import Reward
+from recgym.noise import noise as draw_noise
+from recgym.population import Population
+from recgym.types import Array, Column, Feedback, Sizes, Users
+
+FORMAT = "recgym-world-1"
+
+
+class Blocks(NamedTuple):
+    """Which uniforms of a step belong to which part."""
+
+    candidates: slice
+    choice: slice
+    response: slice
+    departure: slice
+    dynamics: tuple[slice, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class World(Component):
+    """Catalogue, population, market and models.
+
+    Args:
+        catalog, population, market, candidates, preference, choice, response, dynamics, departure, reward: the parts.
+        slate_size: S >= 1.
+        horizon: steps after which an episode is truncated, >= 1.
+        history: how many clicked items the platform remembers a user, >= 1.
+
+    Raises:
+        ConfigError: a part is of the wrong family, does not fit the catalogue, or two parts own one column.
+    """
+
+    catalog: Catalog
+    population: Population
+    market: Market
+    candidates: CandidateSource
+    preference: Preference
+    choice: Choice
+    response: Response
+    dynamics: tuple[Dynamics, ...]
+    departure: Departure
+    reward: Reward
+    slate_size: int = 1
+    horizon: int = 100
+    history: int = 10
+
+    # Derived, set once below.
+    n_candidates: int = field(init=False, repr=False)  # K
+    sizes: Sizes = field(init=False, repr=False)
+    objectives: tuple[str, ...] = field(init=False, repr=False)  # M names
+    owned: dict[str, Column] = field(init=False, repr=False)  # user columns of the parts
+    blocks: Blocks = field(init=False, repr=False)
+    uniforms_a_step: int = field(init=False, repr=False)
+    uniforms_at_arrival: int = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        families = dict(catalog=Catalog, population=Population, market=Market, candidates=CandidateSource,
+                        preference=Preference, choice=Choice, response=Response, departure=Departure, reward=Reward)  # fmt: skip
+        for name, family in families.items():
+            part = getattr(self, name)
+            if isinstance(part, dict):
+                object.__setattr__(self, name, part := family.from_dict(part, where=name))
+            require(isinstance(part, family), name, f"must be a {family.__name__} component", part)
+        rule = "must be a sequence of Dynamics components"
+        require(isinstance(self.dynamics, (list, tuple)), "dynamics", rule, self.dynamics)
+        dynamics = tuple(Dynamics.from_dict(d, where="dynamics") if isinstance(d, dict) else d for d in self.dynamics)
+        require(all(isinstance(d, Dynamics) for d in dynamics), "dynamics", rule, self.dynamics)
+        object.__setattr__(self, "dynamics", dynamics)
+        require_count("slate_size", self.slate_size, 1, 10_000)
+        require_count("horizon", self.horizon, 1, 1_000_000)
+        require_count("history", self.history, 1, 10_000)
+        for part in self.parts:
+            part.check(self.catalog)
+        n = len(self.catalog)
+        self._set("n_candidates", self.candidates.count(n))
+        require(self.slate_size <= self.n_candidates, "slate_size", f"must be at most the {self.n_candidates} candidates", self.slate_size)
+        sizes = Sizes(self.slate_size, self.n_candidates, n, self.catalog.embedding.shape[1],
+                      self.catalog.n_topics, len(self.market.signals))  # fmt: skip
+        self._set("sizes", sizes)
+        self._set("objectives", self.response.objectives + self.departure.objectives)
+        self.reward.weights(self.objectives)
+        owned: dict[str, Column] = {}
+        for part in self.parts:
+            for name, column in part.columns(sizes).items():
+                taken = name in owned or name in Users.__annotations__
+                require(not taken, f"{part.kind}.columns", "must not own a column that another part owns", name)
+                owned[name] = column
+        self._set("owned", owned)
+        # One block of noise a part, in a fixed order; the arrival draws the population's block first.
+        blocks, end = [], 0
+        for part in (self.candidates, self.choice, self.response, self.departure, *self.dynamics):
+            blocks.append(slice(end, end := end + part.uniforms(sizes)))
+        self._set("blocks", Blocks(*blocks[:4], dynamics=tuple(blocks[4:])))
+        self._set("uniforms_a_step", max(end, 1))
+        self._set("uniforms_at_arrival", self.population.uniforms(sizes))
+
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+
+    @property
+    def parts(self) -> tuple[Component, ...]:
+        """All parts, the catalogue first."""
+        return (self.catalog, self.population, self.market, self.candidates, self.preference, self.choice,
+                self.response, *self.dynamics, self.departure, self.reward)  # fmt: skip
+
+    def arrive(self, keys: Array, episodes: Array | None = None) -> Users:
+        """New users at the start of an episode.
+
+        Args:
+            keys: (B,) uint64, see `recgym.mix`. episodes: (B,) int32, default 0.
+        """
+        B, sizes = len(keys), self.sizes
+        episodes = np.zeros(B, np.int32) if episodes is None else np.asarray(episodes, np.int32)
+        block = self.blocks.candidates
+        n = self.uniforms_at_arrival
+        noise = draw_noise(keys, episodes, np.zeros(B, np.int32), n + block.stop - block.start)
+        columns = {name: np.full((B, *c.shape), c.initial, c.dtype) for name, c in self.owned.items()}
+        columns |= self.population.arrive(noise[:n], tuple(signal.name for signal in self.market.signals))
+        C = len(self.response.channels)
+        users = Users(
+            key=np.ascontiguousarray(keys, np.uint64),
+            episode=episodes,
+            t=np.zeros(B, np.int32),
+            exposure=np.zeros((B, sizes.topics), np.float32),
+            history=np.full((B, self.history), -1, np.int32),
+            history_feedback=np.zeros((B, self.history, C), np.float32),
+            last=np.zeros((B, C), np.float32),
+            **columns,
+        )
+        return users.replace(candidates=self.candidates(users, self.catalog, self.market, noise[n:]))
+
+    def noise(self, users: Users) -> Array:
+        """(uniforms, B) float32: the noise of the users' next step, a pure function of (key, episode, t)."""
+        return draw_noise(users.key, users.episode, users.t + np.int32(1), self.uniforms_a_step)
+
+    def step(self, users: Users, slate: Array, noise: Array, click: Array | None = None) -> tuple[Users, Feedback]:
+        """One step of B users; pure.
+
+        Args:
+            users: who. slate: (B, S) int32 item ids, -1 = nothing in this position, no item twice.
+            noise: (uniforms, B) float32 in (0, 1), see `noise`.
+            click: (B, S) bool, to force what is clicked instead of sampling it (what if?).
+
+        Returns:
+            The users after the step, with their next candidates, and the feedback.
+        """
+        catalog, market, blocks = self.catalog, self.market, self.blocks
+        signals = market.observe(slate, users.clock)
+        utility = self.preference(users, catalog, signals, slate)
+        outside = self.preference.outside(users, catalog, market)
+        sampled, probability = self.choice.sample(utility, outside, noise[blocks.choice])
+        click = sampled if click is None else click
+        outcome, changes = self.response(users, catalog, market, slate, signals, utility, outside, click,
+                                         noise[blocks.response])  # fmt: skip
+        t, clock, exposure, last = users.t.copy(), users.clock.copy(), users.exposure.copy(), np.zeros_like(users.last)
+        history, history_feedback = users.history.copy(), users.history_feedback.copy()
+        _remember(t, clock, history, history_feedback, last, exposure, slate, click, outcome["channels"], outcome["dt"],
+                  catalog.topic)  # fmt: skip
+        feedback = Feedback.of({"slate": slate, "utility": utility, "outside": outside, "click": click,
+                                "probability": probability, **outcome})  # fmt: skip
+        users = Users.of({**users.__dict__, "t": t, "clock": clock, "history": history, "last": last,
+                          "history_feedback": history_feedback, "exposure": exposure, **changes})  # fmt: skip
+        # From here on both records are this function's own until it returns them: no further copies.
+        for part, block in zip(self.dynamics, blocks.dynamics, strict=True):
+            users.update(part(users, catalog, feedback, noise[block]))
+        departed = self.departure(users, feedback, noise[blocks.departure])
+        feedback.update({"left": departed.pop("left")})
+        if self.departure.objectives:
+            objectives = np.concatenate([feedback.objectives, departed.pop("objectives")], axis=1)
+            feedback.update({"objectives": objectives})
+        users.update(departed)
+        users.update({"candidates": self.candidates(users, catalog, market, noise[blocks.candidates])})
+        return users, feedback
+
+    def expected(self, users: Users, slate: Array) -> Array:
+        """(B, M) float64: E[objectives of this step | state, slate]; those of the departure count zero."""
+        probability, given, otherwise = self.outlook(users, slate)
+        return combine(probability, given, otherwise)
+
+    def outlook(self, users: Users, items: Array) -> tuple[Array, Array, Array]:
+        """The terms of `expected`: click probability (B, S) as a slate, objectives given a click (B, S, M), and else (B, M)."""
+        utility, outside, given, otherwise = self.appraise(users, items)
+        return self.choice.probability(utility, outside), given, otherwise
+
+    def appraise(self, users: Users, items: Array) -> tuple[Array, Array, Array, Array]:
+        """Of any (B, n) items: utility (B, n), outside (B,), expected objectives given a click (B, n, M), and else (B, M)."""
+        signals = self.market.observe(items, users.clock)
+        utility = self.preference(users, self.catalog, signals, items)
+        outside = self.preference.outside(users, self.catalog, self.market)
+        given, otherwise = self.response.expected(users, self.catalog, self.market, items, signals, utility, outside)
+        more = len(self.departure.objectives)
+        if more:
+            given = np.pad(given, ((0, 0), (0, 0), (0, more)))
+            otherwise = np.pad(otherwise, ((0, 0), (0, more)))
+        return utility, outside, given, otherwise
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write ``world.json`` and ``arrays.npz`` into a folder, each atomically."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        arrays: dict[str, np.ndarray] = {}
+        data = {"format": FORMAT, **self.to_dict(arrays)}
+        for name in ("arrays.npz", "world.json"):
+            handle, temporary = tempfile.mkstemp(dir=folder)
+            with os.fdopen(handle, "wb") as file:
+                if name == "arrays.npz":
+                    np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+                else:
+                    file.write(json.dumps(data, indent=1).encode())
+            os.replace(temporary, folder / name)
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Self:
+        """Read what `save` wrote. Nothing is unpickled; only component kinds known to this process are made.
+
+        Raises:
+            ConfigError: no such folder, another format, an unknown kind or field.
+        """
+        folder = Path(folder)
+        file = folder / "world.json"
+        require(file.is_file(), "world", "must be a folder that holds world.json", str(folder))
+        try:
+            data = json.loads(file.read_text())
+        except json.JSONDecodeError as error:
+            raise ConfigError(f"world: {file} is not valid JSON: {error}") from None
+        require(isinstance(data, dict) and data.get("format") == FORMAT, "world", f"must be of format {FORMAT}", str(file))
+        with np.load(folder / "arrays.npz", allow_pickle=False) as arrays:
+            return cls.from_dict({k: v for k, v in data.items() if k != "format"}, dict(arrays), "world")
+
+    def replace(self, **parts: object) -> Self:
+        """`dataclasses.replace`, with the nearest spelling where a name is wrong."""
+        fields = {f.name for f in dataclasses.fields(self) if f.init}
+        for name in parts:
+            if name not in fields:
+                unknown("world", name, fields)
+        return dataclasses.replace(self, **parts)  # type: ignore[arg-type]
+
+
+@kernel
+def combine(probability, given, otherwise):
+    """sum_s P(click s) given_s + P(no click) otherwise: (B, S), (B, S, M), (B, M) -> (B, M) float64."""
+    B, S, M = given.shape
+    out = np.zeros((B, M))
+    for b in range(B):
+        none = 1.0
+        for s in range(S):
+            none -= probability[b, s]
+            for m in range(M):
+                out[b, m] += probability[b, s] * given[b, s, m]
+        for m in range(M):
+            out[b, m] += none * otherwise[b, m]
+    return out
+
+
+@kernel
+def _remember(t, clock, history, history_feedback, last, exposure, slate, click, channels, dt, topic):
+    """Time, and what the platform itself records: clicked items (latest first), channel sums, exposure by topic."""
+    B, S, C = channels.shape
+    H = history.shape[1]
+    for b in range(B):
+        t[b] += 1
+        clock[b] += dt[b]
+        for z in range(exposure.shape[1]):
+            exposure[b, z] *= np.float32(0.8)
+        for s in range(S):
+            i = slate[b, s]
+            if i < 0:
+                continue
+            exposure[b, topic[i]] = min(exposure[b, topic[i]] + np.float32(0.2 / S), np.float32(1.0))
+            for c in range(C):
+                last[b, c] += channels[b, s, c]
+            if click[b, s]:
+                for h in range(H - 1, 0, -1):
+                    history[b, h] = history[b, h - 1]
+                    for c in range(C):
+                        history_feedback[b, h, c] = history_feedback[b, h - 1, c]
+                history[b, 0] = i
+                for c in range(C):
+                    history_feedback[b, 0, c] = channels[b, s, c]

@@ -1,0 +1,90 @@
+"""Worlds by name: the three domains, worlds fitted to logs that ship with the package, and folders on disk."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import os
+from importlib import import_module
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from recgym.errors import ConfigError, require, unknown
+from recgym.models.candidates import All, CandidateSource
+from recgym.world import World
+
+DOMAINS = {"ecommerce": "recgym.domains.ecommerce", "news": "recgym.domains.news", "livestream": "recgym.domains.livestream"}
+NULL_ACTION = ("livestream",)  # domains where recommending nothing is an action by default
+
+
+def fitted_worlds() -> dict[str, Path]:
+    """Name -> folder of the worlds that ship with the package."""
+    folder = Path(str(files("recgym") / "data"))
+    return {path.name: path for path in sorted(folder.iterdir()) if (path / "world.json").is_file()} if folder.is_dir() else {}
+
+
+def load_world(name: str | os.PathLike[str], **options: Any) -> World:
+    """A World by name or folder, with its parameters and parts changed by `options`.
+
+    Raises:
+        ConfigError: no such world or option; the message names the nearest.
+    """
+    return make_world(name, options)[0]
+
+
+def make_world(world: World | str | os.PathLike[str], options: dict[str, Any]) -> tuple[World, bool]:
+    """The World of an environment, and whether recommending nothing is an action by default.
+
+    Options named like a field of World replace that part, in JSON form too; all others are parameters of the domain.
+    """
+    parts = {name: value for name, value in options.items() if name in World.__dataclass_fields__}
+    parameters = {name: value for name, value in options.items() if name not in parts}
+    null = False
+    known: list[str] = []
+    if isinstance(world, World):
+        made = world
+    elif world in DOMAINS:
+        null = world in NULL_ACTION
+        build = import_module(DOMAINS[str(world)]).world
+        known = list(inspect.signature(build).parameters)
+        unspelled = [name for name in parameters if name not in known]
+        if not unspelled:
+            made = build(**parameters)
+            parameters = {}
+    else:
+        require(isinstance(world, (str, os.PathLike)), "world", "must be a World, a name or a folder", world)
+        folder = fitted_worlds().get(str(world), Path(world))
+        if not (folder / "world.json").is_file():
+            names = sorted([*DOMAINS, *fitted_worlds()])
+            near = difflib.get_close_matches(str(world), names, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(f"world: must be one of {names} or a folder that holds world.json, got {str(world)!r}.{hint}")
+        made = World.load(folder)
+    for name in parameters:
+        if name not in known:
+            environment = ["action", "observation", "reward", "like_dislike", "expected_reward", "null_action", "threads"]
+            unknown("option", name, [*known, *_replaceable(), *environment])
+    if "candidates" in parts:
+        parts["candidates"] = _candidates(parts["candidates"], made)
+    return (made.replace(**parts) if parts else made), null
+
+
+def _replaceable() -> list[str]:
+    return [name for name, f in World.__dataclass_fields__.items() if f.init]
+
+
+def _candidates(value: Any, world: World) -> CandidateSource:
+    """A number K, "all", or a component (also in JSON form)."""
+    if value == "all":
+        return All()
+    if isinstance(value, int) and not isinstance(value, bool):
+        if isinstance(world.candidates, All):
+            from recgym.models.candidates import Uniform
+
+            return Uniform(value)
+        return CandidateSource.from_dict({**world.candidates.to_dict(), "candidates": value}, where="candidates")
+    if isinstance(value, dict):
+        return CandidateSource.from_dict(value, where="candidates")
+    require(isinstance(value, CandidateSource), "candidates", 'must be a number, "all" or a CandidateSource', value)
+    return value
