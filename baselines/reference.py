@@ -10,19 +10,20 @@ from numpy.typing import NDArray
 
 from baselines.agent import Agent
 from recgym.envs import RecVectorEnv
-from recgym.errors import require, require_count
+from recgym.errors import require, require_count, require_number
 from recgym.kernel import kernel
 from recgym.models.reward import pay
 from recgym.noise import mix, noise
 from recgym.types import Users
-from recgym.world import World
 
 Array = NDArray[Any]
 
 
 @dataclass
 class Random(Agent):
-    """Uniform over the choices that show something (and nothing, where that is an action); no item twice.
+    """Uniform over what can be shown (and nothing, where that is an action); no item twice in a slate.
+
+    Its noise follows the user, so that a user meets the same choices whatever the batch.
 
     Args:
         seed: of the agent's own noise.
@@ -30,10 +31,309 @@ class Random(Agent):
 
     seed: int = 0
 
+    def act(self, observation: Array, mask: Array, explore: bool = False) -> Array:
+        users = self.env.get_state().users
+        S, null = self.env.world.slate_size, self.env.actions.null
+        uniforms = noise(users.key ^ mix(self.seed), users.episode, users.t, S)
+        return as_actions(_draw(uniforms, mask, null), self.env)
+
+
+@dataclass
+class Popularity(Agent):
+    """The candidates with the highest observed popularity (or heat) first."""
+
     def start(self, env: RecVectorEnv) -> None:
         super().start(env)
-        self._step = 0
-        self._keys = mix([(hash_seed + 1) * 2654435761 % 2**63 + self.seed for hash_seed in range(env.num_envs)])
+        parts = {part.name for part in env.observation_layout["candidates"].parts}
+        found = [name for name in ("popularity", "heat") if name in parts]
+        require(found, "Popularity", "needs a candidate feature popularity or heat", sorted(parts))
+        self.feature = found[0]
 
     def act(self, observation: Array, mask: Array, explore: bool = False) -> Array:
-        raise NotImplementedError
+        score = candidate_feature(self.env, observation, self.feature)
+        null = self.env.actions.null
+        return as_actions(top(np.where(mask[:, int(null) :], score, -np.inf), self.env.world.slate_size) + null, self.env)
+
+
+@dataclass
+class MyopicOracle(Agent):
+    """The best expected immediate reward, given the true state of the user.
+
+    Exact for one item; a slate is filled greedily from the top, each place with the item (or nothing, where that is an
+    action) that raises the expected reward of the slate most, by the exact probabilities of the choice model.
+    """
+
+    privileged = True
+
+    def act(self, observation: Array, mask: Array, explore: bool = False) -> Array:
+        users = self.env.get_state().users
+        look = Look(self.env, users)
+        return as_actions(look.greedy(look.reward_given, look.reward_otherwise), self.env)
+
+
+@dataclass
+class Planner(Agent):
+    """Approximate policy iteration on the true simulator, with the true state of the user.
+
+    The value of the hidden state is a quadratic form in the user's scalar columns, traits and topic totals, the
+    worth of the outside option and the time left. It is fitted by least-squares temporal differences on simulated
+    users under the policy so far, first the myopic one, and improved `iterations` times (Lagoudakis and Parr 2003).
+    To act, each candidate k is tried on the simulator, shown alone, once clicked and once not; with the values
+    V_click(k) and V_else(k) of the two futures the slate maximises greedily
+
+        sum_s P(click s) (r_s + V_click(s) - V_else(s)) + P(no click) r_otherwise + mean_s V_else(s).
+
+    For one item this is the exact one-step lookahead; for slates the future is split by item as in SlateQ (Ie et al.
+    2019). It fits itself to the env's world at the first `start`.
+
+    Args:
+        iterations: policy improvements, >= 1.
+        users: simulated users an iteration, >= 100.
+        after: steps after the twins' switch that enter the fit, >= 1.
+        ridge: penalty of the least squares, > 0.
+        seed: of the simulated users, who are not those that will be met.
+    """
+
+    iterations: int = 3
+    users: int = 2000
+    after: int = 5
+    ridge: float = 1000.0
+    seed: int = 0
+    privileged = True
+
+    def __post_init__(self) -> None:
+        require_count("iterations", self.iterations, 1, 1000)
+        require_count("users", self.users, 100, 10_000_000)
+        require_count("after", self.after, 1, 1000)
+        require_number("ridge", self.ridge, 1e-12, 1e12)
+        self._value: Value | None = None
+
+    def start(self, env: RecVectorEnv) -> None:
+        super().start(env)
+        if self._value is None:
+            for iteration in range(self.iterations):
+                self._value = self._improve(env, iteration)
+
+    def _improve(self, env: RecVectorEnv, iteration: int) -> Value:
+        """The value of the present policy, from simulated twins.
+
+        Two twins are one user with one noise. Up to a step of their own they are shown different things, each what
+        suits a random taste for item attributes, and from then on both what the policy shows. Whatever makes one user
+        worth more than another cancels in the difference of the twins, so the fit sees effects of the state alone.
+        """
+        world, n = env.world, self.users
+        weights, shown = env._weights
+        known = len(world.response.objectives)
+        rng = np.random.default_rng([self.seed, iteration])
+        users = world.arrive(np.tile(rng.integers(0, 2**64, n, np.uint64), 2))
+        switch = np.tile(rng.integers(1, max(2, world.horizon // 4), n), 2)
+        attributes = world.catalog.attributes
+        attributes = (attributes - attributes.mean(axis=0)) / np.maximum(attributes.std(axis=0), 1e-6)
+        taste = rng.standard_normal((2 * n, attributes.shape[1] + 1))  # the last is the taste for nothing
+        rows, states, rewards = np.arange(2 * n), np.full((self.after, 2 * n, 0), np.nan), np.zeros((world.horizon, 2 * n))
+        for t in range(world.horizon):
+            look = Look(env, users)
+            choices = np.empty((len(rows), world.slate_size), np.int64)
+            wild = t < switch[rows]
+            if wild.any():
+                score = (attributes[look.items[wild]] * taste[rows[wild], None, :-1]).sum(axis=2)
+                score = np.where(look.items[wild] >= 0, score, taste[rows[wild], -1:])
+                score += rng.standard_normal(score.shape)
+                choices[wild] = top(np.where(look.free[wild], score, -np.inf), world.slate_size)
+            if not wild.all():
+                choices[~wild] = self._choose(env, users.rows(~wild), look.rows(~wild))
+            slate = np.take_along_axis(look.items, choices, axis=1)
+            state = state_features(env, users)
+            if not states.shape[2]:
+                states = np.full((self.after, 2 * n, state.shape[1]), np.nan)
+            age = t - switch[rows]
+            taken = (age >= 0) & (age < self.after)
+            states[age[taken], rows[taken]] = state[taken]
+            reward = world.expected(users, slate) @ weights + shown * (slate >= 0).sum(axis=1)
+            users, feedback = world.step(users, slate, world.noise(users))
+            rewards[t, rows] = reward + feedback.objectives[:, known:] @ weights[known:]
+            stay = ~feedback.left & (users.t < world.horizon)
+            rows, users = rows[stay], users.rows(stay)
+            if not len(rows):
+                break
+        to_go = np.cumsum(rewards[::-1], axis=0)[::-1]
+        at = np.minimum(switch + np.arange(self.after)[:, None], world.horizon - 1)  # (after, 2 n)
+        returns = np.take_along_axis(to_go, at, axis=0)
+        both = ~(np.isnan(states[:, :n, 0]) | np.isnan(states[:, n:, 0]))
+        return Value.fit(states[:, :n][both], states[:, n:][both], returns[:, :n][both], returns[:, n:][both], self.ridge)
+
+    def _choose(self, env: RecVectorEnv, users: Users, look: Look) -> Array:
+        if self._value is None:
+            return look.greedy(look.reward_given, look.reward_otherwise)
+        choices = np.empty((len(users), env.world.slate_size), np.int64)
+        for rows in np.array_split(np.arange(len(users)), -(-len(users) // 256)):
+            part = look.rows(rows)
+            otherwise, clicked = self._futures(env, users.rows(rows), part.items)
+            choices[rows] = part.greedy(part.reward_given + clicked - otherwise, part.reward_otherwise, otherwise)
+        return choices
+
+    def _futures(self, env: RecVectorEnv, users: Users, items: Array) -> tuple[Array, Array]:
+        """(B, n) values after showing each item alone: not clicked, and clicked."""
+        world, (B, n) = env.world, items.shape
+        branch = users.rows(np.repeat(np.arange(B), 2 * n))
+        branch = branch.replace(key=np.repeat(users.key ^ mix(self.seed + 1), 2 * n))  # what will happen is not known
+        slate = np.full((2 * B * n, world.slate_size), -1, np.int32)
+        slate[:, 0] = np.repeat(items.ravel(), 2)
+        click = np.zeros(slate.shape, np.bool_)
+        click[1::2, 0] = slate[1::2, 0] >= 0
+        after, feedback = world.step(branch, slate, world.noise(branch), click)
+        alive = ~feedback.left & (after.t < world.horizon)
+        assert self._value is not None
+        value = np.where(alive, self._value(state_features(env, after)), 0.0).reshape(B, n, 2)
+        return value[:, :, 0], value[:, :, 1]
+
+    def act(self, observation: Array, mask: Array, explore: bool = False) -> Array:
+        users = self.env.get_state().users
+        alive = np.flatnonzero(~(self.env._terminated | self.env._truncated))
+        choices = np.zeros((len(users), self.env.world.slate_size), np.int64)
+        if len(alive):
+            users = users.rows(alive)
+            choices[alive] = self._choose(self.env, users, Look(self.env, users))
+        return as_actions(choices, self.env)
+
+
+def state_features(env: RecVectorEnv, users: Users) -> Array:
+    """(B, f) float64: what the value of a user may depend on, whatever the world."""
+    world = env.world
+    columns = [users.t / world.horizon, world.preference.outside(users, world.catalog, world.market)]
+    for name, column in world.owned.items():
+        if column.dtype is np.float32:
+            values = users[name].reshape(len(users), -1)
+            columns.append(values[:, 0] if column.shape == () else values.sum(axis=1))
+    return np.stack(columns, axis=1).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Value:
+    """A quadratic form in standardised features, clipped to four standard deviations."""
+
+    mean: Array  # (f,)
+    scale: Array  # (f,)
+    theta: Array  # (1 + f + f (f + 1) / 2,)
+
+    @classmethod
+    def fit(cls, one: Array, other: Array, one_return: Array, other_return: Array, ridge: float) -> Value:
+        """Ridge regression of the difference of (m,) returns on that of the expanded (m, f) features of twins."""
+        features, target = np.concatenate([one, other]), np.concatenate([one_return, other_return])
+        mean, scale = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-6)
+        value = cls(mean, scale, np.empty(0))
+        x, y = value.expand(one) - value.expand(other), one_return - other_return
+        theta = np.linalg.solve(x.T @ x + ridge * np.eye(x.shape[1]), x.T @ y)
+        theta[0] = target.mean() - (value.expand(features) @ theta).mean()
+        return cls(mean, scale, theta)
+
+    def expand(self, features: Array) -> Array:
+        """(n, 1 + f + f (f + 1) / 2) monomials up to degree two."""
+        z = np.clip((features - self.mean) / self.scale, -4.0, 4.0)
+        i, j = np.triu_indices(z.shape[1])
+        return np.concatenate([np.ones((len(z), 1)), z, z[:, i] * z[:, j]], axis=1)
+
+    def __call__(self, features: Array) -> Array:
+        return self.expand(features) @ self.theta
+
+
+class Look:
+    """What an oracle sees of B users: for each choice (nothing first, where that is an action) its item and worth."""
+
+    def __init__(self, env: RecVectorEnv, users: Users) -> None:
+        self.world, self.null = env.world, env.actions.null
+        nothing = np.full((len(users), int(self.null)), -1, np.int32)
+        self.items = np.concatenate([nothing, users.candidates], axis=1)  # (B, n)
+        self.utility, self.outside, given, otherwise = self.world.appraise(users, self.items)
+        weights, self.shown = env._weights
+        self.reward_given = given @ weights  # (B, n), given a click on it
+        self.reward_otherwise = otherwise @ weights  # (B,)
+        self.free = (self.items >= 0) | (np.arange(self.items.shape[1]) < self.null)  # (B, n)
+
+    def rows(self, index: Array) -> Look:
+        """The same of some of the users."""
+        part = object.__new__(Look)
+        part.world, part.null, part.shown = self.world, self.null, self.shown
+        for name in ("items", "utility", "outside", "reward_given", "reward_otherwise", "free"):
+            setattr(part, name, getattr(self, name)[index])
+        return part
+
+    def greedy(self, given: Array, otherwise: Array, impression: Array | None = None) -> Array:
+        """(B, S) choices: each place takes what raises most the worth of the slate so far.
+
+        Args:
+            given: (B, n) worth of a click. otherwise: (B,) worth of no click.
+            impression: (B, n) worth of being shown; a slate has the mean of its items.
+        """
+        B, n = self.items.shape
+        S, choice = self.world.slate_size, self.world.choice
+        slate = np.zeros((B, S), np.int64)
+        utility = np.full((B, n, S), -np.inf, np.float32)  # of the slate so far, with each choice in the next place
+        gain = np.zeros((B, n, S))
+        free = self.free.copy()
+        shown = np.zeros(B)
+        impressions = np.zeros(B)
+        rows = np.arange(B)
+        outside = np.repeat(self.outside, n)
+        for s in range(S):
+            utility[:, :, s], gain[:, :, s] = self.utility, given - otherwise[:, None]
+            probability = choice.probability(utility[:, :, : s + 1].reshape(B * n, s + 1).copy(), outside)
+            worth = (probability.reshape(B, n, s + 1) * np.where(self.items[:, :, None] >= 0, gain[:, :, : s + 1], 0)).sum(axis=2)
+            if s > 0:  # the part of the places before does not vanish where this place shows nothing
+                kept = probability.reshape(B, n, s + 1)[:, :, :s] * gain[:, :, :s]
+                worth = np.where(self.items >= 0, worth, kept.sum(axis=2))
+            worth += self.shown * (self.items >= 0)
+            if impression is not None:
+                worth += (impressions[:, None] + impression) / (s + 1)
+            best = np.argmax(np.where(free, worth, -np.inf), axis=1)
+            slate[:, s] = best
+            utility[:, :, s], gain[:, :, s] = self.utility[rows, best][:, None], (given[rows, best] - otherwise)[:, None]
+            if impression is not None:
+                impressions += impression[rows, best]
+            shown += self.items[rows, best] >= 0
+            free[rows, best] &= best < self.null  # an item is shown once, nothing any number of times
+        return slate
+
+
+def as_actions(choices: Array, env: RecVectorEnv) -> Array:
+    """(B, S) choices as actions of the env: (B,) for items."""
+    return choices[:, 0] if env.actions.form == "item" else choices
+
+
+def candidate_feature(env: RecVectorEnv, observation: Array, name: str) -> Array:
+    """(B, K) float32: a scalar feature of the candidates, by name, from flat observations."""
+    block = env.observation_layout["candidates"]
+    at = 0
+    for part in block.parts:
+        if part.name == name:
+            return observation[:, block.slice].reshape(-1, *block.shape)[:, :, at]
+        at += part.width
+    require(False, "candidate feature", f"must be one of {[part.name for part in block.parts]}", name)
+    raise AssertionError
+
+
+def top(score: Array, n: int) -> Array:
+    """(B, n) indices of the n highest scores of each row, best first; ties go to the first."""
+    return np.argsort(-score, axis=1, kind="stable")[:, :n]
+
+
+@kernel
+def _draw(uniforms, mask, null):
+    S, B = uniforms.shape
+    out = np.zeros((B, S), np.int64)
+    free = np.empty(mask.shape[1], np.bool_)
+    for b in range(B):
+        free[:] = mask[b]
+        for s in range(S):
+            left = 0
+            for k in range(free.shape[0]):
+                left += free[k]
+            skip = int(uniforms[s, b] * left)
+            for k in range(free.shape[0]):
+                if free[k]:
+                    if skip == 0:
+                        out[b, s] = k
+                        free[k] = null and k == 0
+                        break
+                    skip -= 1
+    return out

@@ -180,7 +180,8 @@ class RecVectorEnv(VectorEnv):
         flat = np.empty((self.num_envs, self.observations.width), np.float32)
         for rows, users in zip(self._rows, self._users, strict=True):
             self.observations.encode(users, flat[rows])
-        return self.observations.view(flat), {"action_mask": self.action_masks()}
+        mask = np.concatenate([self.actions.mask(users.candidates) for users in self._users])
+        return self.observations.view(flat), {"action_mask": mask}
 
     def _reset_mask(self, options: dict[str, Any] | None) -> Array | None:
         for name in options or {}:

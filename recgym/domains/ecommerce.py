@@ -47,8 +47,8 @@ def world(
         candidates=Retrieval(),
         preference=DotProduct(4.0, {"quality": 0.2, "popularity": 0.6}, {"satiation": -1.0, "fatigue": -0.5}),
         choice=MultinomialLogit(null=4.5, decay=0.5),
-        response=Funnel(cart=-2.0, purchase=-1.5),
-        dynamics=(InterestDrift(), Satiation(), Fatigue(), Satisfaction()),
-        departure=Hazard(),
+        response=Funnel(cart=-4.0, purchase=-4.8, hazard=0.01),
+        dynamics=(InterestDrift(), Satiation(), Fatigue(), Satisfaction(memory=0.85, level=0.0, quality=2.0, match=0.5)),
+        departure=Hazard(level=-0.8, satisfaction=5.5, fatigue=0.05),
         reward=Weighted({"click": 1.0, "purchase": 5.0, "satisfaction": 0.5}),
     )  # fmt: skip

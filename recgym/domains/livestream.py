@@ -37,8 +37,8 @@ def world(
         ),
         population=Population(
             centroids, cold_start=cold_start, profile_noise=profile_noise,
-            sensitivity={"heat": (1.0, 0.3), "content": (0.7, 0.3)},
-            traits={"stamina": (6.0, 0.3, 2.0, 20.0), "budget": (90.0, 0.5, 15.0, 300.0), "wallet": (10.0, 1.0, 0.0, 1000.0)},
+            sensitivity={"heat": (0.5, 0.3), "content": (0.7, 0.3)},
+            traits={"stamina": (10.0, 0.3, 2.0, 40.0), "budget": (90.0, 0.5, 15.0, 300.0), "wallet": (10.0, 1.0, 0.0, 1000.0)},
         ),
         market=LiveMarket.draw(rng, noisy_copy(rng, quality, 0.5)),
         candidates=Retrieval(),
@@ -46,6 +46,6 @@ def world(
         choice=MultinomialLogit(null=3.0, decay=0.5),
         response=Watch(),
         dynamics=(InterestDrift(), Fatigue(ignored=0.1, half_life=20.0)),
-        departure=Budget(),
+        departure=Budget(prompt=1.2, browse=0.4),
         reward=Weighted({"click": 1.0, "long_watch": 2.0, "like": 3.0}),
     )  # fmt: skip

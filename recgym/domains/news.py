@@ -41,14 +41,14 @@ def world(
         population=Population(
             centroids, cold_start=cold_start, profile_noise=profile_noise,
             sensitivity={"freshness": (1.0, 0.3), "popularity": (1.0, 0.3)},
-            traits={"stamina": (8.0, 0.3, 3.0, 20.0)},
+            traits={"stamina": (18.0, 0.3, 5.0, 50.0)},
         ),
         market=NewsMarket.draw(rng, topic, appeal, topics),
         candidates=Retrieval(),
         preference=DotProduct(4.0, {"clickbait": 2.0}, {"fatigue": -1.0}),
         choice=Cascade(attention=0.8, continuation=0.6, threshold=4.0),
-        response=Dwell(),
-        dynamics=(TwoSpeedDrift(), Fatigue(ignored=0.1, clicked=0.3, half_life=20.0), NetExposure()),
-        departure=Sessions(),
+        response=Dwell(mood=1.5),
+        dynamics=(TwoSpeedDrift(), Fatigue(ignored=0.1, clicked=0.3, half_life=20.0), NetExposure(quality=2.0, gap=4.0)),
+        departure=Sessions(loyalty=0.95),
         reward=Weighted({"click": 1.0, "dwell": 0.5}),
     )  # fmt: skip

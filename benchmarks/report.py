@@ -1,0 +1,299 @@
+"""The report of a results folder, from its files alone: leaderboard in the terminal, in Markdown and as a picture."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from baselines.agent import write_atomically
+from benchmarks.metrics import Statistic, bootstrap_interval, iqm, mean, normalised, standard_error
+from benchmarks.run import error_file, read_result
+from benchmarks.suite import FORMAT
+from recgym.errors import ConfigError, require
+
+UNKNOWN = "–"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The runs of one agent on one task."""
+
+    expected: int  # runs asked for
+    results: list[dict[str, Any]]  # those there are
+    scores: np.ndarray  # (n,) normalised; empty where a run or a reference is missing
+    error: float  # standard error that the scores have in common: one sample of users met all runs
+
+    @property
+    def complete(self) -> bool:
+        """Whether every run is there."""
+        return len(self.results) == self.expected
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A statistic with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        value, low, high = (f"{round(x, 2) + 0.0:.2f}" for x in (self.value, self.low, self.high))  # no -0.00
+        return f"{value} [{low}, {high}]"
+
+
+@dataclass(frozen=True)
+class Results:
+    """A results folder. Labels are in the order of the leaderboard."""
+
+    suite: str
+    command: str
+    tasks: list[str]
+    labels: list[str]
+    cells: dict[tuple[str, str], Cell]  # (task, label) -> runs
+    missing: list[str]  # jobs without a result, a line each
+    software: list[str]  # a line for each set of versions
+
+    def estimate(self, label: str, tasks: list[str], statistic: Statistic = iqm) -> Estimate | None:
+        """Normalised score of an agent over some tasks; None where anything that it needs is missing."""
+        cells = [self.cells[task, label] for task in tasks]
+        if not all(len(cell.scores) for cell in cells):
+            return None
+        runs, errors = [cell.scores for cell in cells], [cell.error for cell in cells]
+        low, high = bootstrap_interval(runs, statistic, np.random.default_rng(0), errors)
+        return Estimate(float(statistic(np.concatenate(runs))), low, high)
+
+    def text(self, label: str, tasks: list[str], statistic: Statistic = iqm) -> str:
+        """The estimate in words."""
+        if not all(self.cells[task, label].complete for task in tasks):
+            return "missing"
+        return str(self.estimate(label, tasks, statistic) or UNKNOWN)
+
+    def title(self, label: str) -> str:
+        """The label, with a star where the agent reads the simulator's hidden state."""
+        found = [r for task in self.tasks for r in self.cells[task, label].results]
+        return label + ("*" if found and found[0]["privileged"] else "")
+
+
+class Section(NamedTuple):
+    """A table of the report."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+    words: int = 1  # leading columns of text; the others hold numbers
+
+
+def read_folder(folder: str | os.PathLike[str]) -> Results:
+    """Read what `run_suite` left.
+
+    Raises:
+        ConfigError: no results there, or of another format.
+    """
+    folder = Path(folder)
+    path = folder / "suite.json"
+    require(path.is_file(), "folder", "must hold suite.json, as a run leaves it", str(folder))
+    try:
+        manifest = json.loads(path.read_bytes())
+        require(manifest["format"] == FORMAT, "folder", f"must be of format {FORMAT}", manifest["format"])
+        entries, suite, command = manifest["entries"], manifest["suite"], manifest["command"]
+        tasks, labels = (list(dict.fromkeys(entry[name] for entry in entries)) for name in ("task", "label"))
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ConfigError(f"folder: {path} is corrupt: {type(error).__name__}: {error}") from None
+    runs: dict[tuple[str, str], list[dict[str, Any] | None]] = {}
+    yardsticks: dict[tuple[str, str], float] = {}
+    missing, software = [], {}
+    for entry in entries:
+        result = read_result(folder, entry["key"])
+        runs.setdefault((entry["task"], entry["label"]), []).append(result)
+        if result:
+            yardsticks[entry["task"], entry["job"]["agent"]] = result["return"]["mean"]
+            versions = [f"{name} {version}" for name, version in result["software"].items() if version != "none"]
+            software[", ".join(versions)] = None
+        else:
+            name = f"{entry['task']}, {entry['label']}, seed {entry['job']['seed']}"
+            missing.append(f"{name}: {_reason(error_file(folder, entry['key']))}")
+    cells = {
+        (task, label): _cell(found, yardsticks.get((task, "random")), yardsticks.get((task, "planner")))
+        for (task, label), found in runs.items()
+    }
+    results = Results(suite, command, tasks, labels, cells, missing, list(software))
+    scores = {label: results.estimate(label, tasks) for label in labels}
+    labels.sort(key=lambda label: -(scores[label].value if scores[label] else -np.inf))  # type: ignore[union-attr]
+    return results
+
+
+def _reason(error: Path) -> str:
+    if not error.is_file():
+        return "not run yet"
+    lines = error.read_text(errors="replace").strip().splitlines()
+    return f"failed: {lines[-1] if lines else 'no reason given'} (see {error.name})"
+
+
+def _cell(found: list[dict[str, Any] | None], random: float | None, planner: float | None) -> Cell:
+    results = [result for result in found if result]
+    scores, error = np.zeros(0), 0.0
+    if len(results) == len(found) and random is not None and planner is not None and planner > random:
+        scores = normalised([result["return"]["mean"] for result in results], random, planner)
+        error = _user_error(results) / (planner - random)
+    return Cell(len(found), results, scores, error)
+
+
+def _user_error(results: list[dict[str, Any]]) -> float:
+    return float(np.mean([result["return"]["se"] for result in results]))
+
+
+def sections(results: Results) -> list[Section]:
+    """All tables of the report."""
+    rows = []
+    for label in results.labels:
+        cells = [results.cells[task, label] for task in results.tasks]
+        there, expected = sum(len(cell.results) for cell in cells), sum(cell.expected for cell in cells)
+        texts = [results.text(label, results.tasks, statistic) for statistic in (iqm, mean)]
+        rows.append((results.title(label), *texts, f"{there} of {expected}"))
+    out = [Section("All tasks, normalised score", ("agent", "IQM", "mean", "runs"), rows)]
+    header = ("agent", "return", "normalised", "length", "trained", "seconds")
+    for task in results.tasks:
+        rows = [_row(results, task, label) for label in results.labels]
+        out.append(Section(task, header, rows))
+    return out
+
+
+def _row(results: Results, task: str, label: str) -> tuple[str, ...]:
+    cell = results.cells[task, label]
+    if not cell.complete:
+        count = f"missing {cell.expected - len(cell.results)} of {cell.expected}"
+        return (results.title(label), count, "missing", *[UNKNOWN] * 3)
+    returns = [result["return"]["mean"] for result in cell.results]
+    error = math.hypot(standard_error(returns), _user_error(cell.results))
+    steps = cell.results[0]["job"]["steps"]
+    seconds = np.mean([result["cost"]["train_seconds"] for result in cell.results])
+    return (
+        results.title(label),
+        f"{np.mean(returns):.2f} ± {error:.2f}",
+        results.text(label, [task]),
+        f"{np.mean([result['length']['mean'] for result in cell.results]):.1f}",
+        f"{steps:,}" if steps else UNKNOWN,
+        f"{seconds:,.0f}" if steps else UNKNOWN,
+    )
+
+
+def notes(results: Results) -> list[str]:
+    """How to read the tables, and what is missing from them."""
+    seeds = max(cell.expected for cell in results.cells.values())
+    spread = "users (one seed: not over training runs)" if seeds == 1 else f"users and {seeds} training seeds"
+    return [
+        "Normalised score: 0 is the random agent, 1 the planner. *: reads the simulator's hidden state.",
+        f"[low, high]: 95 % bootstrap interval, stratified over tasks; ±: standard error. Both over {spread}.",
+        "Length: mean steps of an episode. Trained: user-steps a run. Seconds: of training, a run.",
+        *(f"Missing: {line}" for line in results.missing),
+        *(f"Run with: {line}." for line in results.software),
+        *(["The results come from different versions: compare with care."] if len(results.software) > 1 else []),
+    ]
+
+
+def markdown(results: Results, picture: str) -> str:
+    """The report as Markdown."""
+    lines = [f"# {results.suite}", "", "```", results.command, "```", "", f"![Normalised scores]({picture})", ""]
+    for section in sections(results):
+        lines += markdown_table(section)
+    return "\n".join([*lines, *(f"- {_literal(note)}" for note in notes(results)), ""])
+
+
+def markdown_table(section: Section) -> list[str]:
+    """Lines of a Markdown table under its title, numbers to the right."""
+    rows = (
+        section.header,
+        ["---:" if i >= section.words else "---" for i in range(len(section.header))],
+        *(map(_literal, row) for row in section.rows),
+    )
+    return [f"## {section.title}", "", *("| " + " | ".join(row) + " |" for row in rows), ""]
+
+
+def _literal(text: str) -> str:
+    return text.replace("*", "\\*").replace("|", "\\|")
+
+
+def show(section: Section, console: Console) -> None:
+    """Print a table."""
+    printed = Table(
+        title=section.title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    for i, name in enumerate(section.header):
+        printed.add_column(name, justify="right" if i >= section.words else "left", overflow="fold")
+    for row in section.rows:
+        printed.add_row(*(f"[yellow]{text}[/]" if text.startswith("missing") else escape(text) for text in row))
+    console.print(printed)
+
+
+def picture(results: Results) -> bytes:
+    """A PNG: normalised scores with intervals, all tasks and each task."""
+    panels = [("all tasks (IQM)", results.tasks), *((task, [task]) for task in results.tasks)]
+    if len(results.tasks) == 1:
+        panels = panels[1:]
+    columns = min(len(panels), 4)
+    rows = -(-len(panels) // columns)
+    labels = results.labels[::-1]
+    figure = Figure((2.0 + 2.4 * columns, rows * (1.1 + 0.3 * len(labels))), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for axis, (title, tasks) in zip(axes, panels):
+        for mark in (0.0, 1.0):
+            axis.axvline(mark, color="0.6", linewidth=1, linestyle="--", zorder=0)
+        for y, label in enumerate(labels):
+            found = results.estimate(label, tasks)
+            if found is None:
+                axis.text(0.5, y, results.text(label, tasks), ha="center", va="center", color="tab:red", fontsize=8)
+                continue
+            privileged = results.title(label).endswith("*")
+            axis.plot([found.low, found.high], [y, y], color="tab:blue", linewidth=2)
+            axis.plot(found.value, y, "o", color="tab:blue", markerfacecolor="white" if privileged else "tab:blue")
+        axis.set_title(title, fontsize=10)
+        axis.set_yticks(range(len(labels)), [results.title(label) for label in labels])
+        axis.set_ylim(-0.6, len(labels) - 0.4)
+        axis.tick_params(labelbottom=True, labelsize=9)
+        axis.grid(axis="y", color="0.93")
+        axis.set_axisbelow(True)
+    for axis in axes[len(panels) :]:
+        axis.remove()
+    figure.supxlabel("normalised score (random = 0, planner = 1); hollow: reads the hidden state", fontsize=9)
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def report(folder: str | os.PathLike[str], console: Console | None = None) -> Results:
+    """Print the leaderboard of a results folder, and write leaderboard.md and leaderboard.png into it.
+
+    Raises:
+        ConfigError: no results there.
+    """
+    console = console or Console()
+    folder = Path(folder)
+    results = read_folder(folder)
+    write_atomically(folder / "leaderboard.md", markdown(results, "leaderboard.png").encode())
+    write_atomically(folder / "leaderboard.png", picture(results))
+    for section in sections(results):
+        show(section, console)
+    for note in notes(results):
+        console.print(escape(note), style="yellow" if note.startswith("Missing") else "dim", highlight=False)
+    console.print(f"Written: {escape(str(folder / 'leaderboard.md'))}, leaderboard.png", highlight=False)
+    return results

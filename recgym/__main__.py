@@ -1,0 +1,87 @@
+"""The command line: fit a world to logs, and list what there is.
+
+    python -m recgym fit open-bandit open_bandit_dataset -o my-shop --campaign men
+    python -m recgym worlds
+    python -m recgym envs
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NoReturn
+
+import gymnasium as gym
+
+import recgym
+from recgym.errors import RecgymError
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status: 0, or 2 after an error, which is one line on stderr."""
+    parser = _Parser(prog="python -m recgym", description=recgym.__doc__.splitlines()[0] if recgym.__doc__ else None)
+    parser.add_argument("--version", action="version", version=recgym.__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    what = "fit a world to interaction logs"
+    fit = commands.add_parser("fit", help=what, description=what)
+    fit.add_argument("logs", choices=["open-bandit"], help="what the logs are: the Open Bandit Dataset")
+    fit.add_argument("folder", metavar="DIR", help="folder with the logs")
+    fit.add_argument("-o", "--output", required=True, metavar="WORLD", help="folder for the world and its report")
+    fit.add_argument("--campaign", default="all", help="all, men or women (default: all)")
+    fit.add_argument("--policies", nargs="+", metavar="POLICY", help="random, bts or both (default: both)")
+    fit.add_argument("--dimensions", type=int, default=16, help="of the item embeddings (default: 16)")
+    fit.add_argument("--candidates", type=int, default=20, help="items to choose from at each step (default: 20)")
+    fit.add_argument("--folds", type=int, default=10, help="of the cross-validation (default: 10)")
+    fit.add_argument("--seed", type=int, default=0, help="of the folds and the embeddings (default: 0)")
+    fit.set_defaults(run=_fit, policies=["random", "bts"])
+    commands.add_parser("worlds", help="list the worlds that have a name").set_defaults(run=_worlds)
+    commands.add_parser("envs", help="list the registered environments").set_defaults(run=_envs)
+    options = parser.parse_args(arguments)
+    try:
+        options.run(options)
+    except (RecgymError, OSError) as error:
+        message = " ".join(str(error).split())
+        print(f"{parser.prog}: error: {message}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _fit(options: argparse.Namespace) -> None:
+    from recgym.fit import fit_open_bandit
+    from recgym.logs import read_open_bandit
+
+    names = ("dimensions", "candidates", "folds", "seed")
+    interactions = read_open_bandit(options.folder, options.campaign, options.policies)
+    world, report = fit_open_bandit(interactions, **{name: getattr(options, name) for name in names})
+    world.save(options.output)
+    report.save(options.output)
+    print(report.summary())
+    print(f"Written to {options.output}. To play: gymnasium.make('recgym/Ecommerce-v0', world={options.output!r})")
+
+
+def _worlds(options: argparse.Namespace) -> None:
+    from recgym.worlds import DOMAINS, fitted_worlds
+
+    for name, module in DOMAINS.items():
+        print(f"{name:<14}{(import_module(module).__doc__ or '').strip().splitlines()[0]}")
+    for name, folder in fitted_worlds().items():
+        file = folder / "report.json"
+        source = json.loads(file.read_text())["source"] if file.is_file() else {}
+        print(f"{name:<14}Fitted to logs{': {name}, campaign {campaign}'.format(**source) if source else ''}.")
+
+
+def _envs(options: argparse.Namespace) -> None:
+    for name in sorted(spec.id for spec in gym.registry.values() if spec.namespace == "recgym"):
+        print(name)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

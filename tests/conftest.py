@@ -1,0 +1,62 @@
+"""Fixtures of the core's tests. Worlds are immutable, so the tests share them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+import recgym
+from recgym.catalog import Catalog
+from recgym.world import World
+
+DOMAINS = ("ecommerce", "news", "livestream")
+
+
+@cache
+def _world(name: str, slate_size: int) -> World:
+    return recgym.load_world(name, slate_size=slate_size)
+
+
+@pytest.fixture(scope="session")
+def world_of() -> Callable[..., World]:
+    """The world of a domain, made once: ``world_of("news", 5)``."""
+    return lambda name, slate_size=1: _world(name, slate_size)
+
+
+@pytest.fixture(params=DOMAINS)
+def world(request: pytest.FixtureRequest) -> World:
+    """Each domain's world with a slate of three."""
+    return _world(request.param, 3)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20240607)
+
+
+@pytest.fixture
+def no_global_rng(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every function of the global generators of `random` and `numpy.random` raises."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("a global random generator was used")
+
+    for module in (random, np.random):
+        for name in dir(module):
+            owner = getattr(getattr(module, name), "__self__", None)
+            if isinstance(owner, (random.Random, np.random.RandomState)):
+                monkeypatch.setattr(module, name, refuse)
+
+
+@pytest.fixture
+def small_catalog(rng: np.random.Generator) -> Catalog:
+    """Twelve items of four topics in three dimensions, with every attribute that a built-in part asks for."""
+    embedding = rng.standard_normal((12, 3))
+    embedding /= np.linalg.norm(embedding, axis=1, keepdims=True)
+    attributes = np.stack([rng.normal(size=12), rng.uniform(size=12), rng.uniform(1, 50, 12)], axis=1)
+    return Catalog(embedding, np.arange(12) % 4, attributes, ("quality", "clickbait", "price"), 4)

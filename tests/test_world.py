@@ -1,0 +1,548 @@
+"""World: one step written down, every field of every part doing something, saving and loading."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import recgym
+from recgym import Catalog, Column, Component, ConfigError, Feedback, Sizes, Users, World, load_world, mix
+from recgym.market import StaticMarket
+from recgym.models.candidates import Uniform
+from recgym.models.choice import Cascade, MultinomialLogit, PositionBased
+from recgym.models.departure import Hazard, Never, Sessions
+from recgym.models.dynamics import Dynamics, Fatigue, NetExposure, Satisfaction, TwoSpeedDrift
+from recgym.models.preference import DotProduct, Loyal
+from recgym.models.response import Clicks, Dwell, Watch
+from recgym.models.reward import Weighted
+from recgym.spaces import Observations
+from recgym.testing import check_component, check_world, random_slates
+from recgym.types import Array
+
+WorldOf = Callable[..., World]
+DOMAINS = ("ecommerce", "news", "livestream")
+
+
+def play(
+    world: World, users: int = 64, steps: int = 40, seed: int = 0, empty: float = 0.15
+) -> Iterator[tuple[Users, Array, Feedback, Users]]:
+    """Users, slate, feedback and users after, step by step; whoever leaves begins the next episode."""
+    rng = np.random.default_rng(seed)
+    rows = world.arrive(mix(range(seed, seed + users)))
+    for _ in range(steps):
+        slate = random_slates(rng, rows.candidates, world.slate_size, empty)
+        after, feedback = world.step(rows, slate, world.noise(rows))
+        yield rows, slate, feedback, after
+        gone = np.flatnonzero(feedback.left | (after.t >= world.horizon))
+        rows = after.put(gone, world.arrive(after.key[gone], after.episode[gone] + 1)) if len(gone) else after
+
+
+@pytest.mark.parametrize("slate_size", [1, 5])
+@pytest.mark.parametrize("name", DOMAINS)
+def test_domains_keep_the_contract_of_a_world(world_of: WorldOf, name: str, slate_size: int) -> None:
+    check_world(world_of(name, slate_size))
+
+
+@pytest.mark.parametrize("name", DOMAINS)
+def test_domain_parts_keep_their_contracts(world_of: WorldOf, name: str) -> None:
+    world = world_of(name, 3)
+    for part in world.parts:
+        check_component(part, world)
+
+
+# --- what a step records
+
+
+def test_history_is_latest_first_and_right_from_the_first_step(world: World) -> None:
+    world = world.replace(history=4)
+    clicked: dict[int, list[int]] = {b: [] for b in range(64)}
+    channels: dict[int, list[Array]] = {b: [] for b in range(64)}
+    started = np.zeros(64, bool)
+    for before, slate, feedback, after in play(world):
+        for b in range(64):
+            if before.t[b] == 0:
+                assert (before.history[b] == -1).all()
+                assert not before.history_feedback[b].any()
+                assert not before.last[b].any()
+                clicked[b], channels[b] = [], []
+            for s in range(world.slate_size):
+                if feedback.click[b, s]:
+                    clicked[b].insert(0, int(slate[b, s]))
+                    channels[b].insert(0, feedback.channels[b, s])
+            n = min(len(clicked[b]), 4)
+            assert after.history[b].tolist() == clicked[b][:4] + [-1] * (4 - n)
+            for h in range(n):
+                assert np.array_equal(after.history_feedback[b, h], channels[b][h])
+            assert not after.history_feedback[b, n:].any()
+            assert after.last[b] == pytest.approx(feedback.channels[b].sum(axis=0), abs=1e-6)
+            started[b] = True
+    assert started.all()
+    assert max(map(len, clicked.values())) >= 2
+
+
+def test_exposure_time_and_clock(world: World) -> None:
+    S = world.slate_size
+    for before, slate, feedback, after in play(world, steps=15):
+        want = before.exposure * 0.8
+        for b, s in zip(*np.nonzero(slate >= 0), strict=True):
+            want[b, world.catalog.topic[slate[b, s]]] += 0.2 / S
+        assert after.exposure == pytest.approx(np.minimum(want, 1), abs=1e-6)
+        assert (after.t == before.t + 1).all()
+        jumped = feedback.objectives[:, world.objectives.index("return")] > 0 if "return" in world.objectives else np.zeros(64, bool)
+        assert (after.clock - before.clock)[~jumped] == pytest.approx(feedback.dt[~jumped], abs=2e-3)
+        assert ((after.clock - before.clock)[jumped] > 59).all()
+
+
+def test_topics_recover_while_the_reader_is_away(world_of: WorldOf) -> None:
+    """Fatigue halves every half_life minutes of the user's clock: hours between two sessions count too."""
+    world = world_of("news", 3)
+    fatigue = next(part for part in world.dynamics if isinstance(part, Fatigue))
+    returned = world.objectives.index("return")
+    away: dict[int, tuple[Array, float]] = {}
+    checked = 0
+    for before, slate, feedback, after in play(world, users=256, steps=60):
+        for b, (tired, clock) in away.items():
+            if before.t[b] == 0:
+                continue
+            # One step after the return: all that was left over must have decayed by the whole time away.
+            bound = tired * 0.5 ** ((after.clock[b] - clock) / fatigue.half_life)
+            shown = slate[b][slate[b] >= 0]
+            untouched = np.setdiff1d(np.arange(world.sizes.topics), world.catalog.topic[shown])
+            assert after.fatigue[b, untouched] == pytest.approx(bound[untouched], rel=1e-2, abs=1e-5)
+            checked += 1
+        back = np.flatnonzero((feedback.objectives[:, returned] > 0) & ~feedback.left)
+        away = {int(b): (after.fatigue[b].copy(), float(before.clock[b] + feedback.dt[b])) for b in back}
+    assert checked > 5
+
+
+def test_forced_clicks_are_what_happens(world: World) -> None:
+    users = world.arrive(mix(range(16)))
+    slate = users.candidates[:, :3].copy()
+    click = np.zeros((16, 3), bool)
+    click[:, 1] = True
+    after, feedback = world.step(users, slate, world.noise(users), click=click)
+    assert np.array_equal(feedback.click, click)
+    assert (after.history[:, 0] == slate[:, 1]).all()
+    sampled = world.step(users, slate, world.noise(users))[1]
+    assert np.array_equal(feedback.probability, sampled.probability)
+
+
+def test_noise_depends_on_key_episode_and_step_only(world: World) -> None:
+    users = world.arrive(mix(range(8)))
+    a = world.noise(users)
+    assert a.shape == (world.uniforms_a_step, 8)
+    after, _ = world.step(users, users.candidates[:, :3].copy(), a)
+    moved = users.replace(interest=-users.interest, t=after.t)
+    assert np.array_equal(world.noise(after), world.noise(moved))
+    assert not np.array_equal(a, world.noise(after))
+    assert not np.array_equal(a, world.noise(users.replace(episode=users.episode + 1)))
+
+
+def test_every_part_has_noise_of_its_own(world: World) -> None:
+    taken = [*world.blocks[:4], *world.blocks.dynamics]
+    rows = [i for block in taken for i in range(block.start, block.stop)]
+    assert rows == list(range(len(rows)))
+    assert len(rows) == world.uniforms_a_step
+    parts = (world.candidates, world.choice, world.response, world.departure, *world.dynamics)
+    assert [b.stop - b.start for b in taken] == [part.uniforms(world.sizes) for part in parts]
+
+
+def test_common_random_numbers(world: World) -> None:
+    """Two slates that share an item at one position see the same noise: the difference is the slate's alone."""
+    users = world.arrive(mix(range(500)))
+    a, b = users.candidates[:, :3].copy(), users.candidates[:, :3].copy()
+    b[:, 2] = users.candidates[:, 3]
+    fa, fb = (world.step(users, slate, world.noise(users))[1] for slate in (a, b))
+    other = users.replace(key=mix(range(500, 1000)))
+    fc = world.step(other, b, world.noise(other))[1]
+    same, independent = ((f.click[:, :2] == fa.click[:, :2]).all(axis=1).mean() for f in (fb, fc))
+    assert 1 - same < 0.5 * (1 - independent)
+
+
+# --- expected rewards
+
+
+@pytest.mark.parametrize("slate_size", [1, 3])
+@pytest.mark.parametrize("name", DOMAINS)
+def test_expected_is_the_mean_of_steps(world_of: WorldOf, name: str, slate_size: int) -> None:
+    """Every objective of the response, from users in mid-session, against fresh noise for the very same states."""
+    world = world_of(name, slate_size)
+    *_, last = play(world, users=80, steps=15, seed=7)
+    users, n = last[3], 2500
+    users = users.rows(np.flatnonzero(users.t > 2)[:40])
+    B = len(users)
+    slate = random_slates(np.random.default_rng(1), users.candidates, slate_size)
+    expected = world.expected(users, slate)
+    index = np.repeat(np.arange(B), n)
+    rows = users.rows(index).replace(key=mix(range(B * n)))
+    _, feedback = world.step(rows, slate[index], world.noise(rows))
+    sampled = feedback.objectives.reshape(B, n, -1).astype(np.float64)
+    known = len(world.response.objectives)
+    assert (expected[:, known:] == 0).all()
+    total, want = sampled.mean(axis=1)[:, :known].sum(axis=0), expected[:, :known].sum(axis=0)
+    # Rare events may be missing from the sample, so the stated mean bounds their variance from below.
+    error = np.sqrt(((sampled.var(axis=1)[:, :known] + expected[:, :known]) / n).sum(axis=0))
+    off = np.abs(total - want) / error
+    assert (want > 0).all()
+    assert (off < 4).all(), dict(zip(world.response.objectives, off.round(1), strict=True))
+    by_user = np.abs(sampled.mean(axis=1)[:, 0] - expected[:, 0]) / np.sqrt(expected[:, 0] / n + 1e-6)
+    assert by_user.max() < 5
+    one = world.probability if hasattr(world, "probability") else world.outlook(users, slate)[0]
+    frequency = feedback.click.reshape(B, n, -1).mean(axis=1)
+    assert np.abs(frequency - one).max() < 5 * 0.5 / np.sqrt(n)
+
+
+@pytest.mark.parametrize("choice", [Cascade(attention=0.9, continuation=0.8), PositionBased(threshold=1.0)])
+def test_expected_with_several_clicks(world_of: WorldOf, choice: Any) -> None:
+    """A funnel behind a choice of several clicks: the cart's later purchases count once, not once a click."""
+    world = world_of("ecommerce", 3).replace(choice=choice, response=dataclasses.replace(world_of("ecommerce").response, hazard=0.3))
+    *_, last = play(world, users=30, steps=12, seed=3)
+    users, n = last[3], 3000
+    slate = random_slates(np.random.default_rng(1), users.candidates, 3)
+    index = np.repeat(np.arange(30), n)
+    rows = users.rows(index).replace(key=mix(range(30 * n)))
+    sampled = world.step(rows, slate[index], world.noise(rows))[1].objectives.reshape(30, n, -1).astype(np.float64)
+    expected = world.expected(users, slate)
+    error = np.sqrt((sampled.var(axis=1) / n).sum(axis=0))
+    off = np.abs(sampled.mean(axis=1).sum(axis=0) - expected.sum(axis=0)) / error
+    assert (off < 4).all(), dict(zip(world.objectives, off.round(1), strict=True))
+
+
+def test_a_response_that_knows_one_click_refuses_a_choice_of_several(world_of: WorldOf) -> None:
+    """A user watches one stream: with two clicks in a slate `Watch.expected` would state what cannot happen."""
+    with pytest.raises(ConfigError, match=r"(choice|Watch)"):
+        world_of("livestream", 3).replace(choice=Cascade())
+
+
+def test_appraise_agrees_with_outlook(world: World) -> None:
+    users = world.arrive(mix(range(12)))
+    slate = users.candidates[:, :3].copy()
+    utility, outside, given, otherwise = world.appraise(users, users.candidates)
+    probability, given3, otherwise3 = world.outlook(users, slate)
+    assert np.array_equal(world.choice.probability(utility[:, :3].copy(), outside), probability)
+    assert np.array_equal(given[:, :3], given3)
+    assert np.array_equal(otherwise, otherwise3)
+    assert given.shape == (12, 20, len(world.objectives))
+
+
+# --- every field does something
+
+
+def others(value: Any) -> Iterator[Any]:
+    """Other values of a field, near and far, in the hope that one is legal and tells."""
+    if isinstance(value, bool):
+        yield not value
+    elif isinstance(value, int):
+        yield from (value + 1, max(value // 2, 1), value + 7, 1)
+    elif isinstance(value, float):
+        yield from (value + 0.25, value * 0.5, value * 2 + 0.1, value - 0.25, value - 3.0, value + 3.0, value / 20, 1.0, 0.05, 0.0)
+    elif isinstance(value, np.ndarray) and value.dtype.kind == "f":
+        for changed in (value * np.float32(0.7), value[::-1].copy(), np.roll(value, 1, axis=-1), value * np.float32(0.2)):
+            yield changed
+    elif isinstance(value, np.ndarray):
+        inner = value.copy()
+        inner[1:-1] -= 5  # for offsets, which must keep their ends
+        yield from (value[::-1].copy(), np.roll(value, 1), (value + 1) % (value.max() + 1), inner)
+    elif isinstance(value, dict) and not value:
+        yield {"trait": (1.0, 0.5, 0.1, 9.0)}
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            for other in others(inner):
+                yield {**value, name: other}
+    elif isinstance(value, tuple) and value and not isinstance(value[0], str):
+        for i, inner in enumerate(value):
+            for other in others(inner):
+                yield (*value[:i], other, *value[i + 1 :])
+
+
+def trajectory(world: World, steps: int) -> dict[str, Array]:
+    """All that a user, an agent or a planner can see of a world."""
+    found: dict[str, Array] = {}
+    encoder = Observations(world, "latent")
+    weights = world.reward.weights(world.objectives)
+    for t, (before, slate, feedback, after) in enumerate(play(world, users=48, steps=steps)):
+        observation = np.empty((48, encoder.width), np.float32)
+        encoder.encode(after, observation)
+        expected = world.expected(before, slate)
+        for name, array in {**after.__dict__, **feedback.__dict__, "observation": observation, "expected": expected}.items():
+            found[f"{t}.{name}"] = array
+    found["reward"] = np.append(*weights)
+    return found
+
+
+def differ(a: dict[str, Array], b: dict[str, Array]) -> bool:
+    return a.keys() != b.keys() or any(a[k].shape != b[k].shape or a[k].tobytes() != b[k].tobytes() for k in a)
+
+
+def fields() -> Iterator[Any]:
+    for domain in DOMAINS:
+        world = load_world(domain)
+        for name in ("slate_size", "horizon", "history"):
+            yield pytest.param(domain, "", name, id=f"{domain}-{name}")
+        for part in dict.fromkeys(part.kind for part in world.parts):
+            found = next(p for p in world.parts if p.kind == part)
+            for f in dataclasses.fields(found):
+                if f.init and not (part == "Catalog" and f.name == "names"):
+                    yield pytest.param(domain, part, f.name, id=f"{domain}-{part}-{f.name}")
+
+
+@pytest.fixture(scope="module")
+def baseline() -> Callable[[str], dict[str, Array]]:
+    from functools import cache
+
+    return cache(lambda domain: trajectory(load_world(domain, slate_size=2), 50))
+
+
+@pytest.mark.parametrize(("domain", "kind", "name"), list(fields()))
+def test_every_field_changes_something(
+    world_of: WorldOf, baseline: Callable[[str], dict[str, Array]], domain: str, kind: str, name: str
+) -> None:
+    world = world_of(domain, 2)
+    part = next((p for p in world.parts if p.kind == kind), world)
+    value = getattr(part, name)
+    candidates: Iterator[Any] = others(value)
+    if name == "n_topics":
+        candidates = iter([])  # it only says how many topics there are; the part that depends on it is checked below
+        with pytest.raises(ConfigError):
+            world.replace(catalog=dataclasses.replace(world.catalog, n_topics=world.catalog.n_topics + 1))
+        return
+    if name == "visible":
+        candidates = iter([value[:1], ()])
+    tried = 0
+    for other in candidates:
+        try:
+            changed = dataclasses.replace(part, **{name: other})
+            if part is world:
+                new = changed
+            elif isinstance(part, Dynamics):
+                new = world.replace(dynamics=tuple(changed if d is part else d for d in world.dynamics))
+            else:
+                family = next(f for f in World.__dataclass_fields__ if getattr(world, f) is part)
+                new = world.replace(**{family: changed})
+        except ConfigError:
+            continue
+        tried += 1
+        if differ(trajectory(new, 50), baseline(domain)):
+            return
+        if tried > 12:
+            break
+    assert tried, f"no other legal value of {kind}.{name} = {value!r} was found"
+    pytest.fail(f"{kind}.{name} changes nothing in {domain}: {tried} other values gave the same trajectories")
+
+
+@pytest.mark.parametrize(
+    ("domain", "option", "value"),
+    [
+        *[(domain, option, value) for domain in DOMAINS for option, value in
+          (("items", 500), ("topics", 10), ("dimensions", 8), ("seed", 1), ("cold_start", 0.9), ("profile_noise", 0.2),
+           ("quality_correlation", 0.1))],
+        ("ecommerce", "price_sensitivity", 3.0),
+    ],
+)  # fmt: skip
+def test_every_option_of_a_domain_changes_something(
+    baseline: Callable[[str], dict[str, Array]], domain: str, option: str, value: Any
+) -> None:
+    assert differ(trajectory(load_world(domain, slate_size=2, **{option: value}), 10), dict(list(baseline(domain).items())[:200]))
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_worlds_are_reproducible(baseline: Callable[[str], dict[str, Array]], domain: str) -> None:
+    assert not differ(trajectory(load_world(domain, slate_size=2), 50), baseline(domain))
+
+
+# --- composition
+
+
+class Bored(Dynamics):
+    """A user's own part, in NumPy: interest fades with every empty slate."""
+
+    def columns(self, sizes: Sizes) -> dict[str, Column]:
+        return {"boredom": Column((), np.float32, 0.0, 1.0, 0.25, visible=True)}
+
+    def __call__(self, users: Users, catalog: Catalog, feedback: Feedback, noise: Array) -> dict[str, Array]:
+        empty = (feedback.slate < 0).mean(axis=1, dtype=np.float32)
+        return {"boredom": (0.5 * users.boredom + 0.5 * empty).astype(np.float32)}
+
+
+def test_a_part_of_ones_own(world: World, tmp_path: Path) -> None:
+    own = Bored()
+    check_component(own)
+    mine = world.replace(dynamics=(*world.dynamics, own))
+    check_world(mine, users=64, steps=60)
+    layout = Observations(mine, "flat").layout["user"]
+    assert "boredom" in [part.name for part in layout.parts]
+    mine.save(tmp_path)
+    assert World.load(tmp_path).dynamics[-1].kind == "Bored"
+
+
+@pytest.mark.parametrize(
+    ("domain", "parts", "fragment"),
+    [
+        ("news", {"dynamics": (Satisfaction(), NetExposure())}, r"NetExposure.columns: must not own .*'(satisfaction|net_exposure)'"),
+        ("ecommerce", {"dynamics": (Fatigue(), Fatigue())}, r"Fatigue.columns: must not own .*'fatigue'"),
+        ("ecommerce", {"dynamics": [3]}, r"dynamics: must be a sequence of Dynamics components, got \[3\]"),
+        ("ecommerce", {"dynamics": Fatigue()}, r"dynamics: must be a sequence"),
+        ("ecommerce", {"choice": DotProduct()}, r"choice: must be a Choice component, got DotProduct"),
+        ("ecommerce", {"choice": "Cascade"}, r"choice: must be a Choice component, got 'Cascade'"),
+        ("ecommerce", {"choice": {"kind": "Cascad"}}, r"choice.kind: .*got 'Cascad'\. Did you mean 'Cascade'"),
+        ("ecommerce", {"choice": {"kind": "DotProduct"}}, r"choice.kind: .*got 'DotProduct'"),
+        ("ecommerce", {"choice": {"kind": "Choice"}}, r"choice.kind: .*got 'Choice'"),
+        ("ecommerce", {"choice": {"kind": ["Cascade"]}}, r"choice.kind: .*Cascade"),
+        ("ecommerce", {"choice": {"kind": "Cascade", "atention": 1}}, r"choice .*got 'atention'\. Did you mean 'attention'"),
+        ("ecommerce", {"choice": {"attention": 0.5}}, r"choice: must be a component or a dict with a 'kind'"),
+        ("ecommerce", {"slate_size": 0}, r"slate_size: must be an integer in \[1, 10000\], got 0"),
+        ("ecommerce", {"slate_size": 21}, r"slate_size: must be at most the 20 candidates, got 21"),
+        ("ecommerce", {"horizon": -1}, r"horizon: .*got -1"),
+        ("ecommerce", {"horizon": 10.0}, r"horizon: .*got 10.0"),
+        ("ecommerce", {"history": 0}, r"history: .*got 0"),
+        ("ecommerce", {"candidates": Uniform(2001)}, r"candidates: must be at most the 2000 items, got 2001"),
+        ("ecommerce", {"choice": PositionBased((0.9, 0.5)), "slate_size": 3}, r"PositionBased.examination: has 2 positions, too few .*got 3"),
+        ("ecommerce", {"reward": Weighted({"clik": 1.0})}, r"reward: .*got 'clik'\. Did you mean 'click'"),
+        ("ecommerce", {"preference": DotProduct(attributes={"prise": 1.0})}, r"attribute: .*got 'prise'\. Did you mean 'price'"),
+        ("ecommerce", {"response": Dwell()}, r"attribute: .*got 'clickbait'"),
+        ("news", {"chioce": Cascade()}, r"world: .*got 'chioce'\. Did you mean 'choice'"),
+        # What a part reads must be there when the World is made, not missed at the first step.
+        ("ecommerce", {"preference": DotProduct(topics={"fatige": -1.0})}, r"'fatige'.*'fatigue'"),
+        ("ecommerce", {"preference": DotProduct(topics={"satisfaction": -1.0})}, r"satisfaction"),
+        ("ecommerce", {"preference": Loyal()}, r"(watching|fan_item)"),
+        ("ecommerce", {"dynamics": (Fatigue(),)}, r"satis"),
+        ("ecommerce", {"market": StaticMarket.of(2000), "population": {}}, r"population|log_price"),
+        ("ecommerce", {"departure": Sessions()}, r"stamina"),
+        ("livestream", {"departure": Sessions()}, r"satisf"),
+        ("news", {"dynamics": (TwoSpeedDrift(), Fatigue())}, r"satisfaction"),
+        ("news", {"departure": Hazard(), "dynamics": (NetExposure(),)}, r"fatigue"),
+        ("news", {"response": Watch(), "reward": Weighted()}, r"(remaining|budget|wallet)"),
+        ("ecommerce", {"response": Clicks(), "reward": Weighted()}, r"(bought|purchase)"),
+    ],
+)  # fmt: skip
+def test_parts_that_do_not_fit(world_of: WorldOf, domain: str, parts: dict[str, Any], fragment: str) -> None:
+    with pytest.raises(ConfigError, match=fragment):
+        world_of(domain).replace(**parts)
+
+
+def test_a_funnel_needs_a_market_with_prices(world_of: WorldOf) -> None:
+    """Its kernel reads the signals 0 and 1: in a market without them it would read beyond the array."""
+    world = world_of("ecommerce")
+    population = dataclasses.replace(world.population, sensitivity={})
+    with pytest.raises(ConfigError, match=r"log_price"):
+        world.replace(market=StaticMarket.of(2000), population=population)
+
+
+def test_parts_swap_by_replace_and_by_dict(world_of: WorldOf) -> None:
+    world = world_of("ecommerce", 3)
+    by_hand, by_dict = (world.replace(choice=c) for c in (Cascade(attention=0.8), {"kind": "Cascade", "attention": 0.8}))
+    assert by_dict.choice == by_hand.choice or by_dict.choice.to_dict() == by_hand.choice.to_dict()
+    assert not differ(trajectory(by_hand, 5), trajectory(by_dict, 5))
+    assert isinstance(dataclasses.replace(world, departure=Never()).departure, Never)
+
+
+def test_load_world_by_name_with_options() -> None:
+    world = load_world("ecommerce", cold_start=0.5, horizon=7, candidates=9, choice=MultinomialLogit(1.0))
+    assert world.population.cold_start == 0.5
+    assert world.horizon == 7
+    assert world.n_candidates == 9
+    assert world.choice.null == 1.0  # type: ignore[attr-defined]
+    assert load_world("news", candidates="all").n_candidates == 2000
+
+
+# --- saving and loading
+
+
+def test_a_saved_world_says_what_it_is(world: World, tmp_path: Path) -> None:
+    world.save(tmp_path / "deep" / "folder")
+    data = json.loads((tmp_path / "deep" / "folder" / "world.json").read_text())
+    assert data["format"] == "recgym-world-1"
+    assert data["kind"] == "World"
+    assert data["choice"]["kind"] == world.choice.kind
+    with np.load(tmp_path / "deep" / "folder" / "arrays.npz", allow_pickle=False) as arrays:
+        assert arrays["catalog.embedding"].shape == world.catalog.embedding.shape
+
+
+def test_saved_worlds_can_be_read_by_others(world_of: WorldOf, tmp_path: Path) -> None:
+    """Files get the mode that the umask gives, not that of a private temporary file."""
+    world_of("ecommerce").save(tmp_path)
+    umask = os.umask(0)
+    os.umask(umask)
+    for name in ("world.json", "arrays.npz"):
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o666 & ~umask
+
+
+def test_saving_over_an_old_world_replaces_it(world_of: WorldOf, tmp_path: Path) -> None:
+    world_of("news").save(tmp_path)
+    world_of("ecommerce").save(tmp_path)
+    assert World.load(tmp_path).objectives == world_of("ecommerce").objectives
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["arrays.npz", "world.json"]
+
+
+def test_numbers_of_numpy_in_a_part_do_not_break_saving(world_of: WorldOf, tmp_path: Path) -> None:
+    """`topic.max() + 1` is an int32 of NumPy."""
+    world = world_of("ecommerce")
+    catalog = dataclasses.replace(world.catalog, n_topics=world.catalog.topic.max() + 1)
+    world.replace(catalog=catalog).save(tmp_path)
+    assert World.load(tmp_path).catalog.n_topics == 20
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["arrays.npz", "world.json"]
+
+
+def edited(world: World, folder: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
+    world.save(folder)
+    data = json.loads((folder / "world.json").read_text())
+    text = change(data)
+    (folder / "world.json").write_text(text if isinstance(text, str) else json.dumps(data))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("change", "fragment"),
+    [
+        (lambda d: d.update(format="recgym-world-99"), r"world: must be of format recgym-world-1"),
+        (lambda d: d.pop("format") and None, r"world: must be of format"),
+        (lambda d: d.update(colour="blue"), r"world .*field: .*got 'colour'"),
+        (lambda d: d["choice"].update(kind="os.system"), r"choice.kind: .*got 'os.system'"),
+        (lambda d: d["choice"].update(nul=1.0), r"choice .*got 'nul'\. Did you mean 'null'"),
+        (lambda d: d["choice"].update(null="high"), r"MultinomialLogit.null: .*got 'high'"),
+        (lambda d: d["catalog"]["embedding"].update(array="nothing"), r"catalog.embedding: names an array that is not there"),
+        (lambda d: d.pop("choice") and None, r"choice"),
+        (lambda d: d.update(kind="Cascade"), r"world.kind: .*got 'Cascade'"),
+        (lambda d: d.update(kind="Component"), r"world.kind: .*got 'Component'"),
+        (lambda d: "{not json", r"is not valid JSON"),
+        (lambda d: "[1, 2]", r"world: must be of format"),
+    ],
+)  # fmt: skip
+def test_broken_world_files(world_of: WorldOf, tmp_path: Path, change: Callable[[dict[str, Any]], Any], fragment: str) -> None:
+    folder = edited(world_of("ecommerce"), tmp_path, change)
+    with pytest.raises(ConfigError, match=fragment):
+        World.load(folder)
+
+
+def test_world_files_without_arrays(world_of: WorldOf, tmp_path: Path) -> None:
+    world_of("ecommerce").save(tmp_path)
+    (tmp_path / "arrays.npz").write_bytes(b"PK not a zip file")
+    with pytest.raises(ConfigError, match=r"arrays\.npz"):
+        World.load(tmp_path)
+    (tmp_path / "arrays.npz").unlink()
+    with pytest.raises(ConfigError, match=r"arrays\.npz"):
+        World.load(tmp_path)
+
+
+def test_nothing_is_unpickled(world_of: WorldOf, tmp_path: Path) -> None:
+    world_of("ecommerce").save(tmp_path)
+    with np.load(tmp_path / "arrays.npz") as arrays:
+        saved = dict(arrays)
+    saved["catalog.embedding"] = np.array([{"a": 1}], dtype=object)
+    np.savez(tmp_path / "arrays.npz", **saved)
+    with pytest.raises((ConfigError, ValueError), match=r"(pickle|allow_pickle|object)"):
+        World.load(tmp_path)
+
+
+def test_component_kinds_are_those_of_the_process() -> None:
+    with pytest.raises(ConfigError, match=r"choice.kind"):
+        recgym.World.from_dict({"kind": "World", "choice": {"kind": "subprocess.Popen"}})
+    assert Component.from_dict({"kind": "Cascade"}).kind == "Cascade"
