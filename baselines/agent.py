@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 import recgym
 from recgym.envs import RecVectorEnv
 from recgym.errors import require, require_count, unknown
+from recgym.files import write_atomically
 
 Progress = Callable[[int, dict[str, float]], None]  # (environment steps so far, what to show)
 
@@ -39,8 +39,8 @@ class Task:
     def make(self, num_envs: int, autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP, **options: Any) -> RecVectorEnv:
         """A batch of users of the task."""
         env = gym.make_vec(self.id, num_envs=num_envs, autoreset_mode=autoreset_mode, **{**self.options, **options})
-        assert isinstance(env, RecVectorEnv)
-        return env
+        require(isinstance(env, RecVectorEnv), "task", "must be an environment of recgym", self.id)
+        return env  # type: ignore[return-value]
 
 
 class Agent(ABC):
@@ -90,21 +90,13 @@ class Agent(ABC):
         return cls(**data)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-    os.replace(temporary, path)
-
-
 class Score(NamedTuple):
     """One episode each of n users."""
 
     returns: NDArray[np.float64]  # (n,) undiscounted
     lengths: NDArray[np.int64]  # (n,) steps
     objectives: NDArray[np.float64]  # (n, M) sums
+    names: tuple[str, ...]  # of the objectives
 
 
 def evaluate(agent: Agent, task: Task, users: int, seed: int = 0, batch: int = 4096, progress: Progress | None = None) -> Score:
@@ -137,8 +129,8 @@ def evaluate(agent: Agent, task: Task, users: int, seed: int = 0, batch: int = 4
             if progress:
                 progress(done_steps, {"users": first + n - int(alive.sum()), "return": float(returns.mean())})
         env.close()
-        parts.append(Score(returns, lengths, objectives))
-    return Score(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+        parts.append((returns, lengths, objectives))
+    return Score(*(np.concatenate(column) for column in zip(*parts, strict=True)), names=env.world.objectives)
 
 
 class OnlineAgent(Agent):
@@ -156,7 +148,7 @@ class OnlineAgent(Agent):
         env = task.make(self.envs, AutoresetMode.SAME_STEP)
         observation, info = env.reset(seed=seed)
         self.start(env)
-        shown = 0.0
+        shown = weight = 0.0  # moving average of the reward, and of ones
         for done in range(0, steps, self.envs):
             action = self.act(observation, info["action_mask"], explore=True)
             following, reward, terminated, truncated, info = env.step(action)
@@ -167,9 +159,9 @@ class OnlineAgent(Agent):
                 last[rows] = np.stack(list(info["final_obs"][rows]))
             self.learn(observation, action, reward, last, terminated, info)
             observation = following
-            shown = 0.99 * shown + 0.01 * float(reward.mean())
+            shown, weight = 0.99 * shown + 0.01 * float(reward.mean()), 0.99 * weight + 0.01
             if progress:
-                progress(min(done + self.envs, steps), {"reward": shown})
+                progress(min(done + self.envs, steps), {"reward": shown / weight})
         env.close()
 
 

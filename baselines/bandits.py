@@ -47,7 +47,7 @@ class LinUCB(OnlineAgent):
         envs: users it learns from at a time, >= 1.
     """
 
-    alpha: float = 0.5
+    alpha: float = 1.0
     ridge: float = 1.0
     epsilon: float = 0.0
     user: bool = True

@@ -116,5 +116,5 @@ def _sections(rows: dict[str, Row], gains: dict[str, dict[str, list[float]]]) ->
     return [
         Section("Mean return", ("id", *AGENTS), returns),
         Section("Gains (± by the delta method)", ("id", *(f"{a}/{b}" for a, b in PAIRS), "passes"), ratios),
-        Section("Behaviour", ("id", "agent", *shares, "median steps"), behaviour, words=2),
+        Section("Behaviour (length: median steps)", ("id", "agent", *shares, "length"), behaviour, words=2),
     ]

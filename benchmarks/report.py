@@ -249,7 +249,7 @@ def picture(results: Results) -> bytes:
     panels = [("all tasks (IQM)", results.tasks), *((task, [task]) for task in results.tasks)]
     if len(results.tasks) == 1:
         panels = panels[1:]
-    columns = min(len(panels), 4)
+    columns = len(panels) if len(panels) <= 4 else min(4, -(-len(panels) // 2))
     rows = -(-len(panels) // columns)
     labels = results.labels[::-1]
     figure = Figure((2.0 + 2.4 * columns, rows * (1.1 + 0.3 * len(labels))), dpi=150, layout="constrained")

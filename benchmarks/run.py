@@ -119,7 +119,7 @@ def run_suite(
 
 def _prepare(jobs: Iterable[Job], console: Console) -> None:
     """Make each task and agent once, so that a mistake shows before any work, and so that kernels are compiled once."""
-    console.print("Compiling the simulation kernels, once a machine; later runs load them.", highlight=False)
+    console.print("Loading the simulation kernels (compiled once a machine: half a minute).", highlight=False)
     for task in {json.dumps([job.task.id, job.task.options]): job.task for job in jobs}.values():
         try:
             env = task.make(2, AutoresetMode.DISABLED)

@@ -167,21 +167,16 @@ QUICKSTART_USERS = 1000
 QUICKSTART_PLANNER_USERS = 100
 SMOKE_STEPS = 512
 SMOKE_USERS = 8
+SMOKE_PLANNER = Contender("planner", "planner", {"iterations": 1, "users": 100}, trained=False)
 SINGLE_ITEM_STEPS = 200_000
 SINGLE_ITEM_USERS = 2000
 SINGLE_ITEM_PLANNER_USERS = 500
 REFERENCE_USERS = 2000
 
 
-def _quickstart(name: str, steps: int, users: int, planner_users: int) -> Suite:
+def _quickstart(name: str, steps: int, users: int, planner: Contender) -> Suite:
     tasks = (*_tasks(SINGLE_ITEM, steps), NamedTask("open-bandit", OPEN_BANDIT, steps))
-    return Suite(
-        name,
-        tasks,
-        (LEARNERS[0], *references(planner_users)[:1], *LEARNERS[1:], *references()[1:]),
-        training_seeds(1),
-        users,
-    )
+    return Suite(name, tasks, (LEARNERS[0], planner, *LEARNERS[1:], *references()[1:]), training_seeds(1), users)
 
 
 def references_suite(ids: Sequence[str] = ENV_IDS, users: int = REFERENCE_USERS) -> Suite:
@@ -195,8 +190,8 @@ def references_suite(ids: Sequence[str] = ENV_IDS, users: int = REFERENCE_USERS)
 SUITES = {
     suite.name: suite
     for suite in (
-        _quickstart("quickstart-v0", QUICKSTART_STEPS, QUICKSTART_USERS, QUICKSTART_PLANNER_USERS),
-        _quickstart("smoke-v0", SMOKE_STEPS, SMOKE_USERS, SMOKE_USERS),
+        _quickstart("quickstart-v0", QUICKSTART_STEPS, QUICKSTART_USERS, references(QUICKSTART_PLANNER_USERS)[0]),
+        _quickstart("smoke-v0", SMOKE_STEPS, SMOKE_USERS, SMOKE_PLANNER),
         Suite(
             "single-item-v0",
             _tasks(SINGLE_ITEM, SINGLE_ITEM_STEPS),

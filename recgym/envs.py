@@ -220,7 +220,9 @@ class RecVectorEnv(VectorEnv):
         info: dict[str, Any] = dict(objectives=objectives, slate=slate, click=click, probability=probability, action_mask=mask)
         if self.render_mode is not None:
             before, feedback = (cls.concatenate([getattr(a, n) for a in done]) for cls, n in ((Users, "before"), (Feedback, "feedback")))
+            feedback = Feedback.of({name: array.copy() for name, array in feedback.__dict__.items()})
             self._frames.append(Frame(before, feedback, reward.copy(), Users.concatenate(self._users)))
+            del self._frames[: -self.world.horizon - 1]
         if self._mode is AutoresetMode.SAME_STEP:
             self._add_final(info, done)
         else:

@@ -14,7 +14,6 @@ import dataclasses
 import json
 import math
 import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
@@ -27,6 +26,7 @@ from numpy.typing import NDArray
 import recgym
 from recgym.catalog import Catalog
 from recgym.errors import FitError, require_count, require_number
+from recgym.files import write_atomically
 from recgym.logs import CATEGORIES, Interactions
 from recgym.market import StaticMarket
 from recgym.models.candidates import Uniform
@@ -311,8 +311,8 @@ class FitReport:
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write ``report.json`` and ``report.md`` into a folder, each atomically."""
-        _write(Path(folder) / "report.json", json.dumps(self.to_dict(), indent=1) + "\n")
-        _write(Path(folder) / "report.md", self.to_markdown())
+        write_atomically(Path(folder) / "report.json", (json.dumps(self.to_dict(), indent=1) + "\n").encode())
+        write_atomically(Path(folder) / "report.md", self.to_markdown().encode())
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Self:
@@ -634,12 +634,3 @@ def _table(header: list[str], rows: Any) -> list[str]:
     lines = ["|".join(f" {text:{'<>'[c > 0]}{w}} " for c, text, w in zip(count(), row, widths)) for row in cells]
     rule = "|".join("-" * (w + 1) + "-:"[c > 0] for c, w in enumerate(widths))
     return [f"|{line}|" for line in (lines[0], rule, *lines[1:])]
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file so that it is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent)
-    with os.fdopen(handle, "wb") as file:
-        file.write(text.encode())
-    os.replace(temporary, path)

@@ -45,7 +45,13 @@ FAMILIES: dict[str, type[Component]] = dict(
 
 
 def check_component(
-    component: Component, world: World | None = None, *, slate_size: int = 3, users: int = 32, steps: int = 12, seed: int = 0
+    component: Component,
+    world: World | None = None,
+    *,
+    slate_size: int = 3,
+    users: int = 32,
+    steps: int = 12,
+    seed: int = 0,
 ) -> None:
     """Check that a part keeps the contract of its family.
 
@@ -74,7 +80,8 @@ def check_component(
     assert again.to_dict(other) == component.to_dict(arrays), f"{name} must read back from what to_dict writes"
     _same(arrays, other, f"{name} read back from what to_dict writes")
     uniforms = component.uniforms(host.sizes)
-    assert isinstance(uniforms, int) and uniforms >= 0, f"{name}.uniforms must be an int >= 0, got {uniforms!r}"
+    is_count = isinstance(uniforms, int) and uniforms >= 0
+    assert is_count, f"{name}.uniforms must be an int >= 0, got {uniforms!r}"
     for column, declared in component.columns(host.sizes).items():
         assert isinstance(declared, Column), f"{name}.columns[{column!r}] must be a Column, got {declared!r}"
     if isinstance(component, Choice):
@@ -88,7 +95,7 @@ def check_component(
 
 
 def _host(component: Component, family: str, world: World | None, slate_size: int) -> World:
-    """A World that holds the component: the given one, or a domain, as it is or with bare parts around the component."""
+    """A World that holds the component: the given one, or a domain as it is, or one with bare parts around."""
     bases = [world] if world is not None else [load_world(domain) for domain in DOMAINS]
     bare = dict(preference=DotProduct(4.0), dynamics=(), departure=Never(), reward=Weighted({"click": 1.0}))
     failures = []
@@ -160,34 +167,42 @@ Call = tuple[str, Callable[..., Any], list[Any]]
 
 def _calls(component: Component, world: World, x: _Inputs) -> list[Call]:
     """The batch functions of a part: label, function, arguments."""
+    part: Any = component
     catalog, market, blocks = world.catalog, world.market, world.blocks
+    noise = {name: _Noise(x.noise[getattr(blocks, name)]) for name in ("candidates", "choice", "response", "departure")}
     if isinstance(component, Population):
-        n = world.uniforms_at_arrival
-        noise = draw_noise(x.users.key, x.users.episode, x.users.t * 0, n)
         signals = tuple(signal.name for signal in market.signals)
-        return [(".arrive", lambda u: component.arrive(u, signals), [_Noise(noise)])]
+        drawn = draw_noise(x.users.key, x.users.episode, x.users.t * 0, world.uniforms_at_arrival)
+        return [(".arrive", lambda u: part.arrive(u, signals), [_Noise(drawn)])]
     if isinstance(component, Market):
-        return [(".observe", component.observe, [x.slate, x.users.clock])]
+        return [(".observe", part.observe, [x.slate, x.users.clock])]
     if isinstance(component, CandidateSource):
-        return [("", lambda users, u: component(users, catalog, market, u), [x.after, _Noise(x.noise[blocks.candidates])])]
+        return [("", lambda users, u: part(users, catalog, market, u), [x.after, noise["candidates"]])]
     if isinstance(component, Preference):
-        return [("", lambda users, signals, items: component(users, catalog, signals, items), [x.users, x.signals, x.slate]),
-                (".outside", lambda users: component.outside(users, catalog, market), [x.users])]  # fmt: skip
+        arguments = [x.users, x.signals, x.slate]
+        return [
+            ("", lambda users, signals, items: part(users, catalog, signals, items), arguments),
+            (".outside", lambda users: part.outside(users, catalog, market), [x.users]),
+        ]
     if isinstance(component, Choice):
-        return [(".sample", component.sample, [x.utility, x.outside, _Noise(x.noise[blocks.choice])]),
-                (".probability", component.probability, [x.utility, x.outside]),
-                (".log_prob", component.log_prob, [x.utility, x.outside, x.click])]  # fmt: skip
+        return [
+            (".sample", part.sample, [x.utility, x.outside, noise["choice"]]),
+            (".probability", part.probability, [x.utility, x.outside]),
+            (".log_prob", part.log_prob, [x.utility, x.outside, x.click]),
+        ]
     if isinstance(component, Response):
-        before = [x.slate, x.signals, x.utility, x.outside]
-        return [("", lambda users, *rest: component(users, catalog, market, *rest),
-                 [x.users, *before, x.click, _Noise(x.noise[blocks.response])]),
-                (".expected", lambda users, *rest: component.expected(users, catalog, market, *rest), [x.users, *before])]  # fmt: skip
+        arguments = [x.users, x.slate, x.signals, x.utility, x.outside]
+        return [
+            ("", lambda users, *rest: part(users, catalog, market, *rest), [*arguments, x.click, noise["response"]]),
+            (".expected", lambda users, *rest: part.expected(users, catalog, market, *rest), arguments),
+        ]
     if isinstance(component, Dynamics):
         block = blocks.dynamics[world.dynamics.index(component)]
-        return [("", lambda users, feedback, u: component(users, catalog, feedback, u), [x.after, x.feedback, _Noise(x.noise[block])])]
+        arguments = [x.after, x.feedback, _Noise(x.noise[block])]
+        return [("", lambda users, feedback, u: part(users, catalog, feedback, u), arguments)]
     if isinstance(component, Departure):
         feedback = x.feedback.replace(objectives=x.feedback.objectives[:, : len(world.response.objectives)])
-        return [("", component, [x.after, feedback, _Noise(x.noise[blocks.departure])])]
+        return [("", part, [x.after, feedback, noise["departure"]])]
     return []
 
 
@@ -200,7 +215,11 @@ def _check_calls(name: str, function: Callable[..., Any], arguments: list[Any]) 
     _same(first, _arrays(function(*map(_plain, arguments))), f"{name} must give the same for the same inputs")
     for filling in (0.001, 0.999):
         framed = [_framed(a, filling) for a in arguments]
-        _same(first, _arrays(function(*map(_plain, framed))), f"{name} must not read beyond its {_width(arguments)} uniforms")
+        _same(
+            first,
+            _arrays(function(*map(_plain, framed))),
+            f"{name} must not read beyond its {_width(arguments)} uniforms",
+        )
     n = next(len(value) for value in first.values())
     for b in range(min(n, 8)):
         alone = _arrays(function(*[_plain(_row(a, b)) for a in arguments]))
@@ -213,7 +232,10 @@ def _plain(argument: Any) -> Any:
 
 def _snapshot(argument: Any) -> dict[str, Array]:
     argument = _plain(argument)
-    return {key: value.copy() for key, value in (argument.__dict__ if isinstance(argument, Record) else {"": argument}).items()}
+    return {
+        key: value.copy()
+        for key, value in (argument.__dict__ if isinstance(argument, Record) else {"": argument}).items()
+    }
 
 
 def _row(argument: Any, b: int) -> Any:
@@ -243,7 +265,11 @@ def _arrays(output: Any) -> dict[str, Array]:
         parts = dict(enumerate(output))
     else:
         return {"": np.asarray(output)}
-    return {f"{key}{'.' if path else ''}{path}": array for key, part in parts.items() for path, array in _arrays(part).items()}
+    return {
+        f"{key}{'.' if path else ''}{path}": array
+        for key, part in parts.items()
+        for path, array in _arrays(part).items()
+    }
 
 
 def _same(a: dict[str, Array], b: dict[str, Array], what: str) -> None:
@@ -251,16 +277,24 @@ def _same(a: dict[str, Array], b: dict[str, Array], what: str) -> None:
     assert a.keys() == b.keys(), f"{what}: arrays {sorted(a)} and {sorted(b)}"
     for name in a:
         x, y = a[name], b[name]
-        assert (x.dtype, x.shape) == (y.dtype, y.shape), f"{what}: {name or 'output'} is {x.dtype}{x.shape} and {y.dtype}{y.shape}"
+        assert (x.dtype, x.shape) == (y.dtype, y.shape), (
+            f"{what}: {name or 'output'} is {x.dtype}{x.shape} and {y.dtype}{y.shape}"
+        )
         if x.tobytes() != y.tobytes():
             where = np.argwhere(~((x == y) | ((x != x) & (y != y))))
-            detail = f"first at {tuple(where[0])}: {x[tuple(where[0])]!r} and {y[tuple(where[0])]!r}" if len(where) else "in bits"
+            detail = (
+                f"first at {tuple(where[0])}: {x[tuple(where[0])]!r} and {y[tuple(where[0])]!r}"
+                if len(where)
+                else "in bits"
+            )
             raise AssertionError(f"{what}: {name or 'output'} differs, {detail}")
 
 
 def _is(array: Any, dtype: Any, shape: tuple[int, ...], what: str) -> None:
     assert isinstance(array, np.ndarray), f"{what} must be an array, got {type(array).__name__}"
-    assert array.dtype == dtype and array.shape == shape, f"{what} must be {np.dtype(dtype)}{shape}, got {array.dtype}{array.shape}"
+    got = f"{what} must be {np.dtype(dtype)}{shape}, got {array.dtype}{array.shape}"
+    assert array.dtype == dtype, got
+    assert array.shape == shape, got
 
 
 def _within(array: Array, low: Any, high: Any, what: str) -> None:
@@ -269,15 +303,14 @@ def _within(array: Array, low: Any, high: Any, what: str) -> None:
     assert not bad.any(), f"{what} must lie in [{low}, {high}], got {array[bad].flat[0]!r} ({bad.sum()} of {bad.size})"
 
 
-def _columns_fit(changes: dict[str, Array], users: Users, world: World, what: str) -> None:
-    """New columns have the shape and type of the old, and lie in the declared range."""
+def _columns_fit(changes: dict[str, Array], world: World, users: int, what: str) -> None:
+    """New columns have the shape and type that users arrive with, and lie in the declared range."""
+    arrived = world.arrive(mix(range(users)))
     for name, value in changes.items():
-        assert name in users, f"{what} returns {name!r}, which is no column of the users; declare it in `columns`"
-        _is(value, users[name].dtype, users[name].shape, f"{what}: {name}")
-        if name in world.owned:
-            _within(value, world.owned[name].low, world.owned[name].high, f"{what}: {name}")
-        else:
-            assert np.isfinite(value).all(), f"{what}: {name} must be finite"
+        assert name in arrived, f"{what} returns {name!r}, which is no column of the users; declare it in `columns`"
+        _is(value, arrived[name].dtype, arrived[name].shape, f"{what}: {name}")
+        low, high = (world.owned[name].low, world.owned[name].high) if name in world.owned else (-np.inf, np.inf)
+        _within(value, low, high, f"{what}: {name}")
 
 
 def _check_outputs(component: Component, world: World, x: _Inputs) -> None:
@@ -293,7 +326,7 @@ def _check_outputs(component: Component, world: World, x: _Inputs) -> None:
         for column in ("interest", "profile"):
             norm = np.linalg.norm(arrived[column], axis=1)
             assert ((np.abs(norm - 1) < 1e-3) | (norm == 0)).all(), f"{name}.arrive: {column} must have norm 1 or 0"
-        _columns_fit({c: arrived[c] for c in component.columns(world.sizes)}, arrived, world, f"{name}.arrive")
+        _columns_fit({c: arrived[c] for c in component.columns(world.sizes)}, world, B, f"{name}.arrive")
     elif isinstance(component, Market):
         _check_market(component, N)
     elif isinstance(component, CandidateSource):
@@ -324,13 +357,13 @@ def _check_outputs(component: Component, world: World, x: _Inputs) -> None:
         _within(outcome["dt"], 0.0, np.inf, f"{name}: dt")
         assert (outcome["channels"][~x.click] == 0).all(), f"{name}: channels must be 0 where nothing was clicked"
         assert (outcome["channels"][x.click][:, 0] == 1).all(), f"{name}: channel 0 must be 1 where clicked"
-        _columns_fit(changes, x.users, world, name)
+        _columns_fit(changes, world, B, name)
         given, otherwise = component.expected(x.users, catalog, market, x.slate, x.signals, x.utility, x.outside)
         _is(given, np.float32, (B, S, M), f"{name}.expected given a click")
         _is(otherwise, np.float32, (B, M), f"{name}.expected otherwise")
     elif isinstance(component, Dynamics):
         block = blocks.dynamics[world.dynamics.index(component)]
-        _columns_fit(component(x.after, catalog, x.feedback, x.noise[block]), x.after, world, name)
+        _columns_fit(component(x.after, catalog, x.feedback, x.noise[block]), world, B, name)
     elif isinstance(component, Departure):
         feedback = x.feedback.replace(objectives=x.feedback.objectives[:, : len(world.response.objectives)])
         out = component(x.after, feedback, x.noise[blocks.departure])
@@ -340,7 +373,7 @@ def _check_outputs(component: Component, world: World, x: _Inputs) -> None:
             assert "objectives" in out, f"{name} names objectives, so it must return an array 'objectives'"
             _is(out["objectives"], np.float32, (B, len(component.objectives)), f"{name}: objectives")
         changes = {key: value for key, value in out.items() if key not in ("left", "objectives")}
-        _columns_fit(changes, x.after, world, name)
+        _columns_fit(changes, world, B, name)
     elif isinstance(component, Reward):
         weights, shown = component.weights(world.objectives)
         _is(weights, np.float64, (len(world.objectives),), f"{name}.weights")
@@ -395,14 +428,20 @@ def _check_choice(choice: Choice, world: World, seed: int) -> None:
 
     patterns = np.array(list(itertools.product([False, True], repeat=S)))
     if S <= 8:
-        log_prob = np.stack([choice.log_prob(utility, outside, np.broadcast_to(p, utility.shape).copy()) for p in patterns])
+        log_prob = np.stack(
+            [choice.log_prob(utility, outside, np.broadcast_to(p, utility.shape).copy()) for p in patterns]
+        )
         _is(log_prob, np.float64, (len(patterns), len(utility)), f"{name}.log_prob of all patterns")
         chance = np.exp(log_prob)
         np.testing.assert_allclose(chance.sum(axis=0), 1.0, atol=1e-5, err_msg=f"{name}: exp(log_prob) must sum to 1")
         marginal = np.einsum("pb,ps->bs", chance, patterns)
-        np.testing.assert_allclose(marginal, probability, atol=1e-5, err_msg=f"{name}: log_prob and probability disagree")
+        np.testing.assert_allclose(
+            marginal, probability, atol=1e-5, err_msg=f"{name}: log_prob and probability disagree"
+        )
         if choice.single:
-            assert (chance[patterns.sum(axis=1) > 1] == 0).all(), f"{name} is `single`: two clicks must have probability 0"
+            assert (chance[patterns.sum(axis=1) > 1] == 0).all(), (
+                f"{name} is `single`: two clicks must have probability 0"
+            )
 
     n = 20_000
     noise = rng.random((choice.uniforms(world.sizes), n * len(utility)), np.float32).clip(2.0**-24, 1 - 2.0**-24)
@@ -423,16 +462,17 @@ def _check_expected(response: Response, world: World, x: _Inputs, seed: int, n: 
     rng = np.random.default_rng(seed)
     index = np.repeat(np.arange(B), n)
     users = x.users.rows(index)
-    rest = [a[index] for a in (x.slate, x.signals, x.utility, x.outside)]
+    slate, signals, utility, outside = (a[index] for a in (x.slate, x.signals, x.utility, x.outside))
     given, otherwise = response.expected(x.users, world.catalog, world.market, x.slate, x.signals, x.utility, x.outside)
     for position in range(-1, world.slate_size):
         click = np.zeros_like(x.click[index])
         rows = np.ones(B, np.bool_)
         if position >= 0:
-            click[:, position] = rest[0][:, position] >= 0
+            click[:, position] = slate[:, position] >= 0
             rows = x.slate[:B, position] >= 0
         noise = rng.random((response.uniforms(world.sizes), len(index)), np.float32).clip(2.0**-24, 1 - 2.0**-24)
-        got = response(users, world.catalog, world.market, *rest, click, noise)[0]["objectives"].reshape(B, n, -1)[rows]
+        sampled = response(users, world.catalog, world.market, slate, signals, utility, outside, click, noise)[0]
+        got = sampled["objectives"].reshape(B, n, -1)[rows]
         want = (otherwise[:B] if position < 0 else given[:B, position])[rows].astype(np.float64)
         # The stated mean bounds the variance of rare events from below, where the sample may hold none of them.
         error = np.sqrt(((got.var(axis=1, dtype=np.float64) + np.abs(want)) / n).sum(axis=0)) + 1e-9
@@ -440,8 +480,8 @@ def _check_expected(response: Response, world: World, x: _Inputs, seed: int, n: 
         worst = int(np.argmax(off))
         what = "no click" if position < 0 else f"a click on position {position}"
         assert off[worst] < SIGMAS, (
-            f"{name}.expected of {response.objectives[worst]!r} given {what} is {want[:, worst].mean():.5f} on average, "
-            f"sampled {got[:, :, worst].mean():.5f}: {off[worst]:.1f} standard errors apart"
+            f"{name}.expected of {response.objectives[worst]!r} given {what} is {want[:, worst].mean():.5f} on "
+            f"average, sampled {got[:, :, worst].mean():.5f}: {off[worst]:.1f} standard errors apart"
         )
 
 
@@ -491,15 +531,25 @@ def check_world(world: World, *, users: int = 256, steps: int = 200, seed: int =
             twins = twin
         assert (after.t == rows.t + 1).all(), "World.step must count the steps in users.t"
         assert (after.clock >= rows.clock).all(), "the clock must not go back"
-        now = np.concatenate([feedback.channels.reshape(-1, feedback.channels.shape[2]).T, np.repeat(feedback.objectives.T, world.slate_size, 1)])
+        now = np.concatenate(
+            [
+                feedback.channels.reshape(-1, feedback.channels.shape[2]).T,
+                np.repeat(feedback.objectives.T, world.slate_size, 1),
+            ]
+        )
         low = now.min(axis=1) if low is None else np.minimum(low, now.min(axis=1))
         high = now.max(axis=1) if high is None else np.maximum(high, now.max(axis=1))
         gone = np.flatnonzero(feedback.left | (after.t >= world.horizon))
-        rows = after.put(gone, world.arrive(after.key[gone], after.episode[gone] + 1)) if len(gone) and t >= 20 else after
-    assert low is not None and high is not None, "steps must be >= 1"
+        rows = (
+            after.put(gone, world.arrive(after.key[gone], after.episode[gone] + 1)) if len(gone) and t >= 20 else after
+        )
+    assert low is not None, "steps must be >= 1"
+    assert high is not None, "steps must be >= 1"
     names = [*(f"channel {c}" for c in world.response.channels), *(f"objective {m}" for m in world.objectives)]
     constant = [name for name, a, b in zip(names, low, high, strict=True) if a == b]
-    assert not constant, f"every channel and objective must vary; constant over {users} users and {steps} steps: {constant}"
+    assert not constant, (
+        f"every channel and objective must vary; constant over {users} users and {steps} steps: {constant}"
+    )
 
 
 def _check_users(users: Users, world: World) -> None:
@@ -511,7 +561,9 @@ def _check_users(users: Users, world: World) -> None:
             _is(array, column.dtype, (len(users), *column.shape), f"users.{name}")
             _within(array, column.low, column.high, f"users.{name}")
     norm = np.linalg.norm(users.interest, axis=1)
-    assert np.abs(norm - 1).max() < 1e-3, f"users.interest must have norm 1, got {norm[np.argmax(np.abs(norm - 1))]:.4f}"
+    assert np.abs(norm - 1).max() < 1e-3, (
+        f"users.interest must have norm 1, got {norm[np.argmax(np.abs(norm - 1))]:.4f}"
+    )
     _within(users.exposure, 0.0, 1.0, "users.exposure")
     _within(users.history, -1, len(world.catalog) - 1, "users.history")
     _check_candidates(users.candidates[:4], users.rows(slice(4)), world, "candidates")
@@ -529,17 +581,26 @@ def _check_feedback(feedback: Feedback, world: World, slate: Array) -> None:
     _is(feedback.objectives, np.float32, (len(slate), len(world.objectives)), "feedback.objectives")
     _is(feedback.left, np.bool_, (len(slate),), "feedback.left")
     assert not feedback.click[slate < 0].any(), "an empty position was clicked"
-    assert not world.choice.single or feedback.click.sum(axis=1).max() <= 1, "a `single` choice clicked twice in a slate"
+    assert not world.choice.single or feedback.click.sum(axis=1).max() <= 1, (
+        "a `single` choice clicked twice in a slate"
+    )
 
 
 def _check_observation(observation: Array, space: Any, layout: dict[str, Any]) -> None:
     bad = np.argwhere(~((observation >= space.low) & (observation <= space.high)))
     if len(bad):
         row, at = bad[0]
-        name = next((f"block {b!r}, {_part(block, at - block.slice.start)}" for b, block in layout.items() if block.slice.start <= at < block.slice.stop), "")
+        name = next(
+            (
+                f"block {b!r}, {_part(block, at - block.slice.start)}"
+                for b, block in layout.items()
+                if block.slice.start <= at < block.slice.stop
+            ),
+            "",
+        )
         raise AssertionError(
-            f"observations must be finite and inside their space; entry {at} ({name}) of row {row} is {observation[row, at]!r}, "
-            f"not in [{space.low.flat[at]}, {space.high.flat[at]}]"
+            f"observations must be finite and inside their space; entry {at} ({name}) of row {row} "
+            f"is {observation[row, at]!r}, not in [{space.low.flat[at]}, {space.high.flat[at]}]"
         )
 
 
@@ -552,7 +613,9 @@ def _part(block: Any, at: int) -> str:
     return ""
 
 
-def check_env(env: str | RecEnv | RecVectorEnv | gym.Env[Any, Any], *, seed: int = 0, steps: int = 150, **kwargs: Any) -> None:
+def check_env(
+    env: str | RecEnv | RecVectorEnv | gym.Env[Any, Any], *, seed: int = 0, steps: int = 150, **kwargs: Any
+) -> None:
     """Check an environment: a registered id with the keywords of `gymnasium.make`, or an instance.
 
     From reset on every observation lies in its space; the terminal observation is the one of the user that ended;
@@ -583,7 +646,11 @@ def check_env(env: str | RecEnv | RecVectorEnv | gym.Env[Any, Any], *, seed: int
             n = min(len(want), len(got))
             assert n > steps // 3, f"{mode.value}: row {i} took only {n} transitions in {steps} steps"
             for k in range(n):
-                _same(want[k], got[k], f"transition {k} of the single env of seed {seed + i} and row {i} of a batch of {B}, {mode.value}")
+                _same(
+                    want[k],
+                    got[k],
+                    f"transition {k} of the single env of seed {seed + i} and row {i} of a batch of {B}, {mode.value}",
+                )
     _check_snapshot(first, seed)
 
 
@@ -603,7 +670,9 @@ def _act(env: RecVectorEnv, users: Users) -> Array:
     return 2 * u - 1 if env.actions.form == "embedding" else np.floor(u * env.actions.n).astype(np.int64)
 
 
-def _trace(env: RecVectorEnv, n: int, mode: AutoresetMode | None, seed: int, steps: int) -> list[list[dict[str, Array]]]:
+def _trace(
+    env: RecVectorEnv, n: int, mode: AutoresetMode | None, seed: int, steps: int
+) -> list[list[dict[str, Array]]]:
     """Each row's transitions (reset observations among them) as arrays; mode None runs the single environment."""
     single = RecEnv(**_options(env)) if mode is None else None
     batch = single.batch if single is not None else RecVectorEnv(num_envs=n, autoreset_mode=mode, **_options(env))
@@ -612,7 +681,10 @@ def _trace(env: RecVectorEnv, n: int, mode: AutoresetMode | None, seed: int, ste
     handed_out: list[tuple[dict[str, Array], dict[str, Array]]] = []
 
     def keep(observation: Any, info: Any) -> None:
-        arrays = {**_arrays(observation), **{k: v for k, v in info.items() if isinstance(v, np.ndarray) and v.dtype != object}}
+        arrays = {
+            **_arrays(observation),
+            **{k: v for k, v in info.items() if isinstance(v, np.ndarray) and v.dtype != object},
+        }
         handed_out.append((arrays, {k: v.copy() for k, v in arrays.items()}))
 
     def flat(observation: Any) -> dict[str, Array]:
@@ -640,7 +712,9 @@ def _trace(env: RecVectorEnv, n: int, mode: AutoresetMode | None, seed: int, ste
         if single is not None:
             observation, reward, terminated, truncated, info = single.step(action[0])
             inside = single.observation_space.contains(observation)
-            step = dict(reward=[reward], terminated=[terminated], truncated=[truncated], **{k: v[None] for k, v in info.items()})
+            step = dict(
+                reward=[reward], terminated=[terminated], truncated=[truncated], **{k: v[None] for k, v in info.items()}
+            )
             add(0, observation, step)
             keep(observation, info)
             if terminated or truncated:
@@ -657,9 +731,11 @@ def _trace(env: RecVectorEnv, n: int, mode: AutoresetMode | None, seed: int, ste
             for row in range(n):
                 if mode is AutoresetMode.NEXT_STEP and ended[row]:
                     add(row, pick(observation, row), {"action_mask": info["action_mask"]})
-                    assert not done[row] and not np.any(reward[row]), "NextStep: the reset step must pay 0 and end nothing"
+                    still = not done[row] and not np.any(reward[row])
+                    assert still, "NextStep: the reset step must pay 0 and end nothing"
                 elif mode is AutoresetMode.SAME_STEP and done[row]:
-                    assert info["_final_obs"][row] and info["_final_info"][row], "SameStep must flag the rows that ended"
+                    flagged = info["_final_obs"][row] and info["_final_info"][row]
+                    assert flagged, "SameStep must flag the rows that ended"
                     add(row, info["final_obs"][row], {**step, "action_mask": info["final_info"]["action_mask"]})
                     add(row, pick(observation, row), {"action_mask": info["action_mask"]})
                 else:
@@ -682,7 +758,7 @@ def _trace(env: RecVectorEnv, n: int, mode: AutoresetMode | None, seed: int, ste
 
 def _check_snapshot(env: RecVectorEnv, seed: int, steps: int = 15) -> None:
     """`get_state` and `set_state`: the same future with the same key, another with another."""
-    batch = RecVectorEnv(num_envs=16, autoreset_mode=AutoresetMode.DISABLED, **_options(env))
+    batch = RecVectorEnv(num_envs=16, autoreset_mode=AutoresetMode.NEXT_STEP, **_options(env))
     batch.reset(seed=seed)
     for _ in range(3):
         batch.step(_act(batch, batch.get_state().users))
@@ -692,7 +768,11 @@ def _check_snapshot(env: RecVectorEnv, seed: int, steps: int = 15) -> None:
 
     def future() -> dict[str, Array]:
         steps_taken = [batch.step(actions) for _ in range(steps)]
-        return {f"{t}.{k}": v for t, step in enumerate(steps_taken) for k, v in {**_arrays(step[0]), **_arrays(step[1:])}.items()}
+        return {
+            f"{t}.{k}": v
+            for t, step in enumerate(steps_taken)
+            for k, v in {**_arrays(step[0]), **_arrays(step[1:])}.items()
+        }
 
     first = future()
     _same(_snapshot(state.users), before, "a snapshot must not change while the environment goes on")
@@ -704,7 +784,9 @@ def _check_snapshot(env: RecVectorEnv, seed: int, steps: int = 15) -> None:
     assert changed, "another key must make another future"
 
 
-def check_agent(agent: Any, task: Any, *, users: int = 16, steps: int = 15, fit_steps: int = 512, seed: int = 0) -> None:
+def check_agent(
+    agent: Any, task: Any, *, users: int = 16, steps: int = 15, fit_steps: int = 512, seed: int = 0
+) -> None:
     """Check an agent of the `baselines.Agent` protocol on a task.
 
     Its `fit` runs; its actions have the right shape, lie in the action space and show something wherever something

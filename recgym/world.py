@@ -10,9 +10,9 @@ A World never changes. To swap a part: ``dataclasses.replace(world, choice=Casca
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import os
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -22,6 +22,7 @@ import numpy as np
 from recgym.catalog import Catalog
 from recgym.component import Component
 from recgym.errors import ConfigError, require, require_count, unknown
+from recgym.files import write_atomically
 from recgym.kernel import kernel
 from recgym.market import Market
 from recgym.models.candidates import CandidateSource
@@ -229,17 +230,12 @@ class World(Component):
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write ``world.json`` and ``arrays.npz`` into a folder, each atomically."""
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         arrays: dict[str, np.ndarray] = {}
         data = {"format": FORMAT, **self.to_dict(arrays)}
-        for name in ("arrays.npz", "world.json"):
-            handle, temporary = tempfile.mkstemp(dir=folder)
-            with os.fdopen(handle, "wb") as file:
-                if name == "arrays.npz":
-                    np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-                else:
-                    file.write(json.dumps(data, indent=1).encode())
-            os.replace(temporary, folder / name)
+        packed = io.BytesIO()
+        np.savez_compressed(packed, **arrays)  # type: ignore[arg-type]
+        write_atomically(folder / "arrays.npz", packed.getvalue())
+        write_atomically(folder / "world.json", json.dumps(data, indent=1).encode())
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Self:

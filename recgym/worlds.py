@@ -64,7 +64,7 @@ def make_world(world: World | str | os.PathLike[str], options: dict[str, Any]) -
     for name in parameters:
         if name not in known:
             environment = ["action", "observation", "reward", "like_dislike", "expected_reward", "null_action", "threads"]
-            unknown("option", name, [*known, *_replaceable(), *environment])
+            unknown("option", name, {*known, *_replaceable(), *environment})
     if "candidates" in parts:
         parts["candidates"] = _candidates(parts["candidates"], made)
     return (made.replace(**parts) if parts else made), null

@@ -80,7 +80,16 @@ def test_logit_samples_by_inversion() -> None:
     """The null first, then the positions in order: every u maps to the one whose interval holds it."""
     model = MultinomialLogit(null=math.log(3))
     utility = logs(1, 2, 4)
-    for u, want in [(0.05, None), (0.299, None), (0.301, 0), (0.399, 0), (0.401, 1), (0.599, 1), (0.601, 2), (0.999, 2)]:
+    for u, want in [
+        (0.05, None),
+        (0.299, None),
+        (0.301, 0),
+        (0.399, 0),
+        (0.401, 1),
+        (0.599, 1),
+        (0.601, 2),
+        (0.999, 2),
+    ]:
         click, _ = model.sample(utility, zero(), np.array([[u]], np.float32))
         assert np.flatnonzero(click[0]).tolist() == ([] if want is None else [want])
 

@@ -453,9 +453,9 @@ def test_shipped_world_plays():
 
 
 def test_shipped_world_has_no_fourth_position():
-    with pytest.raises(ConfigError, match="has 3 positions"):
+    with pytest.raises(ConfigError, match="at most the 3 positions"):
         gym.make("recgym/EcommerceSlate-v0", world="open-bandit")
-    with pytest.raises(ConfigError, match="has 3 positions"):
+    with pytest.raises(ConfigError, match="at most the 3 positions"):
         load_world("open-bandit", slate_size=4)
 
 

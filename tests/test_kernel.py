@@ -21,7 +21,9 @@ def _each(f, x):
 
 
 def test_normal_quantile() -> None:
-    u = np.concatenate([[2.0**-24, 1e-5, 0.02425, 0.5, 0.97575, 1 - 1e-5, 1 - 2.0**-24], np.linspace(0.001, 0.999, 997)])
+    u = np.concatenate(
+        [[2.0**-24, 1e-5, 0.02425, 0.5, 0.97575, 1 - 1e-5, 1 - 2.0**-24], np.linspace(0.001, 0.999, 997)]
+    )
     want = np.array([NormalDist().inv_cdf(p) for p in u])
     assert np.abs(_each(normal, u) - want).max() < 1e-8
 

@@ -75,7 +75,7 @@ def test_shop_draw_keeps_promotions_apart_and_inside_the_week(rng: np.random.Gen
     "options", [{"promotions": 30}, {"promotions": -1}, {"discount": -0.5}, {"stock_outs": 1.5}, {"slot": 1000.0}]
 )
 def test_shop_draw_works_or_says_why_not(rng: np.random.Generator, options: dict[str, Any]) -> None:
-    """More promotions than fit, a negative share, a slot that does not divide the week: ConfigError, or a sound market."""
+    """Too many promotions, a negative share, a slot that does not divide the week: ConfigError, or a sound market."""
     try:
         market = ShopMarket.draw(rng, np.zeros(50), **options)
     except ConfigError:
@@ -218,8 +218,11 @@ def test_every_available_item_can_be_reached(world_of: WorldOf, n: int, source: 
     """Whatever the number of available items, each is offered sometimes, and the right number of them."""
     world = world_of("ecommerce")
     listed = np.arange(5, 5 + 3 * n, 3)
-    world = world.replace(market=StaticMarket(1440.0, np.array([0, n]), listed), candidates=source,
-                          population=no_sensitivity(world.population))  # fmt: skip
+    world = world.replace(
+        market=StaticMarket(1440.0, np.array([0, n]), listed),
+        candidates=source,
+        population=no_sensitivity(world.population),
+    )
     found, _ = sample(source, world, 3000)
     assert (np.sort(np.unique(found[found >= 0])) == listed).all()
     assert ((found >= 0).sum(axis=1) == min(n, 7)).all()
@@ -293,10 +296,17 @@ def test_a_million_items_and_4096_users() -> None:
     embedding /= np.linalg.norm(embedding, axis=1, keepdims=True)
     catalog = Catalog(embedding, rng.integers(0, T, n), np.zeros((n, 0), np.float32), (), T)
     world = World(
-        catalog=catalog, population=Population(rng.standard_normal((T, d)).astype(np.float32)),
-        market=StaticMarket.of(n), candidates=Retrieval(10, 4), preference=DotProduct(4.0),
-        choice=MultinomialLogit(null=0.0), response=Clicks(), dynamics=(), departure=Never(), reward=Weighted({"click": 1.0}),
-    )  # fmt: skip
+        catalog=catalog,
+        population=Population(rng.standard_normal((T, d)).astype(np.float32)),
+        market=StaticMarket.of(n),
+        candidates=Retrieval(10, 4),
+        preference=DotProduct(4.0),
+        choice=MultinomialLogit(null=0.0),
+        response=Clicks(),
+        dynamics=(),
+        departure=Never(),
+        reward=Weighted({"click": 1.0}),
+    )
     users = world.arrive(mix(range(4096)))
     size = sum(users[name].nbytes for name in users)
     assert size < 4096 * 1000, "state per user must not depend on the number of items"

@@ -46,12 +46,21 @@ def initial(component: Component, B: int = 1, **more: Any) -> Users:
 @pytest.mark.parametrize(
     "part",
     [
-        Cosine(2.0, {"quality": 0.5}), NegativeDistance(3.0), Lookup(np.linspace(-2, 2, 2000)), Never(), Clicks(2.0),
-        Hazard(-1.0, 0.0, 0.0), TwoSpeedDrift(0.3, 0.0, 1.0), LikeDislike(), Weighted({"click": -1.0}),
-        Funnel(hazard=0.4, cart=2.0, purchase=0.0), Dwell(mood=2.0, sigma=1.5), NetExposure(0.5, 0.1, 1.0, 2.0, 3.0),
+        Cosine(2.0, {"quality": 0.5}),
+        NegativeDistance(3.0),
+        Lookup(np.linspace(-2, 2, 2000)),
+        Never(),
+        Clicks(2.0),
+        Hazard(-1.0, 0.0, 0.0),
+        TwoSpeedDrift(0.3, 0.0, 1.0),
+        LikeDislike(),
+        Weighted({"click": -1.0}),
+        Funnel(hazard=0.4, cart=2.0, purchase=0.0),
+        Dwell(mood=2.0, sigma=1.5),
+        NetExposure(0.5, 0.1, 1.0, 2.0, 3.0),
     ],
     ids=lambda part: type(part).__name__,
-)  # fmt: skip
+)
 def test_contract(part: Component) -> None:
     check_component(part)
 
@@ -66,10 +75,12 @@ def test_contract_of_watch(shape: float) -> None:
 
 def reader(catalog: Catalog, B: int, rng: np.random.Generator) -> dict[str, Array]:
     return dict(
-        interest=rng.normal(size=(B, 3)).astype(np.float32), sensitivity=rng.normal(size=(B, 2)).astype(np.float32),
-        exposure=rng.random((B, 4), np.float32), fatigue=rng.random((B, 4), np.float32),
+        interest=rng.normal(size=(B, 3)).astype(np.float32),
+        sensitivity=rng.normal(size=(B, 2)).astype(np.float32),
+        exposure=rng.random((B, 4), np.float32),
+        fatigue=rng.random((B, 4), np.float32),
         satiation=rng.normal(size=(B, 4)).astype(np.float32),
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("kind", [DotProduct, Cosine, NegativeDistance])
@@ -124,19 +135,27 @@ def test_utility_does_not_depend_on_the_position(small_catalog: Catalog, rng: np
     order = [2, 0, 3, 1]
     for model in (DotProduct(2.0, {"quality": 1.0}, {"fatigue": 1.0}), Cosine(), NegativeDistance()):
         model: Preference
-        a, b = model(users, small_catalog, signals, items)[:, order], model(users, small_catalog, signals[:, order], items[:, order])
+        a, b = (
+            model(users, small_catalog, signals, items)[:, order],
+            model(users, small_catalog, signals[:, order], items[:, order]),
+        )
         assert np.array_equal(a, b)
 
 
 def test_loyalty_and_the_outside_option(small_catalog: Catalog, rng: np.random.Generator) -> None:
     users = record(
-        reader(small_catalog, 2, rng), clock=f32(0, 0), watching=np.array([4, -1], np.int32),
-        fan_item=np.array([[4, 9], [9, -1]], np.int32), fan_minutes=f32([3.0, 8.0], [1.0, 0.0]),
-    )  # fmt: skip
+        reader(small_catalog, 2, rng),
+        clock=f32(0, 0),
+        watching=np.array([4, -1], np.int32),
+        fan_item=np.array([[4, 9], [9, -1]], np.int32),
+        fan_minutes=f32([3.0, 8.0], [1.0, 0.0]),
+    )
     plain, model = DotProduct(2.0), Loyal(2.0, loyalty=0.5, inertia=0.25)
     items = np.array([[4, 9, 1], [9, 4, -1]], np.int32)
     signals = np.zeros((2, 3, 0), np.float32)
-    more = model(users, small_catalog, signals, items) - np.where(items < 0, 0, plain(users, small_catalog, signals, items))
+    more = model(users, small_catalog, signals, items) - np.where(
+        items < 0, 0, plain(users, small_catalog, signals, items)
+    )
     want = [[0.5 * math.log(4), 0.5 * math.log(9), 0.0], [0.5 * math.log(2), 0.0, -np.inf]]
     assert more == pytest.approx(np.array(want), abs=1e-5)
     outside = model.outside(users, small_catalog, StaticMarket.of(12))
@@ -152,9 +171,19 @@ def shop(n: int = 12) -> ShopMarket:
 
 
 def funnel_step(
-    model: Funnel, users: Users, catalog: Catalog, item: int, *, cart: float = NEVER, buy: float = NEVER,
-    convert: float = NEVER, utility: float = 0.0, log_price: float = 0.0, discount: float = 0.0, click: bool = True,
-) -> tuple[dict[str, Array], Users]:  # fmt: skip
+    model: Funnel,
+    users: Users,
+    catalog: Catalog,
+    item: int,
+    *,
+    cart: float = NEVER,
+    buy: float = NEVER,
+    convert: float = NEVER,
+    utility: float = 0.0,
+    log_price: float = 0.0,
+    discount: float = 0.0,
+    click: bool = True,
+) -> tuple[dict[str, Array], Users]:
     noise = np.full((2 + model.places, 1), convert, np.float32)
     noise[0], noise[1] = cart, buy
     slate = np.array([[item]], np.int32)
@@ -185,7 +214,9 @@ def test_funnel_thresholds(small_catalog: Catalog) -> None:
 
 def test_no_click_no_funnel(small_catalog: Catalog) -> None:
     model = Funnel(minutes=0.75)
-    outcome, after = funnel_step(model, initial(model, satisfaction=f32(1)), small_catalog, 5, cart=SURE, buy=SURE, click=False)
+    outcome, after = funnel_step(
+        model, initial(model, satisfaction=f32(1)), small_catalog, 5, cart=SURE, buy=SURE, click=False
+    )
     assert not outcome["channels"].any()
     assert not outcome["objectives"].any()
     assert after.cart_item[0].tolist() == [-1] * 5
@@ -227,8 +258,17 @@ def test_cart_hazard_frequency(small_catalog: Catalog, rng: np.random.Generator)
     users = users.replace(cart_item=carts, cart_price=np.where(carts >= 0, 2.0, 0.0).astype(np.float32))
     noise = rng.random((7, B), np.float32)
     empty = np.full((B, 1), -1, np.int32)
-    outcome, changes = model(users, small_catalog, shop(), empty, np.zeros((B, 1, 2), np.float32), np.full((B, 1), -np.inf, np.float32),
-                             np.zeros(B, np.float32), np.zeros((B, 1), bool), noise)  # fmt: skip
+    outcome, changes = model(
+        users,
+        small_catalog,
+        shop(),
+        empty,
+        np.zeros((B, 1, 2), np.float32),
+        np.full((B, 1), -np.inf, np.float32),
+        np.zeros(B, np.float32),
+        np.zeros((B, 1), bool),
+        noise,
+    )
     bought = outcome["objectives"][:, 2]
     assert bought.mean() == pytest.approx(0.21, abs=5 * math.sqrt(3 * 0.07 * 0.93 / B))
     assert (changes["cart_size"] == 3 - bought).all()
@@ -238,13 +278,25 @@ def test_cart_hazard_frequency(small_catalog: Catalog, rng: np.random.Generator)
 # --- Dwell
 
 
-def dwell_step(model: Dwell, catalog: Catalog, items: list[int], u: list[float], share: float = NEVER, s: float = 0.5) -> dict[str, Array]:
+def dwell_step(
+    model: Dwell, catalog: Catalog, items: list[int], u: list[float], share: float = NEVER, s: float = 0.5
+) -> dict[str, Array]:
     noise = np.concatenate([f32(*u), np.full(len(u), share, np.float32)])[:, None]
     slate = np.array([items], np.int32)
     click = slate >= 0
     utility = np.zeros(slate.shape, np.float32)
     users = record({"satisfaction": f32(s)})
-    return model(users, catalog, StaticMarket.of(12), slate, np.zeros((1, len(items), 0), np.float32), utility, f32(0), click, noise)[0]
+    return model(
+        users,
+        catalog,
+        StaticMarket.of(12),
+        slate,
+        np.zeros((1, len(items), 0), np.float32),
+        utility,
+        f32(0),
+        click,
+        noise,
+    )[0]
 
 
 def test_dwell_by_hand(small_catalog: Catalog) -> None:
@@ -252,7 +304,10 @@ def test_dwell_by_hand(small_catalog: Catalog) -> None:
     q, b = small_catalog["quality"].astype(float), small_catalog["clickbait"].astype(float)
     u = [0.5, 0.9]  # the quantile of 0.9 is 1.2815515655
     got = dwell_step(model, small_catalog, [3, 8], u, s=0.9)
-    minutes = [min(math.exp(0.2 + 0.4 * q[i] - 1.5 * b[i] + 0.8 * 0.4 + 0.6 * z), 9.0) for i, z in ((3, 0.0), (8, 1.2815515655))]
+    minutes = [
+        min(math.exp(0.2 + 0.4 * q[i] - 1.5 * b[i] + 0.8 * 0.4 + 0.6 * z), 9.0)
+        for i, z in ((3, 0.0), (8, 1.2815515655))
+    ]
     satisfied = [float(m > 0.5) for m in minutes]
     assert got["objectives"][0].tolist() == pytest.approx([2.0, sum(minutes), sum(satisfied), 0.0], rel=1e-5)
     assert got["dt"][0] == pytest.approx(0.3 + sum(minutes), rel=1e-5)
@@ -281,7 +336,9 @@ def test_clickbait_shortens_dwell(small_catalog: Catalog) -> None:
 def studio(remaining: float = 600.0, n: int = 12) -> LiveMarket:
     """Streams on air since midnight, for `remaining` minutes from midnight on."""
     one = np.ones(n, np.float32)
-    return LiveMarket(1440.0, np.array([0, n]), np.arange(n), 0 * one, remaining * one, 0.5 * one, np.ones((n, 2)), 0 * one)  # type: ignore[arg-type]
+    return LiveMarket(
+        1440.0, np.array([0, n]), np.arange(n), 0 * one, remaining * one, 0.5 * one, np.ones((n, 2)), 0 * one
+    )  # type: ignore[arg-type]
 
 
 def viewer(model: Watch, **more: Any) -> Users:
@@ -290,9 +347,20 @@ def viewer(model: Watch, **more: Any) -> Users:
 
 
 def watch_step(
-    model: Watch, users: Users, catalog: Catalog, item: int = -1, *, u: float = SURE, like: float = NEVER, gift: float = NEVER,
-    amount: float = 0.5, click: bool | None = None, v: float = 0.0, outside: float = 0.0, market: LiveMarket | None = None,
-) -> tuple[dict[str, Array], Users]:  # fmt: skip
+    model: Watch,
+    users: Users,
+    catalog: Catalog,
+    item: int = -1,
+    *,
+    u: float = SURE,
+    like: float = NEVER,
+    gift: float = NEVER,
+    amount: float = 0.5,
+    click: bool | None = None,
+    v: float = 0.0,
+    outside: float = 0.0,
+    market: LiveMarket | None = None,
+) -> tuple[dict[str, Array], Users]:
     """One step; u = SURE means a patience without end."""
     market = market or studio()
     slate = np.array([[item]], np.int32)
@@ -327,7 +395,9 @@ def test_a_full_slice_leaves_the_user_watching(small_catalog: Catalog) -> None:
     assert (int(users.watching[0]), float(users.is_watching[0]), float(users.visit[0])) == (-1, 0.0, 0.0)
 
 
-@pytest.mark.parametrize(("left", "budget", "want"), [(2.0, 100.0, 2.0), (100.0, 1.5, 1.5), (1.0, 0.5, 0.5), (100.0, 100.0, 3.0)])
+@pytest.mark.parametrize(
+    ("left", "budget", "want"), [(2.0, 100.0, 2.0), (100.0, 1.5, 1.5), (1.0, 0.5, 0.5), (100.0, 100.0, 3.0)]
+)
 def test_a_slice_is_cut_by_the_end_of_the_stream_and_the_time_budget(
     small_catalog: Catalog, left: float, budget: float, want: float
 ) -> None:
@@ -463,8 +533,12 @@ def test_expected_minutes_against_the_closed_form(small_catalog: Catalog, v: flo
 
 
 def feedback(slate: list[list[int]], click: list[list[bool]], dt: float = 1.0, **more: Any) -> Feedback:
-    return Feedback(slate=np.array(slate, np.int32), click=np.array(click), dt=np.full(len(slate), dt, np.float32),
-                    **{k: np.asarray(v) for k, v in more.items()})  # fmt: skip
+    return Feedback(
+        slate=np.array(slate, np.int32),
+        click=np.array(click),
+        dt=np.full(len(slate), dt, np.float32),
+        **{k: np.asarray(v) for k, v in more.items()},
+    )
 
 
 NOTHING = np.empty((0, 1), np.float32)
@@ -477,7 +551,9 @@ def unit(*values: float) -> Array:
 
 def test_drift_by_hand(small_catalog: Catalog) -> None:
     u = unit(1.0, 2.0, -1.0)
-    got = InterestDrift(0.3)(record({"interest": u[None]}), small_catalog, feedback([[5, 2]], [[True, False]]), NOTHING)["interest"][0]
+    got = InterestDrift(0.3)(
+        record({"interest": u[None]}), small_catalog, feedback([[5, 2]], [[True, False]]), NOTHING
+    )["interest"][0]
     want = 0.7 * u.astype(float) + 0.3 * small_catalog.embedding[5]
     assert got == pytest.approx(want / np.linalg.norm(want), abs=1e-6)
 
@@ -538,7 +614,9 @@ def test_fatigue_by_hand(small_catalog: Catalog) -> None:
     """Items 0..11 have topics 0, 1, 2, 3, 0, ...: decay first, then each impression."""
     model = Fatigue(ignored=0.3, clicked=0.1, half_life=5.0, limit=1.0)
     users = initial(model).replace(fatigue=f32([0.8, 0.4, 0.0, 0.2]))
-    got = model(users, small_catalog, feedback([[0, 4, 3, -1]], [[False, True, False, False]], dt=10.0), NOTHING)["fatigue"]
+    got = model(users, small_catalog, feedback([[0, 4, 3, -1]], [[False, True, False, False]], dt=10.0), NOTHING)[
+        "fatigue"
+    ]
     assert got[0].tolist() == pytest.approx([0.2 + 0.3 + 0.1, 0.1, 0.0, 0.05 + 0.3], rel=1e-5)
     got = model(users, small_catalog, feedback([[0, 4]], [[False, False]], dt=0.0), NOTHING)["fatigue"]
     assert got[0, 0] == 1.0  # the limit
@@ -553,15 +631,24 @@ def test_half_lives_are_exact(small_catalog: Catalog, half_life: float) -> None:
         assert got == pytest.approx(users[name] / 2, rel=1e-6)
         in_thirds = users
         for _ in range(3):
-            in_thirds = in_thirds.replace(**model(in_thirds, small_catalog, feedback(**nothing, dt=half_life / 3, bought=[[-1]]), NOTHING))
+            in_thirds = in_thirds.replace(
+                **model(in_thirds, small_catalog, feedback(**nothing, dt=half_life / 3, bought=[[-1]]), NOTHING)
+            )
         assert in_thirds[name] == pytest.approx(users[name] / 2, rel=1e-5)
 
 
 def test_satiation_and_its_complement(small_catalog: Catalog) -> None:
     model = Satiation(gain=2.0, complement=0.5, half_life=1e9, limit=3.0)
     users = initial(model)
-    for item, want in ((0, [2.0, -0.5, 0, 0]), (3, [2.0, -0.5, -0.5, 2.0]), (5, [1.5, 1.5, -0.5, 2.0]), (7, [1.5, 1.5, -1.0, 3.0])):
-        users = users.replace(**model(users, small_catalog, feedback([[-1]], [[False]], bought=np.array([[-1, item]], np.int32)), NOTHING))
+    for item, want in (
+        (0, [2.0, -0.5, 0, 0]),
+        (3, [2.0, -0.5, -0.5, 2.0]),
+        (5, [1.5, 1.5, -0.5, 2.0]),
+        (7, [1.5, 1.5, -1.0, 3.0]),
+    ):
+        users = users.replace(
+            **model(users, small_catalog, feedback([[-1]], [[False]], bought=np.array([[-1, item]], np.int32)), NOTHING)
+        )
         assert users.satiation[0].tolist() == pytest.approx(want, rel=1e-5)
 
 
@@ -594,7 +681,12 @@ def test_net_exposure_by_hand(small_catalog: Catalog) -> None:
     users = initial(model)
     x = 0.0
     q, b = small_catalog["quality"].astype(float), small_catalog["clickbait"].astype(float)
-    for items, click in (([3, 8], [True, False]), ([1, 4], [True, True]), ([0, 2], [False, False]), ([6, 7], [True, True])):
+    for items, click in (
+        ([3, 8], [True, False]),
+        ([1, 4], [True, True]),
+        ([0, 2], [False, False]),
+        ([6, 7], [True, True]),
+    ):
         users = users.replace(**model(users, small_catalog, feedback([items], [click]), NOTHING))
         x = 0.7 * x + sum(1.1 * q[i] - 2.0 * b[i] for i, c in zip(items, click, strict=True) if c)
         x = min(max(x, -2.5), 2.5)
@@ -614,7 +706,9 @@ def test_hazard_frequency(rng: np.random.Generator) -> None:
     assert left.mean() == pytest.approx(p, abs=5 * math.sqrt(p * (1 - p) / B))
 
 
-def sessions_step(model: Sessions, spent: float, satisfied: float, s: float, u: tuple[float, float]) -> dict[str, Array]:
+def sessions_step(
+    model: Sessions, spent: float, satisfied: float, s: float, u: tuple[float, float]
+) -> dict[str, Array]:
     users = record({"spent": f32(spent), "clock": f32(100.0), "stamina": f32(4.0), "satisfaction": f32(s)})
     objectives = f32([0.0, 0.0, satisfied, 0.0])
     return model(users, feedback([[-1]], [[False]], objectives=objectives), f32([u[0]], [u[1]]))
@@ -642,8 +736,14 @@ def test_budget_by_hand() -> None:
 
     def step(spent: float, watched: int, prompted: bool, budget: float = 9.0) -> tuple[float, bool]:
         users = record({"spent": f32(spent), "stamina": f32(4.0), "budget": f32(budget)})
-        given = feedback([[-1]], [[False]], watched_item=np.array([watched], np.int32), prompted=[prompted],
-                         enjoyment=f32(0.5), slice=f32(0.8))  # fmt: skip
+        given = feedback(
+            [[-1]],
+            [[False]],
+            watched_item=np.array([watched], np.int32),
+            prompted=[prompted],
+            enjoyment=f32(0.5),
+            slice=f32(0.8),
+        )
         out = model(users, given, NOTHING)
         return pytest.approx(float(out["spent"][0]), abs=1e-6), bool(out["left"][0])
 
@@ -670,7 +770,11 @@ def test_like_dislike_pays_plus_and_minus_one() -> None:
     weights, shown = LikeDislike().weights(("watch", "click"))
     slate = np.array([[3, 4, -1], [3, 4, 5], [-1, -1, -1]], np.int32)
     objectives = f32([9.0, 1.0], [9.0, 0.0], [9.0, 0.0])
-    assert pay(objectives, slate, weights, shown).tolist() == [0.0, -3.0, 0.0]  # one liked and one not; three not; nothing
+    assert pay(objectives, slate, weights, shown).tolist() == [
+        0.0,
+        -3.0,
+        0.0,
+    ]  # one liked and one not; three not; nothing
 
 
 @pytest.mark.parametrize(

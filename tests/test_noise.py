@@ -53,7 +53,7 @@ def test_noise_is_philox_of_key_episode_and_step() -> None:
 def test_extreme_words_stay_inside_the_open_interval(word: int) -> None:
     uniform = np.float32((np.float64(word >> 9) + 0.5) * (1.0 / 8388608.0))
     assert 0.0 < uniform < 1.0
-    assert 0.0 < np.float32(1.0) - uniform
+    assert np.float32(1.0) - uniform > 0.0
 
 
 def test_uniforms_are_strictly_inside_and_hold_no_column_back() -> None:

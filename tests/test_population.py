@@ -19,7 +19,9 @@ WorldOf = Callable[..., World]
 N = 20_000
 
 
-def arrive(population: Population, n: int = N, signals: tuple[str, ...] = ("a", "b"), seed: int = 0) -> dict[str, Array]:
+def arrive(
+    population: Population, n: int = N, signals: tuple[str, ...] = ("a", "b"), seed: int = 0
+) -> dict[str, Array]:
     T, d = population.centroids.shape
     uniforms = population.uniforms(Sizes(1, 5, 10, d, T, len(signals)))
     noise = np.random.default_rng(seed).random((uniforms, n), np.float32).clip(2.0**-24, 1 - 2.0**-24)

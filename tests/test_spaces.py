@@ -117,7 +117,7 @@ def test_the_error_names_the_user(world_of: WorldOf) -> None:
     env.reset(seed=0)
     action = np.zeros(5000, np.int64)
     action[4321] = 99
-    with pytest.raises(SlateError, match="99.* for user 4321"):
+    with pytest.raises(SlateError, match=r"99.* for user 4321"):
         env.step(action)
 
 
@@ -144,7 +144,9 @@ def test_encoding_by_hand(world: World) -> None:
         for h in range(H):
             i = users.history[b, h]
             feedback = users.history_feedback[b, h]
-            want += [*catalog.embedding[i], *feedback] if i >= 0 else [0.0] * (catalog.embedding.shape[1] + len(feedback))
+            want += (
+                [*catalog.embedding[i], *feedback] if i >= 0 else [0.0] * (catalog.embedding.shape[1] + len(feedback))
+            )
         taste = catalog.embedding[clicked].mean(axis=0) if clicked else np.zeros(catalog.embedding.shape[1])
         for k in range(K):
             i = users.candidates[b, k]

@@ -96,7 +96,11 @@ def test_exposure_time_and_clock(world: World) -> None:
             want[b, world.catalog.topic[slate[b, s]]] += 0.2 / S
         assert after.exposure == pytest.approx(np.minimum(want, 1), abs=1e-6)
         assert (after.t == before.t + 1).all()
-        jumped = feedback.objectives[:, world.objectives.index("return")] > 0 if "return" in world.objectives else np.zeros(64, bool)
+        jumped = (
+            feedback.objectives[:, world.objectives.index("return")] > 0
+            if "return" in world.objectives
+            else np.zeros(64, bool)
+        )
         assert (after.clock - before.clock)[~jumped] == pytest.approx(feedback.dt[~jumped], abs=2e-3)
         assert ((after.clock - before.clock)[jumped] > 59).all()
 
@@ -203,7 +207,9 @@ def test_expected_is_the_mean_of_steps(world_of: WorldOf, name: str, slate_size:
 @pytest.mark.parametrize("choice", [Cascade(attention=0.9, continuation=0.8), PositionBased(threshold=1.0)])
 def test_expected_with_several_clicks(world_of: WorldOf, choice: Any) -> None:
     """A funnel behind a choice of several clicks: the cart's later purchases count once, not once a click."""
-    world = world_of("ecommerce", 3).replace(choice=choice, response=dataclasses.replace(world_of("ecommerce").response, hazard=0.3))
+    world = world_of("ecommerce", 3).replace(
+        choice=choice, response=dataclasses.replace(world_of("ecommerce").response, hazard=0.3)
+    )
     *_, last = play(world, users=30, steps=12, seed=3)
     users, n = last[3], 3000
     slate = random_slates(np.random.default_rng(1), users.candidates, 3)
@@ -243,10 +249,25 @@ def others(value: Any) -> Iterator[Any]:
     elif isinstance(value, int):
         yield from (value + 1, max(value // 2, 1), value + 7, 1)
     elif isinstance(value, float):
-        yield from (value + 0.25, value * 0.5, value * 2 + 0.1, value - 0.25, value - 3.0, value + 3.0, value / 20, 1.0, 0.05, 0.0)
+        yield from (
+            value + 0.25,
+            value * 0.5,
+            value * 2 + 0.1,
+            value - 0.25,
+            value - 3.0,
+            value + 3.0,
+            value / 20,
+            1.0,
+            0.05,
+            0.0,
+        )
     elif isinstance(value, np.ndarray) and value.dtype.kind == "f":
-        for changed in (value * np.float32(0.7), value[::-1].copy(), np.roll(value, 1, axis=-1), value * np.float32(0.2)):
-            yield changed
+        yield from (
+            value * np.float32(0.7),
+            value[::-1].copy(),
+            np.roll(value, 1, axis=-1),
+            value * np.float32(0.2),
+        )
     elif isinstance(value, np.ndarray):
         inner = value.copy()
         inner[1:-1] -= 5  # for offsets, which must keep their ends
@@ -272,7 +293,12 @@ def trajectory(world: World, steps: int) -> dict[str, Array]:
         observation = np.empty((48, encoder.width), np.float32)
         encoder.encode(after, observation)
         expected = world.expected(before, slate)
-        for name, array in {**after.__dict__, **feedback.__dict__, "observation": observation, "expected": expected}.items():
+        for name, array in {
+            **after.__dict__,
+            **feedback.__dict__,
+            "observation": observation,
+            "expected": expected,
+        }.items():
             found[f"{t}.{name}"] = array
     found["reward"] = np.append(*weights)
     return found
@@ -350,7 +376,9 @@ def test_every_field_changes_something(
 def test_every_option_of_a_domain_changes_something(
     baseline: Callable[[str], dict[str, Array]], domain: str, option: str, value: Any
 ) -> None:
-    assert differ(trajectory(load_world(domain, slate_size=2, **{option: value}), 10), dict(list(baseline(domain).items())[:200]))
+    assert differ(
+        trajectory(load_world(domain, slate_size=2, **{option: value}), 10), dict(list(baseline(domain).items())[:200])
+    )
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
@@ -386,7 +414,8 @@ def test_a_part_of_ones_own(world: World, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("domain", "parts", "fragment"),
     [
-        ("news", {"dynamics": (Satisfaction(), NetExposure())}, r"NetExposure.columns: must not own .*'(satisfaction|net_exposure)'"),
+        ("news", {"dynamics": (Satisfaction(), NetExposure())},
+         r"NetExposure.columns: must not own .*'(satisfaction|net_exposure)'"),
         ("ecommerce", {"dynamics": (Fatigue(), Fatigue())}, r"Fatigue.columns: must not own .*'fatigue'"),
         ("ecommerce", {"dynamics": [3]}, r"dynamics: must be a sequence of Dynamics components, got \[3\]"),
         ("ecommerce", {"dynamics": Fatigue()}, r"dynamics: must be a sequence"),
@@ -396,7 +425,8 @@ def test_a_part_of_ones_own(world: World, tmp_path: Path) -> None:
         ("ecommerce", {"choice": {"kind": "DotProduct"}}, r"choice.kind: .*got 'DotProduct'"),
         ("ecommerce", {"choice": {"kind": "Choice"}}, r"choice.kind: .*got 'Choice'"),
         ("ecommerce", {"choice": {"kind": ["Cascade"]}}, r"choice.kind: .*Cascade"),
-        ("ecommerce", {"choice": {"kind": "Cascade", "atention": 1}}, r"choice .*got 'atention'\. Did you mean 'attention'"),
+        ("ecommerce", {"choice": {"kind": "Cascade", "atention": 1}},
+         r"choice .*got 'atention'\. Did you mean 'attention'"),
         ("ecommerce", {"choice": {"attention": 0.5}}, r"choice: must be a component or a dict with a 'kind'"),
         ("ecommerce", {"slate_size": 0}, r"slate_size: must be an integer in \[1, 10000\], got 0"),
         ("ecommerce", {"slate_size": 21}, r"slate_size: must be at most the 20 candidates, got 21"),
@@ -404,9 +434,11 @@ def test_a_part_of_ones_own(world: World, tmp_path: Path) -> None:
         ("ecommerce", {"horizon": 10.0}, r"horizon: .*got 10.0"),
         ("ecommerce", {"history": 0}, r"history: .*got 0"),
         ("ecommerce", {"candidates": Uniform(2001)}, r"candidates: must be at most the 2000 items, got 2001"),
-        ("ecommerce", {"choice": PositionBased((0.9, 0.5)), "slate_size": 3}, r"PositionBased.examination: has 2 positions, too few .*got 3"),
+        ("ecommerce", {"choice": PositionBased((0.9, 0.5)), "slate_size": 3},
+         r"PositionBased.examination: has 2 positions, too few .*got 3"),
         ("ecommerce", {"reward": Weighted({"clik": 1.0})}, r"reward: .*got 'clik'\. Did you mean 'click'"),
-        ("ecommerce", {"preference": DotProduct(attributes={"prise": 1.0})}, r"attribute: .*got 'prise'\. Did you mean 'price'"),
+        ("ecommerce", {"preference": DotProduct(attributes={"prise": 1.0})},
+         r"attribute: .*got 'prise'\. Did you mean 'price'"),
         ("ecommerce", {"response": Dwell()}, r"attribute: .*got 'clickbait'"),
         ("news", {"chioce": Cascade()}, r"world: .*got 'chioce'\. Did you mean 'choice'"),
         # What a part reads must be there when the World is made, not missed at the first step.
@@ -438,7 +470,9 @@ def test_a_funnel_needs_a_market_with_prices(world_of: WorldOf) -> None:
 
 def test_parts_swap_by_replace_and_by_dict(world_of: WorldOf) -> None:
     world = world_of("ecommerce", 3)
-    by_hand, by_dict = (world.replace(choice=c) for c in (Cascade(attention=0.8), {"kind": "Cascade", "attention": 0.8}))
+    by_hand, by_dict = (
+        world.replace(choice=c) for c in (Cascade(attention=0.8), {"kind": "Cascade", "attention": 0.8})
+    )
     assert by_dict.choice == by_hand.choice or by_dict.choice.to_dict() == by_hand.choice.to_dict()
     assert not differ(trajectory(by_hand, 5), trajectory(by_dict, 5))
     assert isinstance(dataclasses.replace(world, departure=Never()).departure, Never)
@@ -508,7 +542,8 @@ def edited(world: World, folder: Path, change: Callable[[dict[str, Any]], Any]) 
         (lambda d: d["choice"].update(kind="os.system"), r"choice.kind: .*got 'os.system'"),
         (lambda d: d["choice"].update(nul=1.0), r"choice .*got 'nul'\. Did you mean 'null'"),
         (lambda d: d["choice"].update(null="high"), r"MultinomialLogit.null: .*got 'high'"),
-        (lambda d: d["catalog"]["embedding"].update(array="nothing"), r"catalog.embedding: names an array that is not there"),
+        (lambda d: d["catalog"]["embedding"].update(array="nothing"),
+         r"catalog.embedding: names an array that is not there"),
         (lambda d: d.pop("choice") and None, r"choice"),
         (lambda d: d.update(kind="Cascade"), r"world.kind: .*got 'Cascade'"),
         (lambda d: d.update(kind="Component"), r"world.kind: .*got 'Component'"),
@@ -516,7 +551,9 @@ def edited(world: World, folder: Path, change: Callable[[dict[str, Any]], Any]) 
         (lambda d: "[1, 2]", r"world: must be of format"),
     ],
 )  # fmt: skip
-def test_broken_world_files(world_of: WorldOf, tmp_path: Path, change: Callable[[dict[str, Any]], Any], fragment: str) -> None:
+def test_broken_world_files(
+    world_of: WorldOf, tmp_path: Path, change: Callable[[dict[str, Any]], Any], fragment: str
+) -> None:
     folder = edited(world_of("ecommerce"), tmp_path, change)
     with pytest.raises(ConfigError, match=fragment):
         World.load(folder)

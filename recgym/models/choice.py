@@ -89,8 +89,8 @@ class PositionBased(Choice):
 
     def uniforms(self, sizes: Sizes) -> int:
         known = sizes.slate if isinstance(self.examination, (int, float)) else len(self.examination)
-        rule = f"has {known} positions, too few for a slate of"
-        require(known >= sizes.slate, "PositionBased.examination", rule, sizes.slate)
+        rule = f"must be at most the {known} positions of PositionBased.examination"
+        require(known >= sizes.slate, "slate_size", rule, sizes.slate)
         return sizes.slate
 
     def sample(self, utility: Array, outside: Array, noise: Array) -> tuple[Array, Array]:
