@@ -62,9 +62,8 @@ class Catalog(Component):
         """(N,) float32 column of an attribute."""
         return self.attributes[:, self.column(name)]
 
-    def weights(self, weights: dict[str, float]) -> NDArray[np.float32]:
-        """(A,) vector of a name -> weight mapping, zero where not named."""
-        key = tuple(weights.items())
+    def weights(self, key: tuple[tuple[str, float], ...]) -> NDArray[np.float32]:
+        """(A,) vector of (name, weight) pairs, zero where not named; made once."""
         if key not in self._memo:
             vector = np.zeros(len(self.names), np.float32)
             for name, weight in key:

@@ -214,9 +214,8 @@ class RecVectorEnv(VectorEnv):
         else:
             done = list(self._pool.map(self._advance, range(len(slates)), slates, repeat(observation)))
         self._users = [advance.users for advance in done]
-        reward, terminated, truncated, objectives, slate, click, probability, mask = (
-            parts[0] if len(parts) == 1 else np.concatenate(parts) for parts in zip(*[advance.rows for advance in done])
-        )
+        arrays = done[0].rows if len(done) == 1 else [np.concatenate(parts) for parts in zip(*[a.rows for a in done])]
+        reward, terminated, truncated, objectives, slate, click, probability, mask = arrays
         info: dict[str, Any] = dict(objectives=objectives, slate=slate, click=click, probability=probability, action_mask=mask)
         if self.render_mode is not None:
             before, feedback = (cls.concatenate([getattr(a, n) for a in done]) for cls, n in ((Users, "before"), (Feedback, "feedback")))

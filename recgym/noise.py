@@ -1,7 +1,7 @@
 """Counter-based randomness: uniforms as a pure function of (user key, episode, step).
 
 Philox4x32-10 (Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
-The 64-bit user key is the Philox key; the counter is (block, step, episode, 0).
+The 64-bit user key is the Philox key; the counter is (block, step + 1, episode, 0), step -1 being the arrival.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def noise(keys, episodes, steps, n):
     Args:
         keys: (B,) uint64 user keys.
         episodes: (B,) int32 episode counters.
-        steps: (B,) int32; 0 is the arrival, step t of the episode is t + 1.
+        steps: (B,) int32, steps taken before this one; -1 for the arrival.
         n: how many uniforms a user gets, >= 1.
 
     Returns:
@@ -71,7 +71,7 @@ def noise(keys, episodes, steps, n):
     for b in range(keys.shape[0]):
         k0 = keys[b] & low
         k1 = keys[b] >> np.uint64(32)
-        step = np.uint64(steps[b])
+        step = np.uint64(steps[b] + 1)
         episode = np.uint64(episodes[b])
         for block in range((n + 3) // 4):
             words = philox(np.uint64(block), step, episode, np.uint64(0), k0, k1)

@@ -74,10 +74,6 @@ class Record:
         """A record with some arrays replaced and all others shared."""
         return type(self).of({**self.__dict__, **changes})
 
-    def update(self, changes: dict[str, Array]) -> None:
-        """Replace arrays in place; only for a record that nobody else holds yet."""
-        self.__dict__.update(changes)
-
     def rows(self, index: Any) -> Self:
         """The given rows (a slice gives views, an index array copies)."""
         return type(self).of({name: array[index] for name, array in self.__dict__.items()})

@@ -146,7 +146,7 @@ class World(Component):
         episodes = np.zeros(B, np.int32) if episodes is None else np.asarray(episodes, np.int32)
         block = self.blocks.candidates
         n = self.uniforms_at_arrival
-        noise = draw_noise(keys, episodes, np.zeros(B, np.int32), n + block.stop - block.start)
+        noise = draw_noise(keys, episodes, np.full(B, -1, np.int32), n + block.stop - block.start)
         columns = {name: np.full((B, *c.shape), c.initial, c.dtype) for name, c in self.owned.items()}
         columns |= self.population.arrive(noise[:n], tuple(signal.name for signal in self.market.signals))
         C = len(self.response.channels)
@@ -164,7 +164,7 @@ class World(Component):
 
     def noise(self, users: Users) -> Array:
         """(uniforms, B) float32: the noise of the users' next step, a pure function of (key, episode, t)."""
-        return draw_noise(users.key, users.episode, users.t + np.int32(1), self.uniforms_a_step)
+        return draw_noise(users.key, users.episode, users.t, self.uniforms_a_step)
 
     def step(self, users: Users, slate: Array, noise: Array, click: Array | None = None) -> tuple[Users, Feedback]:
         """One step of B users; pure.
@@ -193,16 +193,16 @@ class World(Component):
                                 "probability": probability, **outcome})  # fmt: skip
         users = Users.of({**users.__dict__, "t": t, "clock": clock, "history": history, "last": last,
                           "history_feedback": history_feedback, "exposure": exposure, **changes})  # fmt: skip
-        # From here on both records are this function's own until it returns them: no further copies.
+        # From here on both records are this function's own until it returns them: they are filled in place.
         for part, block in zip(self.dynamics, blocks.dynamics, strict=True):
-            users.update(part(users, catalog, feedback, noise[block]))
+            users.__dict__.update(part(users, catalog, feedback, noise[block]))
         departed = self.departure(users, feedback, noise[blocks.departure])
-        feedback.update({"left": departed.pop("left")})
+        feedback.__dict__["left"] = departed.pop("left")
         if self.departure.objectives:
             objectives = np.concatenate([feedback.objectives, departed.pop("objectives")], axis=1)
-            feedback.update({"objectives": objectives})
-        users.update(departed)
-        users.update({"candidates": self.candidates(users, catalog, market, noise[blocks.candidates])})
+            feedback.__dict__["objectives"] = objectives
+        users.__dict__.update(departed)
+        users.__dict__["candidates"] = self.candidates(users, catalog, market, noise[blocks.candidates])
         return users, feedback
 
     def expected(self, users: Users, slate: Array) -> Array:

@@ -207,10 +207,13 @@ class NetExposure(Dynamics):
         }
 
     def check(self, catalog: Catalog) -> None:
-        catalog.weights({"quality": self.quality, "clickbait": -self.gap})
+        self._effect(catalog)
+
+    def _effect(self, catalog: Catalog) -> Array:
+        return catalog.weights((("quality", self.quality), ("clickbait", -self.gap)))
 
     def __call__(self, users: Users, catalog: Catalog, feedback: Feedback, noise: Array) -> dict[str, Array]:
-        weights = catalog.weights({"quality": self.quality, "clickbait": -self.gap})
+        weights = self._effect(catalog)
         net, satisfaction = users.net_exposure.copy(), users.satisfaction.copy()
         _net_exposure(net, satisfaction, catalog.attributes, weights, feedback.slate, feedback.click,
                       self.memory, self.sensitivity, self.limit)  # fmt: skip

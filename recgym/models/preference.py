@@ -52,6 +52,7 @@ class _Match(Preference):
     scale: float = 1.0
     attributes: dict[str, float] = field(default_factory=dict)
     topics: dict[str, float] = field(default_factory=dict)
+    _attribute_weights: tuple[tuple[str, float], ...] = field(init=False, repr=False)
     _topic_weights: Array = field(init=False, repr=False)
     mode: ClassVar[int] = 0
 
@@ -60,16 +61,17 @@ class _Match(Preference):
         require_number(f"{name}.scale", self.scale, -1000, 1000)
         for attribute, weight in {**self.attributes, **self.topics}.items():
             require_number(f"{name}[{attribute!r}]", weight, -1000, 1000)
+        object.__setattr__(self, "_attribute_weights", tuple(self.attributes.items()))
         object.__setattr__(self, "_topic_weights", np.array(list(self.topics.values()), np.float32))
 
     def check(self, catalog: Catalog) -> None:
-        catalog.weights(self.attributes)
+        catalog.weights(self._attribute_weights)
 
     def __call__(self, users: Users, catalog: Catalog, signals: Array, items: Array) -> Array:
         columns = tuple([users[name] for name in self.topics]) or (users.exposure,)
         utility = np.empty(items.shape, np.float32)
         _utility(
-            utility, items, users.interest, catalog.embedding, catalog.topic, catalog.attributes, catalog.weights(self.attributes),
+            utility, items, users.interest, catalog.embedding, catalog.topic, catalog.attributes, catalog.weights(self._attribute_weights),
             users.sensitivity, signals, columns, self._topic_weights, self.scale, self.mode,
         )  # fmt: skip
         return utility

@@ -131,14 +131,14 @@ class Funnel(Response):
                  utility: Array, outside: Array, click: Array, noise: Array) -> Outcome:  # fmt: skip
         B, S = slate.shape
         channels, objectives = np.zeros((B, S, 3), np.float32), np.zeros((B, 5), np.float32)
-        bought = np.full((B, S + self.places), -1, np.int32)  # from the slate and from the cart
+        bought = np.empty((B, S + self.places), np.int32)  # from the slate and from the cart, -1 = none
         cart_item, cart_price, cart_size = users.cart_item.copy(), users.cart_price.copy(), np.empty(B, np.float32)
+        dt = np.empty(B, np.float32)
         _funnel(
-            channels, objectives, bought, cart_item, cart_price, cart_size, slate, catalog.attributes,
+            channels, objectives, dt, bought, cart_item, cart_price, cart_size, slate, catalog.attributes,
             catalog.column("price"), signals, utility, click, users.satisfaction, users.cart_item, users.cart_price,
-            self.cart, self.purchase, self.price_weight, self.hazard, noise,
+            self.cart, self.purchase, self.price_weight, self.hazard, self.minutes, noise,
         )  # fmt: skip
-        dt = np.full(B, self.minutes, np.float32)
         return (dict(channels=channels, objectives=objectives, dt=dt, bought=bought),
                 dict(cart_item=cart_item, cart_price=cart_price, cart_size=cart_size))  # fmt: skip
 
@@ -187,10 +187,10 @@ class Dwell(Response):
         return 2 * sizes.slate
 
     def check(self, catalog: Catalog) -> None:
-        catalog.weights({"quality": self.quality, "clickbait": -self.gap})
+        self._location(catalog)
 
     def _location(self, catalog: Catalog) -> Array:
-        return catalog.weights({"quality": self.quality, "clickbait": -self.gap})
+        return catalog.weights((("quality", self.quality), ("clickbait", -self.gap)))
 
     def __call__(self, users: Users, catalog: Catalog, market: Market, slate: Array, signals: Array,
                  utility: Array, outside: Array, click: Array, noise: Array) -> Outcome:  # fmt: skip
@@ -307,12 +307,14 @@ class Watch(Response):
 
 @kernel
 def _funnel(
-    channels, objectives, bought, new_item, new_price, size, slate, attributes, price_column, signals, utility, click,
-    satisfaction, cart_item, cart_price, cart, purchase, price_weight, hazard, u,
+    channels, objectives, dt, bought, new_item, new_price, size, slate, attributes, price_column, signals, utility, click,
+    satisfaction, cart_item, cart_price, cart, purchase, price_weight, hazard, minutes, u,
 ):  # fmt: skip
     B, S = slate.shape
     places = cart_item.shape[1]
     for b in range(B):
+        dt[b] = minutes
+        bought[b] = -1
         kept = 0
         for s in range(S):  # what goes into the cart today comes first
             if not click[b, s]:
