@@ -36,7 +36,9 @@ class Task:
     id: str
     options: dict[str, Any] = field(default_factory=dict)
 
-    def make(self, num_envs: int, autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP, **options: Any) -> RecVectorEnv:
+    def make(
+        self, num_envs: int, autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP, **options: Any
+    ) -> RecVectorEnv:
         """A batch of users of the task."""
         env = gym.make_vec(self.id, num_envs=num_envs, autoreset_mode=autoreset_mode, **{**self.options, **options})
         require(isinstance(env, RecVectorEnv), "task", "must be an environment of recgym", self.id)
@@ -72,8 +74,13 @@ class Agent(ABC):
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the agent; files appear whole or not at all. The default writes the hyper-parameters."""
-        require(dataclasses.is_dataclass(self), "agent", "must be a dataclass, or bring its own save", type(self).__name__)
-        data = {"agent": type(self).__name__, **{f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init}}  # type: ignore[arg-type]
+        require(
+            dataclasses.is_dataclass(self), "agent", "must be a dataclass, or bring its own save", type(self).__name__
+        )
+        data = {
+            "agent": type(self).__name__,
+            **{f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init},
+        }  # type: ignore[arg-type]
         write_atomically(Path(folder) / "agent.json", json.dumps(data, indent=1).encode())
 
     @classmethod
@@ -99,7 +106,9 @@ class Score(NamedTuple):
     names: tuple[str, ...]  # of the objectives
 
 
-def evaluate(agent: Agent, task: Task, users: int, seed: int = 0, batch: int = 4096, progress: Progress | None = None) -> Score:
+def evaluate(
+    agent: Agent, task: Task, users: int, seed: int = 0, batch: int = 4096, progress: Progress | None = None
+) -> Score:
     """Mean performance of an agent that has stopped learning: one episode for each of `users` users.
 
     User i is the one of seed + i, whoever the agent: common random numbers.
@@ -119,7 +128,9 @@ def evaluate(agent: Agent, task: Task, users: int, seed: int = 0, batch: int = 4
         returns, lengths, objectives = np.zeros(n), np.zeros(n, np.int64), np.zeros((n, len(env.world.objectives)))
         alive = np.ones(n, np.bool_)
         while alive.any():
-            action = agent.act(observation["flat"] if isinstance(observation, dict) else observation, info["action_mask"])
+            action = agent.act(
+                observation["flat"] if isinstance(observation, dict) else observation, info["action_mask"]
+            )
             observation, reward, terminated, truncated, info = env.step(action)
             returns += reward
             objectives += info["objectives"]
@@ -193,7 +204,9 @@ def agent_class(name: str) -> type[Agent]:
         found = getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise recgym.ConfigError(f"agent: cannot import {target!r}: {error}") from None
-    require(isinstance(found, type) and issubclass(found, Agent), "agent", "must be a subclass of baselines.Agent", found)
+    require(
+        isinstance(found, type) and issubclass(found, Agent), "agent", "must be a subclass of baselines.Agent", found
+    )
     return found
 
 

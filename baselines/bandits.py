@@ -42,8 +42,8 @@ class LinUCB(OnlineAgent):
         ridge: prior precision of the coefficients, > 0.
         epsilon: share of slates drawn at random while learning, in [0, 1]. Optimism explores by itself, so 0.
         user: whether x has the user block.
-        refresh: steps of the batch between two updates of A and theta, >= 1. Li et al. update at every step; at 64 users
-            a step, waiting for 16 costs nothing that can be measured and saves most of the time.
+        refresh: steps of the batch between two updates of A and theta, >= 1. Li et al. update at every step; to wait
+            for 16 costs nothing that can be measured and saves most of the time.
         envs: users it learns from at a time, >= 1.
     """
 
@@ -76,9 +76,11 @@ class LinUCB(OnlineAgent):
         """Get ready for the users of an env.
 
         Raises:
-            ConfigError: actions are embeddings, rewards vectors, or the features are not those learned from.
+            ConfigError: actions are embeddings, observations a dict, rewards vectors, or the features not those
+                learned from.
         """
         require(env.actions.form != "embedding", "action", 'LinUCB needs "item" or "slate"', env.actions.form)
+        require(env.observations.form != "dict", "observation", "LinUCB needs a flat one", "dict")
         require(not env.vector_reward, "reward", "LinUCB needs one number a step", "vector")
         super().start(env)
         layout = env.observation_layout
@@ -92,12 +94,14 @@ class LinUCB(OnlineAgent):
         for name, width in widths.items():
             self._columns[name] = slice(end, end := end + width)
         if len(self.target):
-            require(len(self.target) == end, "env", f"LinUCB has learned from {len(self.target)} features, the env has", end)
+            known = len(self.target)
+            require(known == end, "env", f"must have the {known} features that LinUCB has learned from", end)
         else:
             self.gram, self.target = self.ridge * np.eye(end), np.zeros(end)
         self._update()
 
     def act(self, observation: Array, mask: Array, explore: bool = False) -> Array:
+        """The best by what is known; with `explore`, by the upper confidence bound."""
         B, n = mask.shape
         S, null = self.env.world.slate_size, self._null
         x = self._features(observation, np.broadcast_to(np.arange(n), (B, n)))
@@ -118,6 +122,7 @@ class LinUCB(OnlineAgent):
 
     def learn(self, observation: Array, action: Array, reward: Array, next_observation: Array, terminated: Array,
               info: dict[str, Any]) -> None:  # fmt: skip
+        """Add what was shown, and its share of the reward, to A."""
         choices = action.reshape(len(action), -1)
         shown, click = info["slate"] >= 0, info["click"]
         paid = np.where(click.any(axis=1, keepdims=True), click, shown)  # who shares what is not paid for being shown
@@ -161,6 +166,8 @@ class LinUCB(OnlineAgent):
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write ``agent.json`` and ``linucb.npz``, each atomically."""
+        if self._pending:
+            self._update()
         buffer = io.BytesIO()
         np.savez(buffer, gram=self.gram, target=self.target)
         write_atomically(Path(folder) / "linucb.npz", buffer.getvalue())

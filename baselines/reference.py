@@ -52,7 +52,9 @@ class Popularity(Agent):
     def act(self, observation: Array, mask: Array, explore: bool = False) -> Array:
         score = candidate_feature(self.env, observation, self.feature)
         null = self.env.actions.null
-        return as_actions(top(np.where(mask[:, int(null) :], score, -np.inf), self.env.world.slate_size) + null, self.env)
+        return as_actions(
+            top(np.where(mask[:, int(null) :], score, -np.inf), self.env.world.slate_size) + null, self.env
+        )
 
 
 @dataclass
@@ -151,7 +153,11 @@ class Planner(Agent):
         attributes = world.catalog.attributes
         attributes = (attributes - attributes.mean(axis=0)) / np.maximum(attributes.std(axis=0), 1e-6)
         taste = rng.standard_normal((2 * n, attributes.shape[1] + 1))  # the last is the taste for nothing
-        rows, states, rewards = np.arange(2 * n), np.full((self.after, 2 * n, 0), np.nan), np.zeros((world.horizon, 2 * n))
+        rows, states, rewards = (
+            np.arange(2 * n),
+            np.full((self.after, 2 * n, 0), np.nan),
+            np.zeros((world.horizon, 2 * n)),
+        )
         for t in range(world.horizon):
             look = Look(env, users)
             choices = np.empty((len(rows), world.slate_size), np.int64)
@@ -181,7 +187,9 @@ class Planner(Agent):
         at = np.minimum(switch + np.arange(self.after)[:, None], world.horizon - 1)  # (after, 2 n)
         returns = np.take_along_axis(to_go, at, axis=0)
         both = ~(np.isnan(states[:, :n, 0]) | np.isnan(states[:, n:, 0]))
-        return Value.fit(states[:, :n][both], states[:, n:][both], returns[:, :n][both], returns[:, n:][both], self.ridge)
+        return Value.fit(
+            states[:, :n][both], states[:, n:][both], returns[:, :n][both], returns[:, n:][both], self.ridge
+        )
 
     def _choose(self, env: RecVectorEnv, users: Users, look: Look) -> Array:
         if self._value is None:
@@ -299,7 +307,9 @@ class Look:
         for s in range(S):
             utility[:, :, s], gain[:, :, s] = self.utility, given - otherwise[:, None]
             probability = choice.probability(utility[:, :, : s + 1].reshape(B * n, s + 1).copy(), outside)
-            worth = (probability.reshape(B, n, s + 1) * np.where(self.items[:, :, None] >= 0, gain[:, :, : s + 1], 0)).sum(axis=2)
+            worth = (
+                probability.reshape(B, n, s + 1) * np.where(self.items[:, :, None] >= 0, gain[:, :, : s + 1], 0)
+            ).sum(axis=2)
             if s > 0:  # the part of the places before does not vanish where this place shows nothing
                 kept = probability.reshape(B, n, s + 1)[:, :, :s] * gain[:, :, :s]
                 worth = np.where(self.items >= 0, worth, kept.sum(axis=2))
@@ -308,7 +318,10 @@ class Look:
                 worth += (impressions[:, None] + impression) / (s + 1)
             best = np.argmax(np.where(free, worth, -np.inf), axis=1)
             slate[:, s] = best
-            utility[:, :, s], gain[:, :, s] = self.utility[rows, best][:, None], (given[rows, best] - otherwise)[:, None]
+            utility[:, :, s], gain[:, :, s] = (
+                self.utility[rows, best][:, None],
+                (given[rows, best] - otherwise)[:, None],
+            )
             if impression is not None:
                 impressions += impression[rows, best]
             shown += self.items[rows, best] >= 0

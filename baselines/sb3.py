@@ -19,19 +19,18 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import stable_baselines3
 import torch
-from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.utils import ConstantSchedule
+from stable_baselines3.common.utils import ConstantSchedule, LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
 from torch import Tensor, nn
 
 from baselines.agent import Agent, Progress, Task, write_atomically
 from recgym.envs import RecVectorEnv
-from recgym.errors import require, require_count, require_number, require_option, unknown
+from recgym.errors import ConfigError, require, require_count, require_number, require_option, unknown
 
 Array = NDArray[Any]
 
@@ -113,7 +112,8 @@ class SB3VecEnv(VecEnv):
         Raises:
             ConfigError: for some of the users only.
         """
-        require(set(self._get_indices(indices)) == set(range(self.num_envs)), "indices", "must be all users, who share one env", indices)
+        everybody = set(self._get_indices(indices)) == set(range(self.num_envs))
+        require(everybody, "indices", "must be all users, who share one env", indices)
         setattr(self.env, attr_name, value)
 
     def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> list[Any]:
@@ -133,61 +133,76 @@ class SB3VecEnv(VecEnv):
 
 
 class CandidateHead(nn.Module):
-    """Q-values of candidates from flat observations, by one network for all of them.
+    """Values of candidates from flat observations, by one network for all of them.
 
-        u   = user part: [user block, mean over the history of relu(W place)] -> two layers
-        h_k = relu(A x_k + B u + C (D x_k * E u)),  a_k = two more layers of h_k
-        Q_k = v(u) + a_k - mean of a over what can be chosen                    (dueling: Wang et al. 2016)
+        u   = two layers of [user block, mean over the places of the history of relu(W place)]
+        a_k = two layers of relu(A x_k + B u + C (D x_k * E u)), x_k the features of candidate k
+        Q_k = v(u) + a_k - mean of a over all that can be chosen        (dueling: Wang et al., ICML 2016)
 
-    Permuting the candidates permutes the values (Zaheer et al., "Deep sets", 2017); a candidate's place says nothing.
-    Recommending nothing has an advantage of its own, a function of u. An empty candidate is worth 1 less than the
-    worst choice: never the best, and bounded, so that the loss of a random action that hit one is too.
+    Permuted candidates have permuted values (Zaheer et al., "Deep sets", NeurIPS 2017). Recommending nothing has an
+    advantage of its own, from u. An empty candidate is worth 1 less than the worst choice: it is never the best, and
+    where a random action hit one, its loss stays bounded.
 
     Args:
-        user, mask: (start, stop) of the blocks in the observation.
+        user, mask: (start, stop) of the blocks of the observation.
         history, candidates: (start, stop, rows, columns).
         null: whether choice 0 is to recommend nothing.
-        width: units a layer. dueling: whether v(u) is apart.
+        width: units a layer. dueling: whether v(u) is apart; otherwise Q_k = a_k.
     """
 
-    def __init__(self, user: tuple[int, int], history: tuple[int, int, int, int], candidates: tuple[int, int, int, int],
-                 mask: tuple[int, int], null: bool, width: int, dueling: bool) -> None:  # fmt: skip
+    def __init__(
+        self,
+        user: tuple[int, int],
+        history: tuple[int, ...],
+        candidates: tuple[int, ...],
+        mask: tuple[int, int],
+        null: bool,
+        width: int,
+        dueling: bool,
+    ) -> None:
         super().__init__()
-        self.user, self.history, self.candidates, self.mask = user, history, candidates, mask
-        self.null, self.dueling = null, dueling
+        self.user, self.mask = slice(*user), slice(*mask)
+        self.history, self.places = slice(*history[:2]), history[2:]
+        self.candidates, self.items = slice(*candidates[:2]), candidates[2:]
+        rank = max(width // 2, 1)
         self.place = nn.Linear(history[3], width)
-        self.context = nn.Sequential(nn.Linear(user[1] - user[0] + width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU())
-        self.item, self.shift = nn.Linear(candidates[3], width), nn.Linear(width, width)
-        self.left, self.right = nn.Linear(candidates[3], width), nn.Linear(width, width)
-        self.cross = nn.Linear(width, width, bias=False)
+        first = nn.Linear(user[1] - user[0] + width, width)
+        self.context = nn.Sequential(first, nn.ReLU(), nn.Linear(width, width), nn.ReLU())
+        self.item, self.shift = nn.Linear(candidates[3], width), nn.Linear(width, width, bias=False)
+        self.left, self.right = nn.Linear(candidates[3], rank), nn.Linear(width, rank)
+        self.cross = nn.Linear(rank, width, bias=False)
         self.advantage = nn.Sequential(nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1))
-        self.value = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1))
-        self.nothing = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1))
+        self.value = _two_layers(width) if dueling else None
+        self.nothing = _two_layers(width) if null else None
 
     def forward(self, observation: Tensor) -> Tensor:
         """(B, width of the observation) -> (B, choices)."""
-        history = observation[:, slice(*self.history[:2])].unflatten(1, self.history[2:])
-        places = (history != 0).any(dim=2, keepdim=True)
-        read = (torch.relu(self.place(history)) * places).sum(dim=1) / places.sum(dim=1).clamp(min=1)
-        u = self.context(torch.cat([observation[:, slice(*self.user)], read], dim=1))
-        x = observation[:, slice(*self.candidates[:2])].unflatten(1, self.candidates[2:])
-        cross = self.cross(self.left(x) * self.right(u)[:, None])
-        q = self.advantage(self.item(x) + self.shift(u)[:, None] + cross)[:, :, 0]
-        mask = observation[:, slice(*self.mask)] > 0.5
-        if self.null:
+        history = observation[:, self.history].unflatten(1, self.places)
+        taken = (history != 0).any(dim=2, keepdim=True)
+        read = (torch.relu(self.place(history)) * taken).sum(dim=1) / taken.sum(dim=1).clamp(min=1)
+        u = self.context(torch.cat([observation[:, self.user], read], dim=1))
+        x = observation[:, self.candidates].unflatten(1, self.items)
+        match = self.cross(self.left(x) * self.right(u)[:, None])
+        q = self.advantage(self.item(x) + self.shift(u)[:, None] + match)[:, :, 0]
+        mask = observation[:, self.mask] > 0.5
+        if self.nothing is not None:
             q = torch.cat([self.nothing(u), q], dim=1)
             mask = torch.cat([torch.ones_like(mask[:, :1]), mask], dim=1)
-        if self.dueling:
+        if self.value is not None:
             q = self.value(u) + q - (q * mask).sum(dim=1, keepdim=True) / mask.sum(dim=1, keepdim=True).clamp(min=1)
         worst = q.detach().masked_fill(~mask, torch.inf).amin(dim=1, keepdim=True)
-        return torch.where(mask, q, torch.where(worst < torch.inf, worst - 1, 0.0))
+        return torch.where(mask, q, torch.where(mask.any(dim=1, keepdim=True), worst - 1, 0.0))
+
+
+def _two_layers(width: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1))
 
 
 class CandidatePolicy(DQNPolicy):
-    """Stable-Baselines3's DQN policy with a `CandidateHead` for a network.
+    """Stable-Baselines3's DQN policy with a `CandidateHead` for its layers.
 
     Args:
-        head: keyword arguments of `CandidateHead`.
+        head: keyword arguments of `CandidateHead`, see `head_of`. All others: those of `DQNPolicy`.
     """
 
     def __init__(self, *args: Any, head: dict[str, Any], **kwargs: Any) -> None:
@@ -195,7 +210,7 @@ class CandidatePolicy(DQNPolicy):
         super().__init__(*args, **kwargs)
 
     def make_q_net(self) -> QNetwork:
-        """The network: Stable-Baselines3's, with its layers exchanged."""
+        """Stable-Baselines3's network with its layers exchanged."""
         net = super().make_q_net()
         net.q_net = CandidateHead(**self.head)  # type: ignore[assignment]
         return net.to(self.device)
@@ -204,43 +219,62 @@ class CandidatePolicy(DQNPolicy):
         return super()._get_constructor_parameters() | {"head": self.head}
 
 
-def head_of(env: RecVectorEnv, width: int, dueling: bool) -> dict[str, Any]:
-    """Arguments of the `CandidateHead` for an env, plain numbers all."""
+def head_of(env: RecVectorEnv, width: int = 32, dueling: bool = True) -> dict[str, Any]:
+    """Arguments of the `CandidateHead` of an env with flat observations, plain numbers all."""
     layout = env.observation_layout
-    where = {name: (layout[name].slice.start, layout[name].slice.stop) for name in ("user", "history", "candidates", "mask")}
+    head: dict[str, Any] = {name: (layout[name].slice.start, layout[name].slice.stop) for name in ("user", "mask")}
     for name in ("history", "candidates"):
-        where[name] += layout[name].shape
-    return {**where, "null": env.actions.null, "width": width, "dueling": dueling}
+        head[name] = (layout[name].slice.start, layout[name].slice.stop, *layout[name].shape)
+    return {**head, "null": env.actions.null, "width": width, "dueling": dueling}
 
 
 @dataclass
 class DQN(Agent):
-    """Deep Q-learning (Mnih et al. 2015), by Stable-Baselines3's DQN as it is.
+    """Deep Q-learning (Mnih et al., Nature 2015): Stable-Baselines3's DQN as it is, with the network of this module.
 
-    Where a default differs from Stable-Baselines3's, it says why.
+    Rewards here are rare and noisy, and the differences between candidates small: most of what differs from
+    Stable-Baselines3's defaults, given in brackets, averages noise away.
 
     Args:
-        head: "candidate" (`CandidateHead`) or "mlp", Stable-Baselines3's plain network over the flat observation.
+        head: "candidate" (`CandidateHead`) or "mlp", Stable-Baselines3's own network over the flat observation, which
+            has to learn for each place of the list anew what a good candidate is.
+        width: units of each hidden layer [64; half of it costs half and learns no worse].
+        dueling: whether the candidate head has its state value apart: users differ more than candidates do.
+        learning_rate: at the start; it falls linearly to 0, so that the last weights are an average [1e-4, constant].
+        weight_decay: of AdamW, times the learning rate [0; without, the network fits noise from the first replays on].
+        gamma: discount [0.99; episodes are 20-60 steps long, and a far horizon adds more noise than foresight].
+        envs: users stepped together [1; each iteration of Stable-Baselines3 costs the same for 64].
+        buffer_size: transitions to replay [1e6; one takes about 5.6 kB, and 50,000 take 280 MB].
+        batch_size: transitions a gradient step [32; rewards come in few of them].
+        learning_starts: random steps before the first gradient step [100].
+        train_freq: steps of all users between two rounds of learning [4; a step here is one of 64 users].
+        gradient_steps: gradient steps a round [1; 2 of 256 replay each transition 8 times].
+        target_update_interval: user-steps between two copies to the target network [10,000; training is short].
+        exploration_fraction, exploration_initial_eps, exploration_final_eps: the share of random actions falls from
+            one to the other over this fraction of the steps [0.1, 1, 0.05].
+        reward_scale: factor on rewards in training [1]. Errors beyond 1 count linearly in the Huber loss, which pulls
+            towards the median; the median reward is 0 whatever is shown.
+        expected_reward: whether it is trained on E[reward | state, slate], which only a simulator can tell.
+        threads: of torch in training; 0 leaves torch's setting. With 1, results do not depend on the machine's cores,
+            and networks this small are no slower.
     """
 
     head: str = "candidate"
-    width: int = 64
+    width: int = 32
     dueling: bool = True
     learning_rate: float = 1e-3
+    weight_decay: float = 1.0
     gamma: float = 0.95
-    n_steps: int = 1
     envs: int = 64
     buffer_size: int = 50_000
-    batch_size: int = 128
+    batch_size: int = 256
     learning_starts: int = 2000
     train_freq: int = 1
-    gradient_steps: int = 4
+    gradient_steps: int = 2
     target_update_interval: int = 2000
-    tau: float = 1.0
     exploration_fraction: float = 0.3
     exploration_initial_eps: float = 1.0
     exploration_final_eps: float = 0.05
-    max_grad_norm: float = 10.0
     reward_scale: float = 0.1
     expected_reward: bool = False
     threads: int = 1
@@ -249,60 +283,139 @@ class DQN(Agent):
 
     def __post_init__(self) -> None:
         require_option("DQN.head", self.head, self.heads)
-        self.weights: dict[str, Tensor] = {}
+        for name in ("width", "envs", "batch_size", "train_freq", "gradient_steps"):
+            require_count(f"DQN.{name}", getattr(self, name), 1, 10**6)
+        for name in ("buffer_size", "target_update_interval"):
+            require_count(f"DQN.{name}", getattr(self, name), self.envs, 10**9)
+        for name in ("learning_starts", "threads"):
+            require_count(f"DQN.{name}", getattr(self, name), 0, 10**9)
+        for name in ("gamma", "exploration_fraction", "exploration_initial_eps", "exploration_final_eps"):
+            require_number(f"DQN.{name}", getattr(self, name), 0, 1)
+        for name, low in (("learning_rate", 1e-9), ("weight_decay", 0), ("reward_scale", 1e-9)):
+            require_number(f"DQN.{name}", getattr(self, name), low, 1e6)
+        for name in ("dueling", "expected_reward"):
+            require(isinstance(getattr(self, name), bool), f"DQN.{name}", "must be True or False", getattr(self, name))
+        self.weights: dict[str, Tensor] = {}  # of the network; empty before the first `fit`
+        self._rng = np.random.default_rng(0)
 
     def fit(self, task: Task, steps: int, seed: int = 0, progress: Progress | None = None) -> None:
-        env = task.make(self.envs, AutoresetMode.SAME_STEP, **({"expected_reward": True} if self.expected_reward else {}))
-        with _own_state(seed, self.threads):
-            policy, arguments = self._policy(env)
+        """Learn from `steps` user-steps, rounded up to whole steps of all users.
+
+        What was learned before is where it starts; exploration, learning rate and the replays begin anew. The agent
+        can be scored from within `progress`.
+
+        Raises:
+            ConfigError: actions are not items, rewards are vectors, or observations a dict.
+        """
+        options = {"expected_reward": True} if self.expected_reward else {}
+        self._rng = np.random.default_rng(seed)
+        made = task.make(self.envs, AutoresetMode.SAME_STEP, **options)
+        with contextlib.closing(made) as env, _own_generators(seed, self.threads):
+            policy, policy_kwargs = self._policy(env)
             model = stable_baselines3.DQN(
-                policy, SB3VecEnv(env, self.reward_scale), self.learning_rate, self.buffer_size, self.learning_starts, self.batch_size, self.tau,
-                self.gamma, self.train_freq, self.gradient_steps, n_steps=self.n_steps, target_update_interval=self.target_update_interval,
-                exploration_fraction=self.exploration_fraction, exploration_initial_eps=self.exploration_initial_eps,
-                exploration_final_eps=self.exploration_final_eps, max_grad_norm=self.max_grad_norm, policy_kwargs=arguments, seed=seed, device="cpu",
+                policy,
+                SB3VecEnv(env, self.reward_scale),
+                learning_rate=LinearSchedule(self.learning_rate, 0.0, 1.0),
+                buffer_size=self.buffer_size,
+                learning_starts=self.learning_starts,
+                batch_size=self.batch_size,
+                gamma=self.gamma,
+                train_freq=self.train_freq,
+                gradient_steps=self.gradient_steps,
+                target_update_interval=self.target_update_interval,
+                exploration_fraction=self.exploration_fraction,
+                exploration_initial_eps=self.exploration_initial_eps,
+                exploration_final_eps=self.exploration_final_eps,
+                policy_kwargs=policy_kwargs,
+                seed=seed,
+                device="cpu",
             )
             if self.weights:
-                model.q_net.load_state_dict(self.weights)
-                model.q_net_target.load_state_dict(self.weights)
-            self.weights = model.q_net.state_dict()
-            model.learn(steps, _Report(progress, self.reward_scale), log_interval=2**31)
-        env.close()
-
-    def _policy(self, env):
-        if self.head == "candidate":
-            return CandidatePolicy, {"net_arch": [], "optimizer_kwargs": {"fused": True}, "head": head_of(env, self.width, self.dueling)}
-        return DQNPolicy, {"net_arch": [self.width, self.width]}
+                _put(model.q_net, self.weights)
+                _put(model.q_net_target, self.weights)
+            self.weights = model.q_net.state_dict()  # the living ones, not a copy, so that `progress` can score them
+            model.learn(steps, _Report(progress, self.reward_scale), log_interval=2**31)  # a log would clear the loss
 
     def start(self, env: RecVectorEnv) -> None:
+        """Get ready to act for the users of an env.
+
+        Raises:
+            ConfigError: the env is not of the kind that was learned in.
+        """
         super().start(env)
-        policy, arguments = self._policy(env)
-        with _own_state(0, 0):
-            self.net = policy(env.single_observation_space, env.single_action_space, ConstantSchedule(0.0), **arguments).q_net
+        policy, policy_kwargs = self._policy(env)
+        with _own_generators(0, 0):
+            spaces: Any = (env.single_observation_space, env.single_action_space)
+            self._net = policy(*spaces, ConstantSchedule(0.0), **policy_kwargs).q_net.eval()
         if self.weights:
-            self.net.load_state_dict(self.weights)
+            _put(self._net, self.weights)
 
     def act(self, observation: Array, mask: Array, explore: bool = False) -> Array:
+        """The choice with the highest value; with `explore`, a random one in `exploration_final_eps` of the cases."""
         with torch.no_grad():
-            q = self.net(torch.from_numpy(np.ascontiguousarray(observation))).numpy()
-        return np.where(mask, q, -np.inf).argmax(axis=1)
+            value = self._net(torch.from_numpy(np.ascontiguousarray(observation))).numpy()
+        best = np.where(mask, value, -np.inf).argmax(axis=1)
+        if explore:
+            chance = np.where(mask, self._rng.random(mask.shape), -1.0).argmax(axis=1)
+            best = np.where(self._rng.random(len(best)) < self.exploration_final_eps, chance, best)
+        return best
+
+    def _policy(self, env: RecVectorEnv) -> tuple[type[DQNPolicy], dict[str, Any]]:
+        require(env.actions.form == "item", "action", 'DQN needs "item"', env.actions.form)
+        require(env.observations.form != "dict", "observation", "DQN needs a flat one", env.observations.form)
+        optimizer = {"weight_decay": self.weight_decay, "fused": True}
+        common = {"optimizer_class": torch.optim.AdamW, "optimizer_kwargs": optimizer}
+        if self.head == "mlp":
+            return DQNPolicy, {**common, "net_arch": [self.width, self.width]}
+        return CandidatePolicy, {**common, "net_arch": [], "head": head_of(env, self.width, self.dueling)}
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write ``agent.json`` and ``dqn.pt``, each atomically."""
+        buffer = io.BytesIO()
+        torch.save(self.weights, buffer)
+        write_atomically(Path(folder) / "dqn.pt", buffer.getvalue())
+        super().save(folder)
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Self:
+        """Read what `save` wrote. Nothing is unpickled but plain tensors (``weights_only=True``).
+
+        Raises:
+            ConfigError: no DQN there.
+        """
+        agent = super().load(folder)
+        file = Path(folder) / "dqn.pt"
+        require(file.is_file(), "agent folder", "must hold dqn.pt", str(folder))
+        agent.weights = torch.load(file, map_location="cpu", weights_only=True)
+        return agent
+
+
+def _put(net: nn.Module, weights: dict[str, Tensor]) -> None:
+    try:
+        net.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ConfigError(f"env: must have the observations and actions that DQN has learned from; {error}") from None
 
 
 class _Report(BaseCallback):
-    def __init__(self, progress, scale):
+    """Tells `progress` the reward a step, smoothed and unscaled, and the last loss (NaN before the first)."""
+
+    def __init__(self, progress: Progress | None, reward_scale: float) -> None:
         super().__init__()
-        self.progress, self.scale, self.reward = progress, scale, 0.0
+        self.progress, self.reward_scale, self.reward = progress, reward_scale, 0.0
 
     def _on_step(self) -> bool:
-        self.reward = 0.99 * self.reward + 0.01 * float(self.locals["rewards"].mean()) / self.scale
+        self.reward = 0.99 * self.reward + 0.01 * float(self.locals["rewards"].mean()) / self.reward_scale
         if self.progress is not None:
-            self.progress(self.num_timesteps, {"reward": self.reward, "loss": self.logger.name_to_value.get("train/loss", float("nan"))})
+            loss = self.logger.name_to_value.get("train/loss", float("nan"))
+            self.progress(self.num_timesteps, {"reward": self.reward, "loss": loss})
         return True
 
 
 @contextlib.contextmanager
-def _own_state(seed: int, threads: int) -> Iterator[None]:
-    """Stable-Baselines3 seeds the global generators of Python, NumPy and torch: put them back afterwards."""
-    state, numpy_state, before = random.getstate(), np.random.get_state(), torch.get_num_threads()
+def _own_generators(seed: int, threads: int) -> Iterator[None]:
+    """Stable-Baselines3 draws from the global generators of Python, NumPy and torch: what it does to them is undone."""
+    python, numpy, before = random.getstate(), np.random.get_state(), torch.get_num_threads()  # noqa: NPY002
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if threads:
@@ -311,5 +424,5 @@ def _own_state(seed: int, threads: int) -> Iterator[None]:
             yield
         finally:
             torch.set_num_threads(before)
-            random.setstate(state)
-            np.random.set_state(numpy_state)
+            random.setstate(python)
+            np.random.set_state(numpy)  # noqa: NPY002

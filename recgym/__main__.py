@@ -1,8 +1,8 @@
 """The command line: fit a world to logs, and list what there is.
 
-    python -m recgym fit open-bandit open_bandit_dataset -o my-shop --campaign men
-    python -m recgym worlds
-    python -m recgym envs
+python -m recgym fit open-bandit open_bandit_dataset -o my-shop --campaign men
+python -m recgym worlds
+python -m recgym envs
 """
 
 from __future__ import annotations

@@ -30,7 +30,9 @@ class Catalog(Component):
     names: tuple[str, ...]
     n_topics: int
     visible: tuple[str, ...] = ()
-    _memo: dict[tuple[tuple[str, float], ...], NDArray[np.float32]] = field(default_factory=dict, init=False, repr=False)
+    _memo: dict[tuple[tuple[str, float], ...], NDArray[np.float32]] = field(
+        default_factory=dict, init=False, repr=False
+    )
 
     def __post_init__(self) -> None:
         n = len(self.embedding)
@@ -45,7 +47,9 @@ class Catalog(Component):
         require(np.isfinite(self.embedding).all(), "catalog.embedding", "must be finite", "NaN or inf")
         require(np.isfinite(self.attributes).all(), "catalog.attributes", "must be finite", "NaN or inf")
         topics = (int(self.topic.min()), int(self.topic.max()))
-        require(0 <= topics[0] and topics[1] < self.n_topics, "catalog.topic", f"must lie in [0, {self.n_topics})", topics)
+        require(
+            0 <= topics[0] and topics[1] < self.n_topics, "catalog.topic", f"must lie in [0, {self.n_topics})", topics
+        )
         for name in self.visible:
             self.column(name)
 

@@ -61,7 +61,11 @@ class RecVectorEnv(VectorEnv):
         ConfigError: a parameter breaks a rule; the message gives parameter, rule, value and the nearest spelling.
     """
 
-    metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 2, "autoreset_mode": AutoresetMode.NEXT_STEP}
+    metadata: dict[str, Any] = {
+        "render_modes": list(RENDER_MODES),
+        "render_fps": 2,
+        "autoreset_mode": AutoresetMode.NEXT_STEP,
+    }
 
     def __init__(
         self,
@@ -156,7 +160,12 @@ class RecVectorEnv(VectorEnv):
             seed = int(np.random.SeedSequence().generate_state(1, np.uint32)[0])
         if seed is not None:
             seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, (int, np.integer)) else list(seed)
-            require(len(seeds) == self.num_envs, "seed", f"a list must have one seed for each of {self.num_envs} users", len(seeds))
+            require(
+                len(seeds) == self.num_envs,
+                "seed",
+                f"a list must have one seed for each of {self.num_envs} users",
+                len(seeds),
+            )
             if isinstance(seed, int):
                 super().reset(seed=seed)
             keys = mix(seeds)
@@ -189,8 +198,15 @@ class RecVectorEnv(VectorEnv):
                 unknown("options", name, ["reset_mask"])
         mask = (options or {}).get("reset_mask")
         if mask is not None:
-            fits = isinstance(mask, np.ndarray) and mask.dtype == np.bool_ and mask.shape == (self.num_envs,) and mask.any()
-            require(fits, "reset_mask", f"must be a bool array of shape ({self.num_envs},) with one True at least", mask)
+            fits = (
+                isinstance(mask, np.ndarray)
+                and mask.dtype == np.bool_
+                and mask.shape == (self.num_envs,)
+                and mask.any()
+            )
+            require(
+                fits, "reset_mask", f"must be a bool array of shape ({self.num_envs},) with one True at least", mask
+            )
         return mask
 
     def step(self, actions: Any) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
@@ -207,7 +223,10 @@ class RecVectorEnv(VectorEnv):
         """
         require(self._users, "step", "needs a reset first", "a step")
         actions = self.actions.batch(actions, self.num_envs)
-        slates = [self.actions.decode(actions[rows], users.candidates) for rows, users in zip(self._rows, self._users, strict=True)]
+        slates = [
+            self.actions.decode(actions[rows], users.candidates)
+            for rows, users in zip(self._rows, self._users, strict=True)
+        ]
         observation = np.empty((self.num_envs, self.observations.width), np.float32)
         if self._pool is None:
             done = [self._advance(i, slate, observation) for i, slate in enumerate(slates)]
@@ -216,9 +235,13 @@ class RecVectorEnv(VectorEnv):
         self._users = [advance.users for advance in done]
         arrays = done[0].rows if len(done) == 1 else [np.concatenate(parts) for parts in zip(*[a.rows for a in done])]
         reward, terminated, truncated, objectives, slate, click, probability, mask = arrays
-        info: dict[str, Any] = dict(objectives=objectives, slate=slate, click=click, probability=probability, action_mask=mask)
+        info: dict[str, Any] = dict(
+            objectives=objectives, slate=slate, click=click, probability=probability, action_mask=mask
+        )
         if self.render_mode is not None:
-            before, feedback = (cls.concatenate([getattr(a, n) for a in done]) for cls, n in ((Users, "before"), (Feedback, "feedback")))
+            before, feedback = (
+                cls.concatenate([getattr(a, n) for a in done]) for cls, n in ((Users, "before"), (Feedback, "feedback"))
+            )
             feedback = Feedback.of({name: array.copy() for name, array in feedback.__dict__.items()})
             self._frames.append(Frame(before, feedback, reward.copy(), Users.concatenate(self._users)))
             del self._frames[: -self.world.horizon - 1]
@@ -236,7 +259,9 @@ class RecVectorEnv(VectorEnv):
         objectives = feedback.objectives
         if self.expected_reward:
             known = len(world.response.objectives)
-            objectives = np.concatenate([world.expected(before, slate)[:, :known], objectives[:, known:]], axis=1, dtype=np.float32)
+            objectives = np.concatenate(
+                [world.expected(before, slate)[:, :known], objectives[:, known:]], axis=1, dtype=np.float32
+            )
         reward = objectives.copy() if self.vector_reward else pay(objectives, slate, *self._weights)
         objectives, slate, click, probability = feedback.objectives, slate, feedback.click, feedback.probability
         terminated = feedback.left
@@ -262,7 +287,16 @@ class RecVectorEnv(VectorEnv):
             fresh = np.empty_like(final.observation)
             self.observations.encode(new, fresh)
             observation[final.rows] = fresh
-        out = (reward, terminated, truncated, objectives, slate, click, probability, self.actions.mask(users.candidates))
+        out = (
+            reward,
+            terminated,
+            truncated,
+            objectives,
+            slate,
+            click,
+            probability,
+            self.actions.mask(users.candidates),
+        )
         return _Advance(before, users, feedback, out, ended, final)
 
     def _add_final(self, info: dict[str, Any], done: list[_Advance]) -> None:
@@ -316,9 +350,16 @@ class RecEnv(gym.Env):
 
     metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 2}
 
-    def __init__(self, world: World | str | os.PathLike[str] = "ecommerce", *, render_mode: str | None = None, **options: Any) -> None:
+    def __init__(
+        self, world: World | str | os.PathLike[str] = "ecommerce", *, render_mode: str | None = None, **options: Any
+    ) -> None:
         for name in ("num_envs", "autoreset_mode"):
-            require(name not in options, name, "is an argument of the vector env only (gymnasium.make_vec)", options.get(name))
+            require(
+                name not in options,
+                name,
+                "is an argument of the vector env only (gymnasium.make_vec)",
+                options.get(name),
+            )
         self.batch = RecVectorEnv(world, 1, render_mode=render_mode, autoreset_mode=AutoresetMode.DISABLED, **options)
         self.world = self.batch.world
         self.action_space = self.batch.single_action_space

@@ -1,7 +1,7 @@
 """Interaction logs: what was shown in which position, and whether it was clicked, as columns.
 
-    logs = read_open_bandit("open_bandit_dataset", campaign="all")
-    impressions, clicks = logs.counts()
+logs = read_open_bandit("open_bandit_dataset", campaign="all")
+impressions, clicks = logs.counts()
 """
 
 from __future__ import annotations

@@ -50,7 +50,9 @@ class Market(Component):
         object.__setattr__(self, "offsets", np.ascontiguousarray(self.offsets, np.int64))
         object.__setattr__(self, "listed", np.ascontiguousarray(self.listed, np.int32))
         fits = len(self.offsets) >= 2 and self.offsets[0] == 0 and self.offsets[-1] == len(self.listed)
-        require(fits and (np.diff(self.offsets) >= 0).all(), "market.offsets", "must ascend from 0 to len(listed)", "other")
+        require(
+            fits and (np.diff(self.offsets) >= 0).all(), "market.offsets", "must ascend from 0 to len(listed)", "other"
+        )
 
     @property
     def period(self) -> float:
@@ -82,7 +84,12 @@ class Market(Component):
     def check(self, catalog: Catalog) -> None:
         require(len(self.listed) > 0, "market.listed", "must name at least one item", "none")
         highest = int(self.listed.max())
-        require(highest < len(catalog) and self.listed.min() >= 0, "market.listed", f"must lie in [0, {len(catalog)})", highest)
+        require(
+            highest < len(catalog) and self.listed.min() >= 0,
+            "market.listed",
+            f"must lie in [0, {len(catalog)})",
+            highest,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +127,9 @@ class ShopMarket(Market):
         in_range = (np.abs(self.log_price) <= 1.69).all()  # log 0.1 more at the deepest discount stays above -4
         require(in_range, "market.log_price", "must lie in [-1.69, 1.69]", float(np.abs(self.log_price).max()))
         discount = self.promotion[:, :, 2]
-        require(((discount >= 0) & (discount <= 0.9)).all(), "market.promotion discount", "must lie in [0, 0.9]", "other")
+        require(
+            ((discount >= 0) & (discount <= 0.9)).all(), "market.promotion discount", "must lie in [0, 0.9]", "other"
+        )
 
     def write(self, out: Array, items: Array, clock: Array) -> None:
         _shop_signals(out, items, clock, self.period, self.log_price, self.promotion)
@@ -135,7 +144,9 @@ class ShopMarket(Market):
         width = period / max(promotions, 1)
         start = rng.uniform(0, 1, (n, promotions)) * (width - min(2880.0, width)) + width * np.arange(promotions)
         end = start + rng.uniform(720.0, min(2880.0, width), (n, promotions))
-        depth = np.minimum(rng.exponential(discount, (n, promotions)), 0.7) if discount > 0 else np.zeros((n, promotions))
+        depth = (
+            np.minimum(rng.exponential(discount, (n, promotions)), 0.7) if discount > 0 else np.zeros((n, promotions))
+        )
         promotion = np.stack([start, end, depth], axis=2)
         slots = int(period // slot)
         in_stock = rng.uniform(size=(slots, n)) >= stock_outs

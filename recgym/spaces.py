@@ -160,7 +160,10 @@ class Observations:
             self.layout[name] = Block(slice(end, end := end + math.prod(shape)), shape, tuple(parts))
         self.width = self._visible = end
         if form == "latent":
-            bound = [abs(m) * math.exp(6 * s) for m, s in (world.population.sensitivity.get(x.name, (0, 0)) for x in market.signals)]
+            bound = [
+                abs(m) * math.exp(6 * s)
+                for m, s in (world.population.sensitivity.get(x.name, (0, 0)) for x in market.signals)
+            ]
             hidden = [Part("interest", d, -x, x), *(Part(f"sensitivity to {s.name}", 1, -b, b) for s, b in zip(market.signals, bound, strict=True)),
                       *(Part(name, math.prod(c.shape), c.low, c.high) for name, c in world.owned.items())]  # fmt: skip
             total = sum(part.width for part in hidden)
@@ -173,7 +176,9 @@ class Observations:
         for name, block in self.layout.items():
             low = np.concatenate([np.full(p.width, p.low, np.float32) for p in block.parts])
             high = np.concatenate([np.full(p.width, p.high, np.float32) for p in block.parts])
-            boxes[name] = spaces.Box(np.broadcast_to(low, block.shape), np.broadcast_to(high, block.shape), dtype=np.float32)
+            boxes[name] = spaces.Box(
+                np.broadcast_to(low, block.shape), np.broadcast_to(high, block.shape), dtype=np.float32
+            )
         if self.form == "dict":
             return spaces.Dict(boxes)
         low, high = (np.concatenate([getattr(box, side).ravel() for box in boxes.values()]) for side in ("low", "high"))

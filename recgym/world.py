@@ -106,7 +106,12 @@ class World(Component):
             part.check(self.catalog)
         n = len(self.catalog)
         self._set("n_candidates", self.candidates.count(n))
-        require(self.slate_size <= self.n_candidates, "slate_size", f"must be at most the {self.n_candidates} candidates", self.slate_size)
+        require(
+            self.slate_size <= self.n_candidates,
+            "slate_size",
+            f"must be at most the {self.n_candidates} candidates",
+            self.slate_size,
+        )
         sizes = Sizes(self.slate_size, self.n_candidates, n, self.catalog.embedding.shape[1],
                       self.catalog.n_topics, len(self.market.signals))  # fmt: skip
         self._set("sizes", sizes)
@@ -251,7 +256,9 @@ class World(Component):
             data = json.loads(file.read_text())
         except json.JSONDecodeError as error:
             raise ConfigError(f"world: {file} is not valid JSON: {error}") from None
-        require(isinstance(data, dict) and data.get("format") == FORMAT, "world", f"must be of format {FORMAT}", str(file))
+        require(
+            isinstance(data, dict) and data.get("format") == FORMAT, "world", f"must be of format {FORMAT}", str(file)
+        )
         with np.load(folder / "arrays.npz", allow_pickle=False) as arrays:
             return cls.from_dict({k: v for k, v in data.items() if k != "format"}, dict(arrays), "world")
 

@@ -14,14 +14,22 @@ from recgym.errors import ConfigError, require, unknown
 from recgym.models.candidates import All, CandidateSource
 from recgym.world import World
 
-DOMAINS = {"ecommerce": "recgym.domains.ecommerce", "news": "recgym.domains.news", "livestream": "recgym.domains.livestream"}
+DOMAINS = {
+    "ecommerce": "recgym.domains.ecommerce",
+    "news": "recgym.domains.news",
+    "livestream": "recgym.domains.livestream",
+}
 NULL_ACTION = ("livestream",)  # domains where recommending nothing is an action by default
 
 
 def fitted_worlds() -> dict[str, Path]:
     """Name -> folder of the worlds that ship with the package."""
     folder = Path(str(files("recgym") / "data"))
-    return {path.name: path for path in sorted(folder.iterdir()) if (path / "world.json").is_file()} if folder.is_dir() else {}
+    return (
+        {path.name: path for path in sorted(folder.iterdir()) if (path / "world.json").is_file()}
+        if folder.is_dir()
+        else {}
+    )
 
 
 def load_world(name: str | os.PathLike[str], **options: Any) -> World:
@@ -59,11 +67,21 @@ def make_world(world: World | str | os.PathLike[str], options: dict[str, Any]) -
             names = sorted([*DOMAINS, *fitted_worlds()])
             near = difflib.get_close_matches(str(world), names, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise ConfigError(f"world: must be one of {names} or a folder that holds world.json, got {str(world)!r}.{hint}")
+            raise ConfigError(
+                f"world: must be one of {names} or a folder that holds world.json, got {str(world)!r}.{hint}"
+            )
         made = World.load(folder)
     for name in parameters:
         if name not in known:
-            environment = ["action", "observation", "reward", "like_dislike", "expected_reward", "null_action", "threads"]
+            environment = [
+                "action",
+                "observation",
+                "reward",
+                "like_dislike",
+                "expected_reward",
+                "null_action",
+                "threads",
+            ]
             unknown("option", name, {*known, *_replaceable(), *environment})
     if "candidates" in parts:
         parts["candidates"] = _candidates(parts["candidates"], made)

@@ -1,0 +1,1 @@
+"""The three domains, each a composition of the models."""

@@ -1,10 +1,12 @@
-"""E-commerce."""
+"""E-commerce: click, cart, purchase, and a shopper who comes to trust the shop, or not. Maths: `EcommerceEnv`."""
+
 from __future__ import annotations
 
 import numpy as np
 
 from recgym.catalog import Catalog
 from recgym.envs import RecEnv
+from recgym.errors import require_count, require_number
 from recgym.market import ShopMarket
 from recgym.models.candidates import Retrieval
 from recgym.models.choice import MultinomialLogit
@@ -18,14 +20,84 @@ from recgym.world import World
 
 
 class EcommerceEnv(RecEnv):
-    """TODO."""
+    """A shopper browses; the agent fills the shelf from 20 retrieved candidates.
+
+    ## Description
+
+    Utility of item i for user u: v = 4 u.x_i + 0.2 q_i + 0.6 popularity_i - b_u log(price / reference price)
+    - satiation[topic] - 0.5 fatigue[topic]. At most one click a step, multinomial logit against a null of 4.5 with a
+    position term 0.5 log(1 + position). A clicked item goes into the cart with log-odds v - 4, is bought at once with
+    log-odds v - 4.8 - log relative price, else it waits in one of five places and converts later with 1 % a step.
+
+    What couples today to tomorrow: the shopper's satisfaction follows the *quality* of what is shown, s <- 0.85 s +
+    0.15 mean sg(2 q + 0.5 u.x), and bad purchases are regretted; the chance to leave is sg(-0.8 - 5.5 s + 0.05 fatigue).
+    Quality hardly moves clicks, so the policy that is best for the next click loses its customers. Clicks pull the
+    interest, purchases satiate their category for an hour and lift the complementary one, ignored items bore.
+
+    ## Action Space
+
+    `recgym/Ecommerce-v0`: `Discrete(20)`, the candidate shown. `recgym/EcommerceSlate-v0`: `MultiDiscrete([20] * 5)`,
+    top place first; an item repeated in a slate counts once. `action="embedding"`: `Box(-1, 1, (16,))`, the candidates
+    nearest by dot product. `null_action=True` makes 0 "show nothing".
+
+    ## Observation Space
+
+    What the platform knows; interests and moods are hidden, so this is a POMDP. `observation="flat"` (default) is a
+    float32 `Box` vector, `"dict"` the same numbers by block, `"latent"` adds the hidden state for debugging.
+    `env.unwrapped.observation_layout` maps block names to slices, shapes and named parts:
+
+    | block | shape | content |
+    |---|---|---|
+    | `user` | (P,) | noisy taste profile (zero for a cold user), whether it is known, session progress, time of day, what the last slate led to, places taken in the cart |
+    | `history` | (10, d + C) | the last clicked items, latest first: embedding and what came of them |
+    | `candidates` | (K, d + 7) | embedding, quality signal, popularity, log relative price, discount, match to the profile, match to the recent history, recent exposure of the topic |
+    | `mask` | (K,) | 1 where there is a candidate |
+
+    ## Rewards
+
+    Click 1, purchase 5 on top, satisfaction 0.5 at a purchase. `reward={"revenue": 1.0}` weighs other objectives: click,
+    cart, purchase, revenue (currency units), satisfaction; `reward="vector"` pays all five; `like_dislike=True` pays +1
+    for a clicked and -1 for an ignored item. `info["objectives"]` always has the vector.
+
+    ## Starting State
+
+    A new user: interest a mixture of 2 to 4 categories, price sensitivity log-normal, satisfaction 0.5, an empty cart,
+    some minute of the week. 10 % have no profile.
+
+    ## Episode End
+
+    Terminated when the shopper leaves, truncated after 100 steps.
+
+    ## Arguments
+
+    Of the world: `items` (2000), `topics` (20), `dimensions` (16), `seed` of catalogue and market (0), `cold_start`
+    share of users without a profile (0.1), `profile_noise` (1.0), `quality_correlation` of the quality signal with the
+    true quality (0.7), `price_sensitivity` (1.0). `horizon`, `history`, `slate_size`, `candidates` (a number K, `"all"` or a component) and each part of
+    the `World` (`population`, `market`, `preference`, `choice`, `response`, `dynamics`, `departure`, `reward`) can be replaced by keyword, as a
+    component or in JSON form (`{"kind": "Cascade", "attention": 0.8}`). `world="open-bandit"`, a folder written by
+    `World.save` or a `World` replaces all of it. Of the environment: see `recgym.RecVectorEnv`.
+
+    ## Version History
+
+    * v0: first version.
+    """
 
 
 def world(
-    *, items: int = 2000, topics: int = 20, dimensions: int = 16, seed: int = 0, cold_start: float = 0.1,
-    profile_noise: float = 1.0, price_sensitivity: float = 1.0, quality_correlation: float = 0.7,
-) -> World:  # fmt: skip
-    rng = np.random.default_rng(np.random.SeedSequence([seed, 1]))
+    *,
+    items: int = 2000,
+    topics: int = 20,
+    dimensions: int = 16,
+    seed: int = 0,
+    cold_start: float = 0.1,
+    profile_noise: float = 1.0,
+    quality_correlation: float = 0.7,
+    price_sensitivity: float = 1.0,
+) -> World:
+    """The shop; arguments as in `EcommerceEnv`."""
+    check_sizes(items, topics, dimensions, seed, quality_correlation)
+    require_number("price_sensitivity", price_sensitivity, 0, 100)
+    rng = np.random.default_rng([seed, 1])
     centroids = draw_topics(rng, topics, dimensions)
     topic, embedding = draw_items(rng, items, centroids)
     quality = np.clip(rng.standard_normal(items), -3, 3)
@@ -33,14 +105,19 @@ def world(
     popularity = noisy_copy(rng, quality, 0.3)
     reference_price = np.exp(rng.normal(3.5, 0.6, topics))
     log_price = np.clip(0.35 * rng.standard_normal(items) + 0.1 * quality, -1.2, 1.2)
-    price = reference_price[topic] * np.exp(log_price)
     return World(
         catalog=Catalog(
-            embedding, topic, np.stack([quality, price, signal / 3, popularity / 3], axis=1),
-            ("quality", "price", "quality_signal", "popularity"), topics, visible=("quality_signal", "popularity"),
+            embedding,
+            topic,
+            np.stack([quality, reference_price[topic] * np.exp(log_price), signal / 3, popularity / 3], axis=1),
+            ("quality", "price", "quality_signal", "popularity"),
+            topics,
+            visible=("quality_signal", "popularity"),
         ),
         population=Population(
-            centroids, cold_start=cold_start, profile_noise=profile_noise,
+            centroids,
+            cold_start=cold_start,
+            profile_noise=profile_noise,
             sensitivity={"log_price": (-price_sensitivity, 0.5)},
         ),
         market=ShopMarket.draw(rng, log_price),
@@ -48,7 +125,21 @@ def world(
         preference=DotProduct(4.0, {"quality": 0.2, "popularity": 0.6}, {"satiation": -1.0, "fatigue": -0.5}),
         choice=MultinomialLogit(null=4.5, decay=0.5),
         response=Funnel(cart=-4.0, purchase=-4.8, hazard=0.01),
-        dynamics=(InterestDrift(), Satiation(), Fatigue(), Satisfaction(memory=0.85, level=0.0, quality=2.0, match=0.5)),
+        dynamics=(
+            InterestDrift(),
+            Satiation(),
+            Fatigue(),
+            Satisfaction(memory=0.85, level=0.0, quality=2.0, match=0.5),
+        ),
         departure=Hazard(level=-0.8, satisfaction=5.5, fatigue=0.05),
         reward=Weighted({"click": 1.0, "purchase": 5.0, "satisfaction": 0.5}),
-    )  # fmt: skip
+    )
+
+
+def check_sizes(items: int, topics: int, dimensions: int, seed: int, quality_correlation: float) -> None:
+    """The rules that all three domains share."""
+    require_count("items", items, 1, 100_000_000)
+    require_count("topics", topics, 1, 100_000)
+    require_count("dimensions", dimensions, 1, 100_000)
+    require_count("seed", seed, 0, 2**63)
+    require_number("quality_correlation", quality_correlation, 0, 1)

@@ -1,9 +1,11 @@
-"""Live streams."""
+"""Live streams: when to recommend, and when to leave a viewer in peace. Maths: `LiveStreamEnv`."""
+
 from __future__ import annotations
 
 import numpy as np
 
 from recgym.catalog import Catalog
+from recgym.domains.ecommerce import check_sizes
 from recgym.envs import RecEnv
 from recgym.market import LiveMarket
 from recgym.models.candidates import Retrieval
@@ -18,27 +20,107 @@ from recgym.world import World
 
 
 class LiveStreamEnv(RecEnv):
-    """TODO."""
+    """A viewer browses or watches; the agent recommends one of 20 streams that are on air, or nothing.
+
+    ## Description
+
+    A step is a decision epoch of at most 3 minutes. Streamers go on and off air once a day; heat = audience x ramp-up x
+    highlights; the content of a stream has good and dull moments. Utility: v = 4 u.x + 0.5 q + h_u heat + c_u content
+    - 0.5 fatigue[topic] + 0.3 log(1 + minutes with this streamer). A viewer joins by multinomial logit; the alternative
+    is browsing on (null 3) or, while watching, the present stream with an inertia of 0.5 on top. The slice watched is
+    exponential with mean e^(1 + 0.6 v) minutes, cut by the epoch, the end of the stream and the viewer's time budget; a
+    slice shorter than the epoch sends the viewer back to browsing. Likes once a visit, gifts rarely, out of a wallet.
+
+    What couples today to tomorrow: **action 0 recommends nothing**, and each prompt while somebody watches costs 1.2
+    of the viewer's patience (about 10), browsing costs 0.4, enjoyed watching gives some back. Prompting for the next
+    click breaks visits and drives viewers away.
+
+    ## Action Space
+
+    `recgym/LiveStream-v0`: `Discrete(21)`, 0 = nothing, k = candidate k - 1. `recgym/LiveStreamSlate-v0`:
+    `MultiDiscrete([21] * 5)`, top first; a stream repeated in a slate counts once. `action="embedding"`:
+    `Box(-1, 1, (17,))`, the candidates nearest by dot product that score above the last coordinate.
+    `null_action=False` takes "nothing" away.
+
+    ## Observation Space
+
+    What the platform knows; interests and moods are hidden, so this is a POMDP. `observation="flat"` (default) is a
+    float32 `Box` vector, `"dict"` the same numbers by block, `"latent"` adds the hidden state for debugging.
+    `env.unwrapped.observation_layout` maps block names to slices, shapes and named parts:
+
+    | block | shape | content |
+    |---|---|---|
+    | `user` | (P,) | noisy taste profile (zero for a cold user), whether it is known, session progress, time of day, what the last slate led to, whether somebody watches, minutes of this visit, whether it was liked |
+    | `history` | (10, d + C) | the last clicked items, latest first: embedding and what came of them |
+    | `candidates` | (K, d + 6) | embedding, quality signal, heat, time on air, match to the profile, match to the recent history, recent exposure of the topic |
+    | `mask` | (K,) | 1 where there is a candidate |
+
+    ## Rewards
+
+    Click (a join) 1, long_watch 2 (a visit passes 5 minutes, once), like 3. Objectives: click, watch (minutes),
+    long_watch, like, gift (currency units). `reward={"watch": 1.0, "gift": 5.0}` weighs others, `reward="vector"` pays
+    all five. Exposure by streamer follows from `info["slate"]`.
+
+    ## Starting State
+
+    A new viewer who browses: interest a mixture of 2 to 4 topics, patience log-normal around 10, a time budget around 90
+    minutes, a wallet, some minute of the day; evenings are busier. 10 % have no profile.
+
+    ## Episode End
+
+    Terminated when patience or the time budget is spent, truncated after 100 steps.
+
+    ## Arguments
+
+    Of the world: `items` (2000), `topics` (20), `dimensions` (16), `seed` of catalogue and market (0), `cold_start`
+    share of users without a profile (0.1), `profile_noise` (1.0), `quality_correlation` of the quality signal with the
+    true quality (0.7). `horizon`, `history`, `slate_size`, `candidates` (a number K, `"all"` or a component) and each part of
+    the `World` (`population`, `market`, `preference`, `choice`, `response`, `dynamics`, `departure`, `reward`) can be replaced by keyword, as a
+    component or in JSON form (`{"kind": "Cascade", "attention": 0.8}`). `world="open-bandit"`, a folder written by
+    `World.save` or a `World` replaces all of it. Of the environment: see `recgym.RecVectorEnv`.
+
+    ## Version History
+
+    * v0: first version.
+    """
 
 
 def world(
-    *, items: int = 2000, topics: int = 20, dimensions: int = 16, seed: int = 0, cold_start: float = 0.1,
-    profile_noise: float = 1.0, quality_correlation: float = 0.7,
-) -> World:  # fmt: skip
-    rng = np.random.default_rng(np.random.SeedSequence([seed, 3]))
+    *,
+    items: int = 2000,
+    topics: int = 20,
+    dimensions: int = 16,
+    seed: int = 0,
+    cold_start: float = 0.1,
+    profile_noise: float = 1.0,
+    quality_correlation: float = 0.7,
+) -> World:
+    """The platform; arguments as in `LiveStreamEnv`."""
+    check_sizes(items, topics, dimensions, seed, quality_correlation)
+    rng = np.random.default_rng([seed, 3])
     centroids = draw_topics(rng, topics, dimensions)
     topic, embedding = draw_items(rng, items, centroids)
     quality = np.clip(rng.standard_normal(items), -3, 3)
     signal = noisy_copy(rng, quality, quality_correlation)
     return World(
         catalog=Catalog(
-            embedding, topic, np.stack([quality, signal / 3], axis=1),
-            ("quality", "quality_signal"), topics, visible=("quality_signal",),
+            embedding,
+            topic,
+            np.stack([quality, signal / 3], axis=1),
+            ("quality", "quality_signal"),
+            topics,
+            visible=("quality_signal",),
         ),
         population=Population(
-            centroids, cold_start=cold_start, profile_noise=profile_noise,
+            centroids,
+            cold_start=cold_start,
+            profile_noise=profile_noise,
             sensitivity={"heat": (0.5, 0.3), "content": (0.7, 0.3)},
-            traits={"stamina": (10.0, 0.3, 2.0, 40.0), "budget": (90.0, 0.5, 15.0, 300.0), "wallet": (10.0, 1.0, 0.0, 1000.0)},
+            traits={
+                "stamina": (10.0, 0.3, 2.0, 40.0),
+                "budget": (90.0, 0.5, 15.0, 300.0),
+                "wallet": (10.0, 1.0, 0.0, 1000.0),
+            },
         ),
         market=LiveMarket.draw(rng, noisy_copy(rng, quality, 0.5)),
         candidates=Retrieval(),
@@ -48,4 +130,4 @@ def world(
         dynamics=(InterestDrift(), Fatigue(ignored=0.1, half_life=20.0)),
         departure=Budget(prompt=1.2, browse=0.4),
         reward=Weighted({"click": 1.0, "long_watch": 2.0, "like": 3.0}),
-    )  # fmt: skip
+    )

@@ -1,9 +1,11 @@
-"""News."""
+"""News: what is fresh, what is hot, and what the reader was glad to have read. Maths: `NewsEnv`."""
+
 from __future__ import annotations
 
 import numpy as np
 
 from recgym.catalog import Catalog
+from recgym.domains.ecommerce import check_sizes
 from recgym.envs import RecEnv
 from recgym.market import NewsMarket
 from recgym.models.candidates import Retrieval
@@ -18,14 +20,83 @@ from recgym.world import World
 
 
 class NewsEnv(RecEnv):
-    """TODO."""
+    """A reader scans the front page; the agent fills it from 20 retrieved articles of the last two days.
+
+    ## Description
+
+    Articles appear by a Poisson process over the day, fade with half-lives of 2 to 24 hours, and gather readers by a
+    slow AR(1) level, self-exciting bursts and breaking events that lift a topic. Utility: v = 4 u.x + f_u freshness +
+    g_u popularity + 2 clickbait - fatigue[topic]. The reader goes down the page (cascade: reads on with 0.8, after a
+    click with 0.48) and clicks with probability sg(v - 4). Minutes on an article: log-normal with mean log
+    -0.3 + 0.5 q - clickbait + 1.5 (s - 1/2), at most 15.
+
+    What couples today to tomorrow: each click adds 2 q - 4 clickbait to a net exposure that fades by 0.9 a step, and
+    satisfaction s = sg(0.25 net exposure). A satisfied reader reads longer and, when patience runs out (each step costs
+    1, each satisfied click gives 1 back), returns later the same day with probability 0.95 s^2. Clickbait wins the
+    click and loses the reader. Interests drift, fast and slow; a topic tires and recovers over clock time.
+
+    ## Action Space
+
+    `recgym/News-v0`: `Discrete(20)`, the candidate shown. `recgym/NewsSlate-v0`: `MultiDiscrete([20] * 5)`, top first;
+    an article repeated in a slate counts once. `action="embedding"`: `Box(-1, 1, (16,))`, the candidates nearest by dot
+    product. `null_action=True` makes 0 "show nothing".
+
+    ## Observation Space
+
+    What the platform knows; interests and moods are hidden, so this is a POMDP. `observation="flat"` (default) is a
+    float32 `Box` vector, `"dict"` the same numbers by block, `"latent"` adds the hidden state for debugging.
+    `env.unwrapped.observation_layout` maps block names to slices, shapes and named parts:
+
+    | block | shape | content |
+    |---|---|---|
+    | `user` | (P,) | noisy taste profile (zero for a cold user), whether it is known, session progress, time of day, what the last slate led to, nothing more |
+    | `history` | (10, d + C) | the last clicked items, latest first: embedding and what came of them |
+    | `candidates` | (K, d + 8) | embedding, quality signal, hype (a noisy look at clickbait), freshness, popularity, age, match to the profile, match to the recent history, recent exposure of the topic |
+    | `mask` | (K,) | 1 where there is a candidate |
+
+    ## Rewards
+
+    Click 1, dwell 0.5 a minute. Objectives: click, dwell (minutes), satisfied_click (longer than half a minute), share,
+    return (the reader came back for another session). `reward={"satisfied_click": 1.0}` weighs others, `reward="vector"`
+    pays all five, `like_dislike=True` pays +1 for a clicked and -1 for an ignored article.
+
+    ## Starting State
+
+    A new reader: interest a mixture of 2 to 4 topics, satisfaction 1/2, patience log-normal around 18 steps, some minute
+    of the week. 10 % have no profile.
+
+    ## Episode End
+
+    Terminated when patience is out and the reader does not return, truncated after 100 steps.
+
+    ## Arguments
+
+    Of the world: `items` (2000), `topics` (20), `dimensions` (16), `seed` of catalogue and market (0), `cold_start`
+    share of users without a profile (0.1), `profile_noise` (1.0), `quality_correlation` of the quality signal with the
+    true quality (0.7). `horizon`, `history`, `slate_size`, `candidates` (a number K, `"all"` or a component) and each part of
+    the `World` (`population`, `market`, `preference`, `choice`, `response`, `dynamics`, `departure`, `reward`) can be replaced by keyword, as a
+    component or in JSON form (`{"kind": "Cascade", "attention": 0.8}`). `world="open-bandit"`, a folder written by
+    `World.save` or a `World` replaces all of it. Of the environment: see `recgym.RecVectorEnv`.
+
+    ## Version History
+
+    * v0: first version.
+    """
 
 
 def world(
-    *, items: int = 2000, topics: int = 20, dimensions: int = 16, seed: int = 0, cold_start: float = 0.1,
-    profile_noise: float = 1.0, quality_correlation: float = 0.7,
-) -> World:  # fmt: skip
-    rng = np.random.default_rng(np.random.SeedSequence([seed, 2]))
+    *,
+    items: int = 2000,
+    topics: int = 20,
+    dimensions: int = 16,
+    seed: int = 0,
+    cold_start: float = 0.1,
+    profile_noise: float = 1.0,
+    quality_correlation: float = 0.7,
+) -> World:
+    """The newspaper; arguments as in `NewsEnv`."""
+    check_sizes(items, topics, dimensions, seed, quality_correlation)
+    rng = np.random.default_rng([seed, 2])
     centroids = draw_topics(rng, topics, dimensions)
     topic, embedding = draw_items(rng, items, centroids)
     quality = np.clip(rng.standard_normal(items), -3, 3)
@@ -35,11 +106,17 @@ def world(
     appeal = 0.3 * quality + 0.6 * (clickbait - 0.4) + 0.7 * rng.standard_normal(items)
     return World(
         catalog=Catalog(
-            embedding, topic, np.stack([quality, clickbait, signal / 3, hype], axis=1),
-            ("quality", "clickbait", "quality_signal", "hype"), topics, visible=("quality_signal", "hype"),
+            embedding,
+            topic,
+            np.stack([quality, clickbait, signal / 3, hype], axis=1),
+            ("quality", "clickbait", "quality_signal", "hype"),
+            topics,
+            visible=("quality_signal", "hype"),
         ),
         population=Population(
-            centroids, cold_start=cold_start, profile_noise=profile_noise,
+            centroids,
+            cold_start=cold_start,
+            profile_noise=profile_noise,
             sensitivity={"freshness": (1.0, 0.3), "popularity": (1.0, 0.3)},
             traits={"stamina": (18.0, 0.3, 5.0, 50.0)},
         ),
@@ -48,7 +125,11 @@ def world(
         preference=DotProduct(4.0, {"clickbait": 2.0}, {"fatigue": -1.0}),
         choice=Cascade(attention=0.8, continuation=0.6, threshold=4.0),
         response=Dwell(mood=1.5),
-        dynamics=(TwoSpeedDrift(), Fatigue(ignored=0.1, clicked=0.3, half_life=20.0), NetExposure(quality=2.0, gap=4.0)),
+        dynamics=(
+            TwoSpeedDrift(),
+            Fatigue(ignored=0.1, clicked=0.3, half_life=20.0),
+            NetExposure(quality=2.0, gap=4.0),
+        ),
         departure=Sessions(loyalty=0.95),
         reward=Weighted({"click": 1.0, "dwell": 0.5}),
-    )  # fmt: skip
+    )

@@ -54,7 +54,9 @@ class Retrieval(CandidateSource):
         return 2
 
     def check(self, catalog: Catalog) -> None:
-        require(self.candidates <= len(catalog), "candidates", f"must be at most the {len(catalog)} items", self.candidates)
+        require(
+            self.candidates <= len(catalog), "candidates", f"must be at most the {len(catalog)} items", self.candidates
+        )
 
     def __call__(self, users: Users, catalog: Catalog, market: Market, noise: Array) -> Array:
         out = np.empty((noise.shape[1], self.candidates), np.int32)
@@ -85,7 +87,9 @@ class Uniform(CandidateSource):
         return 2
 
     def check(self, catalog: Catalog) -> None:
-        require(self.candidates <= len(catalog), "candidates", f"must be at most the {len(catalog)} items", self.candidates)
+        require(
+            self.candidates <= len(catalog), "candidates", f"must be at most the {len(catalog)} items", self.candidates
+        )
 
     def __call__(self, users: Users, catalog: Catalog, market: Market, noise: Array) -> Array:
         out = np.empty((noise.shape[1], self.candidates), np.int32)

@@ -70,7 +70,9 @@ class TwoSpeedDrift(Dynamics):
 
     def __call__(self, users: Users, catalog: Catalog, feedback: Feedback, noise: Array) -> dict[str, Array]:
         short, long, interest = users.short_term.copy(), users.long_term.copy(), users.interest.copy()
-        _two_speeds(short, long, interest, catalog.embedding, feedback.slate, feedback.click, self.fast, self.slow, self.mix)
+        _two_speeds(
+            short, long, interest, catalog.embedding, feedback.slate, feedback.click, self.fast, self.slow, self.mix
+        )
         return {"short_term": short, "long_term": long, "interest": interest}
 
 
@@ -296,7 +298,9 @@ def _satisfaction(
         for s in range(slate.shape[1]):
             i = slate[b, s]
             if i >= 0:
-                total += sigmoid(level + quality * attributes[i, quality_column] + match * dot(interest, b, embedding, i))
+                total += sigmoid(
+                    level + quality * attributes[i, quality_column] + match * dot(interest, b, embedding, i)
+                )
                 shown += 1
         s_now = np.float64(satisfaction[b])
         if shown > 0:

@@ -48,7 +48,14 @@ class Response(Component):
         raise NotImplementedError
 
     def expected(
-        self, users: Users, catalog: Catalog, market: Market, items: Array, signals: Array, utility: Array, outside: Array
+        self,
+        users: Users,
+        catalog: Catalog,
+        market: Market,
+        items: Array,
+        signals: Array,
+        utility: Array,
+        outside: Array,
     ) -> tuple[Array, Array]:
         """Expected objectives of this step: (B, S, M) given a click on that item, and (B, M) given no click.
 
@@ -510,7 +517,9 @@ def _watch(
 
 
 @kernel
-def _expected_slice(out, b, s, v, left, before, liked, loyal, wallet, stay, slope, shape, epoch, long, like, gift, amount):
+def _expected_slice(
+    out, b, s, v, left, before, liked, loyal, wallet, stay, slope, shape, epoch, long, like, gift, amount
+):
     """Writes watch, long_watch, like and gift into out[b, s, 1:]; `left` already holds the time budget too."""
     scale = math.exp(stay + slope * v)
     cap = min(epoch, left)
@@ -522,7 +531,9 @@ def _expected_slice(out, b, s, v, left, before, liked, loyal, wallet, stay, slop
     missing = long - before
     out[b, s, 2] = math.exp(-((missing / scale) ** shape)) if 0.0 < missing and missing <= cap else 0.0
     out[b, s, 3] = 0.0 if liked else sigmoid(like + slope * v)
-    out[b, s, 4] = sigmoid(gift + slope * v + loyal) * (capped_lognormal_mean(amount, 1.0, wallet) if wallet > 0.0 else 0.0)
+    out[b, s, 4] = sigmoid(gift + slope * v + loyal) * (
+        capped_lognormal_mean(amount, 1.0, wallet) if wallet > 0.0 else 0.0
+    )
 
 
 @kernel
