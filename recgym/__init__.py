@@ -27,7 +27,6 @@ _WHERE = {
     "Sizes": "types",
     "Population": "population",
     "mix": "noise",
-    "noise": "noise",
     "RecgymError": "errors",
     "ConfigError": "errors",
     "SlateError": "errors",
@@ -46,7 +45,6 @@ if TYPE_CHECKING:
     from recgym.errors import RecgymError as RecgymError
     from recgym.errors import SlateError as SlateError
     from recgym.noise import mix as mix
-    from recgym.noise import noise as noise
     from recgym.population import Population as Population
     from recgym.types import Column as Column
     from recgym.types import Feedback as Feedback

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recgym.component import Component
-from recgym.errors import require, unknown
+from recgym.errors import ConfigError, require, require_count, unknown
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,7 +16,7 @@ class Catalog(Component):
     """The items of a world.
 
     Args:
-        embedding: (N, d) float32, unit norm (or zero).
+        embedding: (N, d) float32, of unit norm in the three domains.
         topic: (N,) int32 in [0, T).
         attributes: (N, A) float32, every other property of the items, a column each.
         names: the A attribute names; ``catalog["price"]`` is the column of that name.
@@ -35,11 +35,21 @@ class Catalog(Component):
     )
 
     def __post_init__(self) -> None:
-        n = len(self.embedding)
         for name, dtype in (("embedding", np.float32), ("topic", np.int32), ("attributes", np.float32)):
-            object.__setattr__(self, name, np.ascontiguousarray(getattr(self, name), dtype))
+            given = getattr(self, name)
+            try:
+                array = np.ascontiguousarray(given, dtype)
+            except (TypeError, ValueError):
+                raise ConfigError(f"catalog.{name}: must be an array of numbers, got {given!r}") from None
+            if dtype is np.int32:
+                require((array == np.asarray(given)).all(), "catalog.topic", "must hold integers", given)
+            object.__setattr__(self, name, array)
         object.__setattr__(self, "names", tuple(self.names))
         object.__setattr__(self, "visible", tuple(self.visible))
+        require_count("catalog.n_topics", self.n_topics, 1, 10_000_000)
+        for name in self.names:
+            require(self.names.count(name) == 1, "catalog.names", "must not repeat a name", name)
+        n = len(self.embedding)
         require(self.embedding.ndim == 2 and n >= 1, "catalog.embedding", "must be (N, d)", self.embedding.shape)
         require(self.topic.shape == (n,), "catalog.topic", f"must have shape ({n},)", self.topic.shape)
         shape = (n, len(self.names))

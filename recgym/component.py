@@ -27,10 +27,11 @@ class Component:
 
     kind: str = field(default="", init=False, repr=False)
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, abstract: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.kind = cls.__name__
-        KINDS[cls.__name__] = cls
+        if not abstract:
+            KINDS[cls.__name__] = cls
 
     def columns(self, sizes: Sizes) -> dict[str, Column]:
         """User columns that this part owns, by name."""
@@ -39,6 +40,12 @@ class Component:
     def uniforms(self, sizes: Sizes) -> int:
         """Uniforms a user and step; a function of sizes only, never of state or action."""
         return 0
+
+    def reads(self) -> tuple[str, ...]:
+        """What the part needs from others: "users.name" (a column), "topics.name" (a column of shape (T,)),
+        "signals.name" (of the market), "feedback.name" and "objectives.name" (of the response).
+        """
+        return ()
 
     def check(self, catalog: Catalog) -> None:
         """Raise a ConfigError where the part does not fit the catalogue."""
@@ -59,9 +66,10 @@ class Component:
         """
         where = where or cls.__name__.lower()
         require(isinstance(data, dict) and "kind" in data, where, "must be a component or a dict with a 'kind'", data)
-        found = KINDS.get(data["kind"])
-        if found is None or not issubclass(found, cls):
-            unknown(f"{where}.kind", data["kind"], [name for name, kind in KINDS.items() if issubclass(kind, cls)])
+        options = {name: kind for name, kind in KINDS.items() if issubclass(kind, cls)}
+        found = options.get(data["kind"]) if isinstance(data["kind"], str) else None
+        if found is None:
+            unknown(f"{where}.kind", data["kind"], options)
         fields = {f.name for f in dataclasses.fields(found) if f.init}
         for name in data:
             if name != "kind" and name not in fields:
@@ -85,7 +93,7 @@ def _encode(value: Any, arrays: dict[str, np.ndarray] | None, path: str) -> Any:
         return [_encode(v, arrays, f"{path}.{i}") for i, v in enumerate(value)]
     if isinstance(value, dict):
         return {k: _encode(v, arrays, f"{path}.{k}") for k, v in value.items()}
-    return value
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _decode(value: Any, arrays: dict[str, np.ndarray] | None, where: str) -> Any:

@@ -97,7 +97,7 @@ class RecVectorEnv(VectorEnv):
         if slate_size is not None:
             options["slate_size"] = slate_size
         self.world, default_null = make_world(world, options)
-        self.actions = Actions(self.world, action or ("item" if self.world.slate_size == 1 else "slate"),
+        self.actions = Actions(self.world, action if action is not None else ("item" if self.world.slate_size == 1 else "slate"),
                                default_null if null_action is None else null_action)  # fmt: skip
         self.observations = Observations(self.world, observation)
         self.vector_reward = isinstance(reward, str)
@@ -156,6 +156,8 @@ class RecVectorEnv(VectorEnv):
             Observations and ``info["action_mask"]`` (B, n) bool, both of all rows.
         """
         mask = self._reset_mask(options)
+        if seed is not None and not isinstance(seed, (Sequence, np.ndarray)):
+            mix([seed])  # a good seed, or a ConfigError
         if seed is None and not self._users:
             seed = int(np.random.SeedSequence().generate_state(1, np.uint32)[0])
         if seed is not None:
@@ -166,9 +168,8 @@ class RecVectorEnv(VectorEnv):
                 f"a list must have one seed for each of {self.num_envs} users",
                 len(seeds),
             )
-            if isinstance(seed, int):
-                super().reset(seed=seed)
             keys = mix(seeds)
+            super().reset(seed=int(seeds[0]))
         if mask is None or not self._users:
             mask = np.ones(self.num_envs, np.bool_)
         whole = bool(mask.all())
@@ -224,7 +225,7 @@ class RecVectorEnv(VectorEnv):
         require(self._users, "step", "needs a reset first", "a step")
         actions = self.actions.batch(actions, self.num_envs)
         slates = [
-            self.actions.decode(actions[rows], users.candidates)
+            self.actions.decode(actions[rows], users.candidates, rows.start)
             for rows, users in zip(self._rows, self._users, strict=True)
         ]
         observation = np.empty((self.num_envs, self.observations.width), np.float32)
@@ -318,16 +319,21 @@ class RecVectorEnv(VectorEnv):
 
     def action_masks(self) -> Array:
         """(B, n) bool of the current step, or (B, S * n) for slates: sb3-contrib's convention."""
+        require(self._users, "action_masks", "needs a reset first", "none")
         mask = np.concatenate([self.actions.mask(users.candidates) for users in self._users])
         return np.tile(mask, self.world.slate_size) if self.actions.form == "slate" else mask
 
     def get_state(self) -> EnvState:
         """A snapshot; arrays are shared, as nothing ever writes to them."""
+        require(self._users, "get_state", "needs a reset first", "none")
         return EnvState(Users.concatenate(self._users), self._terminated.copy(), self._truncated.copy())
 
     def set_state(self, state: EnvState) -> None:
         """Go back (or on) to a snapshot of an env with the same world and number of users."""
         require(len(state.users) == self.num_envs, "state", f"must hold {self.num_envs} users", len(state.users))
+        ours = {name: array.shape[1:] for name, array in self.world.arrive(mix(0)).__dict__.items()}
+        theirs = {name: array.shape[1:] for name, array in state.users.__dict__.items()}
+        require(ours == theirs, "state", "must be one of this world", sorted(theirs.items() ^ ours.items()))
         self._users = [state.users.rows(rows) for rows in self._rows]
         self._terminated, self._truncated = state.terminated.copy(), state.truncated.copy()
         self._any_done = bool(self._terminated.any() or self._truncated.any())
@@ -375,9 +381,11 @@ class RecEnv(gym.Env):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode: of the user of that seed, or the next one of the same user."""
-        super().reset(seed=seed)
         for name in options or {}:
             unknown("options", name, [])
+        if seed is not None:
+            mix([seed])  # a good seed, or a ConfigError
+        super().reset(seed=seed)
         observation, info = self.batch.reset(seed=None if seed is None else [seed])
         return _first(observation), _first(info)
 

@@ -9,6 +9,7 @@ RecgymError
 from __future__ import annotations
 
 import difflib
+import numbers
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
@@ -37,19 +38,21 @@ def require(condition: Any, parameter: str, rule: str, value: Any) -> None:
 
 def require_number(parameter: str, value: Any, low: float, high: float) -> None:
     """Require a real number in [low, high]; NaN, infinities, bools and strings are refused."""
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     require(is_number and low <= value <= high, parameter, f"must be a number in [{low:g}, {high:g}]", value)
 
 
 def require_count(parameter: str, value: Any, low: int, high: int) -> None:
     """Require an integer in [low, high]."""
-    is_integer = isinstance(value, int) and not isinstance(value, bool)
+    is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
     require(is_integer and low <= value <= high, parameter, f"must be an integer in [{low}, {high}]", value)
 
 
 def unknown(parameter: str, value: Any, options: Iterable[str]) -> NoReturn:
     """Raise a ConfigError that names the nearest valid spelling and all valid ones."""
     options = sorted(options)
+    if not options:
+        raise ConfigError(f"{parameter}: none are known here, got {value!r}")
     near = difflib.get_close_matches(str(value), options, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise ConfigError(f"{parameter}: must be one of {options}, got {value!r}.{hint}")

@@ -70,3 +70,36 @@ def capped_lognormal_mean(mu, sigma, cap):
     """E[min(X, cap)] for log X ~ N(mu, sigma^2) and cap > 0."""
     z = (math.log(cap) - mu) / sigma
     return math.exp(mu + 0.5 * sigma * sigma) * normal_cdf(z - sigma) + cap * (1.0 - normal_cdf(z))
+
+
+@kernel
+def lower_gamma(a, x):
+    """Lower incomplete gamma function, integral_0^x t^(a-1) e^-t dt, for a > 0, x >= 0.
+
+    The power series below a + 1, Lentz's continued fraction of the complement above (DLMF 8.11.4 and 8.9.2).
+    """
+    if x <= 0.0:
+        return 0.0
+    front = math.exp(a * math.log(x) - x)
+    if x < a + 1.0:
+        term = total = 1.0 / a
+        n = a
+        while term > 1e-12 * total:
+            n += 1.0
+            term *= x / n
+            total += term
+        return front * total
+    b = x + 1.0 - a
+    c, d = 1e300, 1.0 / b
+    h = d
+    for i in range(1, 200):
+        step = -i * (i - a)
+        b += 2.0
+        d = step * d + b
+        d = 1.0 / (d if abs(d) > 1e-300 else 1e-300)
+        c = b + step / c
+        c = c if abs(c) > 1e-300 else 1e-300
+        h *= c * d
+        if abs(c * d - 1.0) < 1e-12:
+            break
+    return math.gamma(a) - front * h

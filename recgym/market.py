@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from recgym.catalog import Catalog
 from recgym.component import Component, float_array
-from recgym.errors import require, require_number
+from recgym.errors import require, require_count, require_number
 from recgym.kernel import kernel
 from recgym.population import HOURS
 from recgym.types import Array
@@ -31,7 +31,7 @@ class Signal(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Market(Component):
+class Market(Component, abstract=True):
     """Base: `listed[offsets[s]:offsets[s + 1]]` are the items available in slot s of `slot` minutes.
 
     Args:
@@ -44,6 +44,7 @@ class Market(Component):
     offsets: NDArray[np.int64]
     listed: NDArray[np.int32]
     signals: ClassVar[tuple[Signal, ...]] = ()
+    per_item: ClassVar[tuple[str, ...]] = ()  # fields with a row an item
 
     def __post_init__(self) -> None:
         require_number("market.slot", self.slot, 1e-6, 1e9)
@@ -82,6 +83,12 @@ class Market(Component):
         """Fill a zero array with what `observe` returns."""
 
     def check(self, catalog: Catalog) -> None:
+        for name in self.per_item:
+            rows = len(getattr(self, name))
+            require(rows == len(catalog), f"market.{name}", f"must have a row for each of {len(catalog)} items", rows)
+        step = np.diff(self.listed)
+        step[self.offsets[(self.offsets > 0) & (self.offsets < len(self.listed))] - 1] = 1  # from one slot to the next
+        require((step > 0).all(), "market.listed", "must ascend within a slot", "an item twice or out of order")
         require(len(self.listed) > 0, "market.listed", "must name at least one item", "none")
         highest = int(self.listed.max())
         require(
@@ -116,6 +123,7 @@ class ShopMarket(Market):
     log_price: NDArray[np.float32]
     promotion: NDArray[np.float32]
     signals: ClassVar[tuple[Signal, ...]] = (Signal("log_price", -4.0, 2.0), Signal("discount", 0.0, 0.9))
+    per_item: ClassVar[tuple[str, ...]] = ("log_price", "promotion")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -140,8 +148,13 @@ class ShopMarket(Market):
         promotions: int = 1, discount: float = 0.3, stock_outs: float = 0.05, days: int = 7, slot: float = 720.0,
     ) -> Self:  # fmt: skip
         """A seeded week: `promotions` windows an item of 12 to 48 hours; an item is out of stock a share of slots."""
+        require_count("promotions", promotions, 0, 10_000)
+        require_number("discount", discount, 0, 0.9)
+        require_number("stock_outs", stock_outs, 0, 1)
         n, period = len(log_price), days * 1440.0
+        require(period % slot == 0, "slot", f"must divide the {period:g} minutes of the calendar", slot)
         width = period / max(promotions, 1)
+        require(width >= 720.0, "promotions", f"must be at most {int(period // 720)}, each of half a day", promotions)
         start = rng.uniform(0, 1, (n, promotions)) * (width - min(2880.0, width)) + width * np.arange(promotions)
         end = start + rng.uniform(720.0, min(2880.0, width), (n, promotions))
         depth = (
@@ -189,11 +202,15 @@ class NewsMarket(Market):
     signals: ClassVar[tuple[Signal, ...]] = (
         Signal("freshness", 0.0, 1.0), Signal("popularity", 0.0, 1.0), Signal("age", 0.0, 1.0),
     )  # fmt: skip
+    per_item: ClassVar[tuple[str, ...]] = ("published", "half_life", "popularity")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("published", "half_life", "popularity"):
+        for name in self.per_item:
             float_array(self, name)
+        n = len(self.published)
+        fits = self.half_life.shape == (n,) and self.popularity.ndim == 2 and len(self.popularity) == n
+        require(fits, "market.half_life, market.popularity", f"must have {n} rows, as published", self.half_life.shape)
         in_range = self.popularity.min() >= 0 and self.popularity.max() <= math.e**4 - 1
         require(in_range, "market.popularity", "must lie in [0, e^4 - 1]", float(self.popularity.max()))
         require(self.half_life.min() > 0, "market.half_life", "must be > 0", float(self.half_life.min()))
@@ -279,11 +296,16 @@ class LiveMarket(Market):
         Signal("heat", 0.0, 1.0), Signal("age", 0.0, 1.0),
         Signal("content", -1.0, 1.0, visible=False), Signal("remaining", 0.0, 1.0, visible=False),
     )  # fmt: skip
+    per_item: ClassVar[tuple[str, ...]] = ("start", "duration", "audience", "rhythm", "highlight")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("start", "duration", "audience", "rhythm", "highlight"):
-            float_array(self, name)
+        n = len(np.atleast_1d(self.start))
+        for name in self.per_item:
+            float_array(self, name, (n, 2) if name == "rhythm" else (n,))
+        require(
+            (self.rhythm[:, 0] > 0).all(), "market.rhythm", "must have positive periods", float(self.rhythm[:, 0].min())
+        )
         in_range = self.duration.min() > 0 and self.duration.max() <= 600
         require(in_range, "market.duration", "must lie in (0, 600]", float(self.duration.max()))
         in_range = self.audience.min() >= 0 and self.audience.max() <= 1

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from recgym.catalog import Catalog
 from recgym.component import Component, float_array
-from recgym.errors import require, require_number, unknown
+from recgym.errors import require, require_count, require_number
 from recgym.kernel import kernel, normal
 from recgym.types import Array, Column, Sizes
 
@@ -52,22 +52,36 @@ class Population(Component):
     def __post_init__(self) -> None:
         float_array(self, "centroids")
         require(self.centroids.ndim == 2, "population.centroids", "must be (T, d)", self.centroids.shape)
-        require_number("population.mixture", self.mixture, 2, 64)
+        require_count("population.mixture", self.mixture, 2, 64)
         require_number("population.spread", self.spread, 0, 100)
         require_number("population.profile_noise", self.profile_noise, 0, 100)
         require_number("cold_start", self.cold_start, 0, 1)
-        require_number("population.days", self.days, 1, 10_000)
+        require_count("population.days", self.days, 1, 365)  # a float32 clock still counts seconds
         hours_fit = len(self.hours) == 24 and min(self.hours) >= 0 and sum(self.hours) > 0
         require(hours_fit, "population.hours", "must be 24 weights >= 0 with a positive sum", self.hours)
-        for name, (_, spread) in self.sensitivity.items():
-            require_number(f"population.sensitivity[{name!r}] spread", spread, 0, 10)
-        for name, (median, spread, low, high) in self.traits.items():
-            require(low <= median <= high and median > 0, f"population.traits[{name!r}]",
-                    "must be (median > 0, spread, low, high) with low <= median <= high", (median, low, high))  # fmt: skip
-            require_number(f"population.traits[{name!r}] spread", spread, 0, 10)
+        for name, given in self.sensitivity.items():
+            where = f"population.sensitivity[{name!r}]"
+            require(isinstance(given, (list, tuple)) and len(given) == 2, where, "must be (mean, spread)", given)
+            require_number(where, given[0], -1e6, 1e6)
+            require_number(f"{where} spread", given[1], 0, 10)
+        for name, given in self.traits.items():
+            where, rule = (
+                f"population.traits[{name!r}]",
+                "must be (median > 0, spread, low, high) with low <= median <= high",
+            )
+            require(isinstance(given, (list, tuple)) and len(given) == 4, where, rule, given)
+            for number in given:
+                require_number(where, number, -1e9, 1e9)
+            median, spread, low, high = given
+            require(low <= median <= high and median > 0, where, rule, given)
+            require_number(f"{where} spread", spread, 0, 10)
 
     def columns(self, sizes: Sizes) -> dict[str, Column]:
-        return {name: Column(low=low, high=high) for name, (_, _, low, high) in self.traits.items()}
+        # A trait may be spent (a budget), so its range begins at 0.
+        return {name: Column(low=min(low, 0.0), high=high) for name, (_, _, low, high) in self.traits.items()}
+
+    def reads(self) -> tuple[str, ...]:
+        return tuple(f"signals.{name}" for name in self.sensitivity)
 
     def uniforms(self, sizes: Sizes) -> int:
         return 4 + 2 * self.mixture + 2 * sizes.dimensions + sizes.signals + len(self.traits)
@@ -83,9 +97,6 @@ class Population(Component):
             noise: (uniforms, B) float32 in (0, 1).
             signals: names of the market's signals, which the columns of `sensitivity` follow.
         """
-        for name in self.sensitivity:
-            if name not in signals:
-                unknown("population.sensitivity", name, signals)
         hours = np.cumsum(np.asarray(self.hours, np.float64)) / sum(self.hours)
         mean = np.array([self.sensitivity.get(name, (0.0, 0.0))[0] for name in signals])
         spread = np.array([self.sensitivity.get(name, (0.0, 0.0))[1] for name in signals])

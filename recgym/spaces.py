@@ -6,6 +6,7 @@ Actions index the K candidates of the step; an observation shows what a platform
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -65,17 +66,25 @@ class Actions:
         Raises:
             SlateError: not integers (or numbers, for "embedding"), or of another shape.
         """
-        array = np.asarray(actions)
+        try:
+            array = np.asarray(actions)
+        except ValueError:
+            raise SlateError(f"action: must be an array, got {actions!r}") from None
         kind, what = ("fiu", "numbers") if self.form == "embedding" else ("iu", "integers")
         if array.dtype.kind not in kind:
             raise SlateError(f"action: must be {what}, got {actions!r} of type {array.dtype}")
         shape = (n_users, *self.shape)
         if array.shape != shape:
             raise SlateError(f"action: must have shape {shape}, got {array.shape}")
+        if self.form == "embedding" and array.dtype != np.float32:
+            array = np.clip(array, -2.0, 2.0)  # what is outside stays outside, but fits a float32
         return np.ascontiguousarray(array, np.float32 if self.form == "embedding" else np.int64)
 
-    def decode(self, actions: Array, candidates: Array) -> Array:
+    def decode(self, actions: Array, candidates: Array, first: int = 0) -> Array:
         """(B, S) int32 slates of item ids; -1 where nothing is shown: null, an empty candidate, or a repeated item.
+
+        Args:
+            actions: (B, ...) of `batch`. candidates: (B, K) int32. first: number of the first user, for the message.
 
         Raises:
             SlateError: an action outside the space.
@@ -83,11 +92,11 @@ class Actions:
         if self.form == "embedding":
             slate, bad = _nearest(actions, candidates, self.world.catalog.embedding, self.world.slate_size, self.null)
             if bad >= 0:
-                raise SlateError(f"action: must lie in [-1, 1], got {actions[bad]} for user {bad}")
+                raise SlateError(f"action: must lie in [-1, 1], got {actions[bad]} for user {first + bad}")
             return slate
         slate, bad = _pick(actions.reshape(len(candidates), -1), candidates, int(self.null))
         if bad >= 0:
-            raise SlateError(f"action: must lie in [0, {self.n - 1}], got {actions[bad]} for user {bad}")
+            raise SlateError(f"action: must lie in [0, {self.n - 1}], got {actions[bad]} for user {first + bad}")
         return slate
 
     def mask(self, candidates: Array) -> Array:
@@ -161,7 +170,7 @@ class Observations:
         self.width = self._visible = end
         if form == "latent":
             bound = [
-                abs(m) * math.exp(6 * s)
+                abs(m) * math.exp(6 * s) or 1.0
                 for m, s in (world.population.sensitivity.get(x.name, (0, 0)) for x in market.signals)
             ]
             hidden = [Part("interest", d, -x, x), *(Part(f"sensitivity to {s.name}", 1, -b, b) for s, b in zip(market.signals, bound, strict=True)),
@@ -180,7 +189,7 @@ class Observations:
                 np.broadcast_to(low, block.shape), np.broadcast_to(high, block.shape), dtype=np.float32
             )
         if self.form == "dict":
-            return spaces.Dict(boxes)
+            return spaces.Dict(OrderedDict(boxes))  # in the order of the flat vector, not of the alphabet
         low, high = (np.concatenate([getattr(box, side).ravel() for box in boxes.values()]) for side in ("low", "high"))
         return spaces.Box(low, high, dtype=np.float32)
 

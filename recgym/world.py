@@ -13,6 +13,7 @@ import dataclasses
 import io
 import json
 import os
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -124,6 +125,9 @@ class World(Component):
                 require(not taken, f"{part.kind}.columns", "must not own a column that another part owns", name)
                 owned[name] = column
         self._set("owned", owned)
+        self._check_reads()
+        fits = self.choice.single or not self.response.single
+        require(fits, "choice", f"must give at most one click a slate, as {self.response.kind} needs", self.choice.kind)
         # One block of noise a part, in a fixed order; the arrival draws the population's block first.
         blocks, end = [], 0
         for part in (self.candidates, self.choice, self.response, self.departure, *self.dynamics):
@@ -131,6 +135,22 @@ class World(Component):
         self._set("blocks", Blocks(*blocks[:4], dynamics=tuple(blocks[4:])))
         self._set("uniforms_a_step", max(end, 1))
         self._set("uniforms_at_arrival", self.population.uniforms(sizes))
+
+    def _check_reads(self) -> None:
+        """Whatever a part reads must be there now, not be missed at the first step."""
+        topics = (self.catalog.n_topics,)
+        there = {
+            "users": {*self.owned, *Users.__annotations__},
+            "topics": {name for name, column in self.owned.items() if column.shape == topics} | {"exposure"},
+            "signals": {signal.name for signal in self.market.signals},
+            "feedback": {*Feedback.__annotations__, *self.response.extras},
+            "objectives": set(self.objectives),
+        }
+        for part in self.parts:
+            for path in part.reads():
+                where, _, name = path.partition(".")
+                if name not in there[where]:
+                    unknown(f"{part.kind} reads {where}", name, there[where])
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
@@ -206,7 +226,12 @@ class World(Component):
         if self.departure.objectives:
             objectives = np.concatenate([feedback.objectives, departed.pop("objectives")], axis=1)
             feedback.__dict__["objectives"] = objectives
+        away = departed.pop("away", None)
         users.__dict__.update(departed)
+        if away is not None and away.any():
+            users.__dict__["clock"] = users.clock + away
+            for part in self.dynamics:
+                users.__dict__.update(part.rest(users, away))
         users.__dict__["candidates"] = self.candidates(users, catalog, market, noise[blocks.candidates])
         return users, feedback
 
@@ -259,8 +284,12 @@ class World(Component):
         require(
             isinstance(data, dict) and data.get("format") == FORMAT, "world", f"must be of format {FORMAT}", str(file)
         )
-        with np.load(folder / "arrays.npz", allow_pickle=False) as arrays:
-            return cls.from_dict({k: v for k, v in data.items() if k != "format"}, dict(arrays), "world")
+        try:
+            with np.load(folder / "arrays.npz", allow_pickle=False) as stored:
+                arrays = dict(stored)
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            raise ConfigError(f"world: {folder / 'arrays.npz'} must hold plain arrays: {error}") from None
+        return cls.from_dict({k: v for k, v in data.items() if k != "format"}, arrays, "world")
 
     def replace(self, **parts: object) -> Self:
         """`dataclasses.replace`, with the nearest spelling where a name is wrong."""

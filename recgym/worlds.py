@@ -52,7 +52,7 @@ def make_world(world: World | str | os.PathLike[str], options: dict[str, Any]) -
     known: list[str] = []
     if isinstance(world, World):
         made = world
-    elif world in DOMAINS:
+    elif isinstance(world, str) and world in DOMAINS:
         null = world in NULL_ACTION
         build = import_module(DOMAINS[str(world)]).world
         known = list(inspect.signature(build).parameters)
@@ -73,15 +73,7 @@ def make_world(world: World | str | os.PathLike[str], options: dict[str, Any]) -
         made = World.load(folder)
     for name in parameters:
         if name not in known:
-            environment = [
-                "action",
-                "observation",
-                "reward",
-                "like_dislike",
-                "expected_reward",
-                "null_action",
-                "threads",
-            ]
+            environment = list(inspect.signature(import_module("recgym.envs").RecVectorEnv.__init__).parameters)[1:-1]
             unknown("option", name, {*known, *_replaceable(), *environment})
     if "candidates" in parts:
         parts["candidates"] = _candidates(parts["candidates"], made)

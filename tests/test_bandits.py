@@ -19,7 +19,7 @@ from recgym.models.reward import Weighted
 from recgym.population import Population
 
 # Click probabilities of ten items, for everybody; the last is never in stock.
-CLICK = np.array([0.95, 0.7, 0.5, 0.4, 0.3, 0.2, 0.1, 0.1, 0.1, 0.99])
+CLICK = np.array([0.8, 0.7, 0.4, 0.4, 0.3, 0.2, 0.1, 0.1, 0.1, 0.99])
 STOCK = 9
 HORIZON = 8
 

@@ -225,8 +225,8 @@ def test_noisy_copy_has_the_correlation(rng: np.random.Generator, correlation: f
 def test_catalog_by_name(small_catalog: Catalog) -> None:
     assert len(small_catalog) == 12
     assert np.array_equal(small_catalog["clickbait"], small_catalog.attributes[:, 1])
-    assert small_catalog.weights({"price": 2.0, "quality": -1.0}).tolist() == [-1.0, 0.0, 2.0]
-    assert small_catalog.weights({}).tolist() == [0.0, 0.0, 0.0]
+    assert small_catalog.weights((("price", 2.0), ("quality", -1.0))).tolist() == [-1.0, 0.0, 2.0]
+    assert small_catalog.weights(()).tolist() == [0.0, 0.0, 0.0]
     with pytest.raises(ConfigError, match=r"catalog attribute: .*got 'qualty'\. Did you mean 'quality'"):
         small_catalog.column("qualty")
 
@@ -241,7 +241,6 @@ def changed(catalog: Catalog, **options: Any) -> Catalog:
         ({"embedding": np.full((12, 3), np.nan)}, r"catalog.embedding: must be finite"),
         ({"embedding": np.zeros(12)}, r"catalog.embedding: must be \(N, d\), got \(12,\)"),
         ({"embedding": [["a"] * 3] * 12}, r"catalog.embedding"),
-        ({"embedding": np.full((12, 3), 2.0)}, r"catalog.embedding: .*norm"),
         ({"topic": np.zeros(11)}, r"catalog.topic: must have shape \(12,\), got \(11,\)"),
         ({"topic": np.full(12, 4)}, r"catalog.topic: must lie in \[0, 4\), got"),
         ({"topic": np.full(12, -1)}, r"catalog.topic: must lie in \[0, 4\)"),

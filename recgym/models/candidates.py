@@ -16,7 +16,7 @@ from recgym.types import Array, Sizes, Users
 
 
 @dataclass(frozen=True, eq=False)
-class CandidateSource(Component):
+class CandidateSource(Component, abstract=True):
     """Base: ``(users, catalog, market, noise) -> (B, K) int32`` item ids, -1 = none; no item twice."""
 
     def count(self, n_items: int) -> int:

@@ -19,7 +19,7 @@ from recgym.types import Array, Sizes
 
 
 @dataclass(frozen=True, eq=False)
-class Choice(Component):
+class Choice(Component, abstract=True):
     """Base. `single` says that a slate gets at most one click."""
 
     single: ClassVar[bool] = False
@@ -63,7 +63,12 @@ class MultinomialLogit(Choice):
         return click, probability
 
     def log_prob(self, utility: Array, outside: Array, click: Array) -> Array:
-        return _log_prob_of_one(self.probability(utility, outside), click)
+        v = utility.astype(np.float64) - self.decay * np.log1p(np.arange(utility.shape[1]))
+        zero = self.null + outside.astype(np.float64)
+        total = np.logaddexp.reduce(np.concatenate([zero[:, None], v], axis=1), axis=1)
+        count = click.sum(axis=1)
+        chosen = np.where(count == 0, zero, np.where(click, v, -np.inf).max(axis=1))
+        return np.where(count <= 1, chosen - total, -np.inf)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,9 +88,16 @@ class PositionBased(Choice):
         if isinstance(self.examination, (int, float)):
             require_number("PositionBased.examination", self.examination, 0, 1)
         else:
-            object.__setattr__(self, "examination", tuple(float(e) for e in self.examination))
-            fits = len(self.examination) > 0 and all(0 <= e <= 1 for e in self.examination)
-            require(fits, "PositionBased.examination", "must be probabilities", self.examination)
+            rule, given = "must be a number or a sequence of numbers in [0, 1]", self.examination
+            require(
+                isinstance(given, (list, tuple, np.ndarray)) and len(given) > 0,
+                "PositionBased.examination",
+                rule,
+                given,
+            )
+            for e in given:
+                require_number("PositionBased.examination", e, 0, 1)
+            object.__setattr__(self, "examination", tuple(float(e) for e in given))
 
     def uniforms(self, sizes: Sizes) -> int:
         known = sizes.slate if isinstance(self.examination, (int, float)) else len(self.examination)
@@ -93,19 +105,23 @@ class PositionBased(Choice):
         require(known >= sizes.slate, "slate_size", rule, sizes.slate)
         return sizes.slate
 
-    def sample(self, utility: Array, outside: Array, noise: Array) -> tuple[Array, Array]:
+    def _examination(self, n: int) -> Array:
+        """(n,) or more float64 probabilities that a position is examined."""
         if isinstance(self.examination, tuple):
-            examination = np.array(self.examination, np.float64)
-        else:
-            examination = float(self.examination) ** np.arange(utility.shape[1])
+            return np.array(self.examination[:n], np.float64)
+        return float(self.examination) ** np.arange(n)
+
+    def sample(self, utility: Array, outside: Array, noise: Array) -> tuple[Array, Array]:
+        examination = self._examination(utility.shape[1])
         click, probability = np.zeros(utility.shape, np.bool_), np.zeros(utility.shape, np.float32)
         _independent(click, probability, utility, examination, self.threshold, noise)
         return click, probability
 
     def log_prob(self, utility: Array, outside: Array, click: Array) -> Array:
-        p = self.probability(utility, outside).astype(np.float64)
+        e = self._examination(utility.shape[1])
+        v = utility.astype(np.float64) - self.threshold
         with np.errstate(divide="ignore"):
-            return np.where(click, np.log(p), np.log1p(-p)).sum(axis=1)
+            return np.where(click, np.log(e * _sigmoid(v)), np.log((1 - e) + e * _sigmoid(-v))).sum(axis=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,12 +156,12 @@ class Cascade(Choice):
 
     def log_prob(self, utility: Array, outside: Array, click: Array) -> Array:
         v = utility.astype(np.float64) - self.threshold
-        attraction = np.where(np.isneginf(utility), 0.0, 1.0 / (1.0 + np.exp(-v)))
+        attraction, other = _sigmoid(v), _sigmoid(-v)
         # reading: P(pattern so far, position s is examined); stopped: P(pattern so far, reading has ended).
         reading, stopped = np.ones(len(utility)), np.zeros(len(utility))
         for s in range(utility.shape[1]):
-            a, c = attraction[:, s], click[:, s]
-            reading, stopped = reading * np.where(c, a, 1 - a), np.where(c, 0.0, stopped)
+            c = click[:, s]
+            reading, stopped = reading * np.where(c, attraction[:, s], other[:, s]), np.where(c, 0.0, stopped)
             if s + 1 < utility.shape[1]:
                 on = self.attention * np.where(c, self.continuation, 1.0)
                 reading, stopped = reading * on, stopped + reading * (1 - on)
@@ -153,13 +169,10 @@ class Cascade(Choice):
             return np.log(reading + stopped)
 
 
-def _log_prob_of_one(probability: Array, click: Array) -> Array:
-    p = probability.astype(np.float64)
-    chosen = np.where(click, p, 0.0).sum(axis=1)
-    none = np.maximum(1.0 - p.sum(axis=1), 0.0)
-    count = click.sum(axis=1)
-    with np.errstate(divide="ignore"):
-        return np.log(np.select([count == 0, count == 1], [none, chosen], 0.0))
+def _sigmoid(x: Array) -> Array:
+    """1 / (1 + exp(-x)) of float64, without overflow; 0 at -inf."""
+    e = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1.0, e) / (1.0 + e)
 
 
 @kernel

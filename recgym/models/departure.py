@@ -14,10 +14,11 @@ from recgym.types import Array, Column, Feedback, Sizes, Users
 
 
 @dataclass(frozen=True, eq=False)
-class Departure(Component):
+class Departure(Component, abstract=True):
     """Base: ``(users, feedback, noise) -> {"left": (B,) bool, column: new array, ...}``.
 
     `objectives` name further numbers of the step; they come back as an array "objectives" (B, len(objectives)).
+    "away" (B,) float32 minutes sends users away and back: their clock jumps and their moods rest.
     """
 
     objectives: ClassVar[tuple[str, ...]] = ()
@@ -55,6 +56,10 @@ class Hazard(Departure):
     def uniforms(self, sizes: Sizes) -> int:
         return 1
 
+    def reads(self) -> tuple[str, ...]:
+        satisfaction = ("users.satisfaction",) if self.satisfaction else ()
+        return (*satisfaction, "topics.fatigue") if self.fatigue else satisfaction
+
     def __call__(self, users: Users, feedback: Feedback, noise: Array) -> dict[str, Array]:
         satisfaction = users.satisfaction if self.satisfaction else feedback.dt
         fatigue = users.fatigue if self.fatigue else users.exposure
@@ -91,12 +96,15 @@ class Sessions(Departure):
     def uniforms(self, sizes: Sizes) -> int:
         return 2
 
+    def reads(self) -> tuple[str, ...]:
+        return ("users.stamina", "users.satisfaction", "objectives.satisfied_click")
+
     def __call__(self, users: Users, feedback: Feedback, noise: Array) -> dict[str, Array]:
-        spent, clock = users.spent.copy(), users.clock.copy()
+        spent, away = users.spent.copy(), np.zeros(len(users), np.float32)
         left, returned = np.zeros(len(spent), np.bool_), np.zeros((len(spent), 1), np.float32)
-        _sessions(left, spent, clock, returned, users.stamina, users.satisfaction, feedback.objectives,
+        _sessions(left, spent, away, returned, users.stamina, users.satisfaction, feedback.objectives,
                   self.restore, self.loyalty, noise)  # fmt: skip
-        return {"left": left, "spent": spent, "clock": clock, "objectives": returned}
+        return {"left": left, "spent": spent, "away": away, "objectives": returned}
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +129,10 @@ class Budget(Departure):
     def columns(self, sizes: Sizes) -> dict[str, Column]:
         return {"spent": Column((), np.float32, 0.0, 1000.0)}
 
+    def reads(self) -> tuple[str, ...]:
+        watched = tuple(f"feedback.{name}" for name in ("watched_item", "prompted", "enjoyment", "slice"))
+        return ("users.stamina", "users.budget", *watched)
+
     def __call__(self, users: Users, feedback: Feedback, noise: Array) -> dict[str, Array]:
         spent = users.spent.copy()
         left = np.empty(len(spent), np.bool_)
@@ -141,13 +153,13 @@ def _hazard(left, satisfaction, fatigue, level, satisfaction_weight, fatigue_wei
 
 
 @kernel
-def _sessions(left, spent, clock, returned, stamina, satisfaction, objectives, restore, loyalty, u):
+def _sessions(left, spent, away, returned, stamina, satisfaction, objectives, restore, loyalty, u):
     for b in range(left.shape[0]):
         spent[b] = min(max(spent[b] + 1.0 - restore * objectives[b, 2], 0.0), 1000.0)
         if spent[b] >= stamina[b]:
             if u[0, b] < loyalty * satisfaction[b] * satisfaction[b]:
                 spent[b] = 0.0
-                clock[b] += 60.0 + 300.0 * u[1, b]
+                away[b] = 60.0 + 300.0 * u[1, b]
                 returned[b, 0] = 1.0
             else:
                 left[b] = True

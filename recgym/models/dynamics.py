@@ -19,11 +19,15 @@ from recgym.types import Array, Column, Feedback, Sizes, Users
 
 
 @dataclass(frozen=True, eq=False)
-class Dynamics(Component):
+class Dynamics(Component, abstract=True):
     """Base."""
 
     def __call__(self, users: Users, catalog: Catalog, feedback: Feedback, noise: Array) -> dict[str, Array]:
         raise NotImplementedError
+
+    def rest(self, users: Users, minutes: Array) -> dict[str, Array]:
+        """What time away from the platform changes, (B,) minutes between two sessions; nothing by default."""
+        return {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +110,9 @@ class Fatigue(Dynamics):
                  self.ignored, self.clicked, self.half_life, self.limit)  # fmt: skip
         return {"fatigue": fatigue}
 
+    def rest(self, users: Users, minutes: Array) -> dict[str, Array]:
+        return {"fatigue": users.fatigue * (0.5 ** (minutes / self.half_life))[:, None].astype(np.float32)}
+
 
 @dataclass(frozen=True, eq=False)
 class Satiation(Dynamics):
@@ -132,11 +139,17 @@ class Satiation(Dynamics):
     def columns(self, sizes: Sizes) -> dict[str, Column]:
         return {"satiation": Column((sizes.topics,), np.float32, -self.limit, self.limit)}
 
+    def reads(self) -> tuple[str, ...]:
+        return ("feedback.bought",)
+
     def __call__(self, users: Users, catalog: Catalog, feedback: Feedback, noise: Array) -> dict[str, Array]:
         satiation = users.satiation.copy()
         _satiation(satiation, catalog.topic, feedback.bought, feedback.dt,
                    self.gain, self.complement, self.half_life, self.limit)  # fmt: skip
         return {"satiation": satiation}
+
+    def rest(self, users: Users, minutes: Array) -> dict[str, Array]:
+        return {"satiation": users.satiation * (0.5 ** (minutes / self.half_life))[:, None].astype(np.float32)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,6 +179,9 @@ class Satisfaction(Dynamics):
 
     def columns(self, sizes: Sizes) -> dict[str, Column]:
         return {"satisfaction": Column((), np.float32, 0.0, 1.0, self.initial)}
+
+    def reads(self) -> tuple[str, ...]:
+        return ("feedback.bought",)
 
     def check(self, catalog: Catalog) -> None:
         catalog.column("quality")

@@ -25,7 +25,7 @@ from recgym.types import Array, Users
 
 
 @dataclass(frozen=True, eq=False)
-class Preference(Component):
+class Preference(Component, abstract=True):
     """Base: ``(users, catalog, signals, items) -> (B, S) float32`` utility, -inf where the item is -1.
 
     Shapes: `items` (B, S) int32; `signals` (B, S, F) float32, the market's signals of those items.
@@ -40,7 +40,7 @@ class Preference(Component):
 
 
 @dataclass(frozen=True, eq=False)
-class _Match(Preference):
+class _Match(Preference, abstract=True):
     """The sum above, with the match left open.
 
     Args:
@@ -58,11 +58,17 @@ class _Match(Preference):
 
     def __post_init__(self) -> None:
         name = type(self).__name__
+        for field_name in ("attributes", "topics"):
+            given = getattr(self, field_name)
+            require(isinstance(given, dict), f"{name}.{field_name}", "must be weights by name", given)
         require_number(f"{name}.scale", self.scale, -1000, 1000)
         for attribute, weight in {**self.attributes, **self.topics}.items():
             require_number(f"{name}[{attribute!r}]", weight, -1000, 1000)
         object.__setattr__(self, "_attribute_weights", tuple(self.attributes.items()))
         object.__setattr__(self, "_topic_weights", np.array(list(self.topics.values()), np.float32))
+
+    def reads(self) -> tuple[str, ...]:
+        return tuple(f"topics.{name}" for name in self.topics)
 
     def check(self, catalog: Catalog) -> None:
         catalog.weights(self._attribute_weights)
@@ -138,6 +144,9 @@ class Loyal(DotProduct):
         super().__post_init__()
         require_number("Loyal.loyalty", self.loyalty, 0, 1000)
         require_number("Loyal.inertia", self.inertia, -1000, 1000)
+
+    def reads(self) -> tuple[str, ...]:
+        return (*super().reads(), "users.watching", "users.fan_item", "users.fan_minutes")
 
     def __call__(self, users: Users, catalog: Catalog, signals: Array, items: Array) -> Array:
         utility = super().__call__(users, catalog, signals, items)

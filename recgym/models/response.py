@@ -11,7 +11,7 @@ import numpy as np
 from recgym.catalog import Catalog
 from recgym.component import Component
 from recgym.errors import require, require_count, require_number
-from recgym.kernel import capped_lognormal_mean, kernel, normal, normal_cdf, sigmoid
+from recgym.kernel import capped_lognormal_mean, kernel, lower_gamma, normal, normal_cdf, sigmoid
 from recgym.market import Market
 from recgym.types import Array, Column, Sizes, Users
 
@@ -20,7 +20,7 @@ Outcome = tuple[dict[str, Array], dict[str, Array]]
 
 
 @dataclass(frozen=True, eq=False)
-class Response(Component):
+class Response(Component, abstract=True):
     """Base.
 
     `channels` name the C numbers that each slate position yields, the click first; `objectives` name the M numbers
@@ -30,6 +30,8 @@ class Response(Component):
     channels: ClassVar[tuple[str, ...]] = ("click",)
     highs: ClassVar[tuple[float, ...]] = (1.0,)
     objectives: ClassVar[tuple[str, ...]] = ("click",)
+    extras: ClassVar[tuple[str, ...]] = ()  # further arrays of the feedback
+    single: ClassVar[bool] = False  # needs a choice of at most one click
 
     def __call__(
         self, users: Users, catalog: Catalog, market: Market, slate: Array, signals: Array,
@@ -112,6 +114,7 @@ class Funnel(Response):
     channels: ClassVar[tuple[str, ...]] = ("click", "cart", "purchase")
     highs: ClassVar[tuple[float, ...]] = (1.0, 1.0, 1.0)
     objectives: ClassVar[tuple[str, ...]] = ("click", "cart", "purchase", "revenue", "satisfaction")
+    extras: ClassVar[tuple[str, ...]] = ("bought",)
 
     def __post_init__(self) -> None:
         require_number("Funnel.cart", self.cart, -100, 100)
@@ -130,6 +133,9 @@ class Funnel(Response):
 
     def uniforms(self, sizes: Sizes) -> int:
         return 2 * sizes.slate + self.places
+
+    def reads(self) -> tuple[str, ...]:
+        return ("users.satisfaction", "signals.log_price", "signals.discount")
 
     def check(self, catalog: Catalog) -> None:
         catalog.column("price")
@@ -193,6 +199,9 @@ class Dwell(Response):
     def uniforms(self, sizes: Sizes) -> int:
         return 2 * sizes.slate
 
+    def reads(self) -> tuple[str, ...]:
+        return ("users.satisfaction",)
+
     def check(self, catalog: Catalog) -> None:
         self._location(catalog)
 
@@ -227,10 +236,11 @@ class Watch(Response):
     the stream and the time budget. A slice that fills the epoch leaves the user watching; any shorter one sends the
     user back to browsing. Like: sg(like + slope v), once a visit. Gift: sg(gift + slope v + devotion ln(1 + minutes
     with this streamer)), amount LogN(amount, 1), cut by the wallet. Browsing without joining takes `browse` minutes.
+    To click on what is on screen is to stay: neither a click nor a new visit.
 
     Args:
         stay, slope, shape: of the watching time; shape > 0.
-        epoch: longest slice in minutes, in (0, 5]. long: minutes of a long visit, counted once a visit, at most 30.
+        epoch: longest slice in minutes, in [0.001, 5]. long: minutes of a long visit, counted once a visit, at most 30.
         browse: minutes, > 0. like, gift: log-odds at v = 0. amount: log of the median gift. devotion: >= 0.
         fans: streamers whose minutes a user remembers, >= 1; the least watched is forgotten first.
 
@@ -251,15 +261,17 @@ class Watch(Response):
     amount: float = 0.0
     devotion: float = 0.3
     fans: int = 4
-    channels: ClassVar[tuple[str, ...]] = ("click", "watch", "long_watch", "like", "gift")
-    highs: ClassVar[tuple[float, ...]] = (1.0, 1.0, 1.0, 1.0, 1.0)
+    channels: ClassVar[tuple[str, ...]] = ("click", "watch", "like", "gift")
+    highs: ClassVar[tuple[float, ...]] = (1.0, 1.0, 1.0, 1.0)
     objectives: ClassVar[tuple[str, ...]] = ("click", "watch", "long_watch", "like", "gift")
+    extras: ClassVar[tuple[str, ...]] = ("watched_item", "prompted", "enjoyment", "slice")
+    single: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for name in ("stay", "slope", "like", "gift", "amount"):
             require_number(f"Watch.{name}", getattr(self, name), -100, 100)
         require_number("Watch.shape", self.shape, 1e-3, 100)
-        require(0 < self.epoch <= 5, "Watch.epoch", "must be in (0, 5] minutes", self.epoch)
+        require_number("Watch.epoch", self.epoch, 1e-3, 5)
         require_number("Watch.long", self.long, 0, 30)
         require_number("Watch.browse", self.browse, 1e-3, 1e4)
         require_number("Watch.devotion", self.devotion, 0, 100)
@@ -278,13 +290,16 @@ class Watch(Response):
     def uniforms(self, sizes: Sizes) -> int:
         return 4
 
+    def reads(self) -> tuple[str, ...]:
+        return ("users.budget", "users.wallet", "signals.remaining")
+
     def __call__(self, users: Users, catalog: Catalog, market: Market, slate: Array, signals: Array,
                  utility: Array, outside: Array, click: Array, noise: Array) -> Outcome:  # fmt: skip
         remaining = [signal.name for signal in market.signals].index("remaining")
         watched = market.observe(users.watching.reshape(-1, 1), users.clock)
         B, S = slate.shape
         outcome = dict(
-            channels=np.zeros((B, S, 5), np.float32), objectives=np.zeros((B, 5), np.float32),
+            channels=np.zeros((B, S, 4), np.float32), objectives=np.zeros((B, 5), np.float32),
             dt=np.full(B, self.browse, np.float32), watched_item=np.full(B, -1, np.int32), prompted=np.zeros(B, np.bool_),
             enjoyment=np.zeros(B, np.float32), slice=np.zeros(B, np.float32),
         )  # fmt: skip
@@ -466,7 +481,7 @@ def _watch(
         before, has_liked = visit[b], liked[b] > 0.0
         for s in range(S):
             prompted[b] = prompted[b] or (watching[b] >= 0 and slate[b, s] >= 0)
-            if click[b, s]:
+            if click[b, s] and slate[b, s] != watching[b]:  # to choose what is on screen is to stay
                 item, v, left, position = slate[b, s], utility[b, s], 600.0 * signals[b, s, remaining], s
                 before, has_liked = np.float32(0.0), False
                 objectives[b, 0] = 1.0
@@ -482,11 +497,12 @@ def _watch(
             is_watching[b] = 1.0
             new_visit[b] = min(after, 30.0)
         long_watch = before < long and after >= long
-        like_now = not has_liked and u[1, b] < sigmoid(like + slope * v)
+        on_screen = minutes > 0.0
+        like_now = on_screen and not has_liked and u[1, b] < sigmoid(like + slope * v)
         new_liked[b] = 1.0 if minutes >= epoch and (has_liked or like_now) else 0.0
         loyal = math.log(1.0 + _minutes_with(fan_item, fan_minutes, b, item))
         given = 0.0
-        if u[2, b] < sigmoid(gift + slope * v + devotion * loyal):
+        if on_screen and u[2, b] < sigmoid(gift + slope * v + devotion * loyal):
             given = min(math.exp(amount + normal(u[3, b])), np.float64(wallet[b]))
         objectives[b, 1] = minutes
         objectives[b, 2] = 1.0 if long_watch else 0.0
@@ -494,9 +510,8 @@ def _watch(
         objectives[b, 4] = given
         if position >= 0:
             channels[b, position, 1] = minutes / epoch
-            channels[b, position, 2] = objectives[b, 2]
-            channels[b, position, 3] = objectives[b, 3]
-            channels[b, position, 4] = 1.0 if given > 0.0 else 0.0
+            channels[b, position, 2] = objectives[b, 3]
+            channels[b, position, 3] = 1.0 if given > 0.0 else 0.0
         place, least = -1, 0
         for f in range(fan_item.shape[1]):
             if fan_item[b, f] == item:
@@ -523,11 +538,10 @@ def _expected_slice(
     """Writes watch, long_watch, like and gift into out[b, s, 1:]; `left` already holds the time budget too."""
     scale = math.exp(stay + slope * v)
     cap = min(epoch, left)
-    area = 0.0  # E[min(T, cap)] = integral of the survival function, Simpson's rule on 16 intervals
-    for j in range(17):
-        weight = 1.0 if j == 0 or j == 16 else (4.0 if j % 2 == 1 else 2.0)
-        area += weight * math.exp(-((cap * j / 16.0 / scale) ** shape))
-    out[b, s, 1] = area * cap / 48.0
+    if cap <= 0.0:
+        return
+    # E[min(T, cap)] = scale * integral_0^(cap / scale) exp(-x^shape) dx, by t = x^shape an incomplete gamma function
+    out[b, s, 1] = scale / shape * lower_gamma(1.0 / shape, (cap / scale) ** shape)
     missing = long - before
     out[b, s, 2] = math.exp(-((missing / scale) ** shape)) if 0.0 < missing and missing <= cap else 0.0
     out[b, s, 3] = 0.0 if liked else sigmoid(like + slope * v)
@@ -549,6 +563,8 @@ def _expected_watch(
             i = items[b, s]
             if i < 0:
                 continue
+            if i == watching[b]:
+                continue  # to click on it is to stay, see below
             given[b, s, 0] = 1.0
             left = min(600.0 * signals[b, s, remaining], np.float64(budget[b]))
             loyal = devotion * math.log(1.0 + _minutes_with(fan_item, fan_minutes, b, i))
@@ -559,4 +575,7 @@ def _expected_watch(
             loyal = devotion * math.log(1.0 + _minutes_with(fan_item, fan_minutes, b, watching[b]))
             _expected_slice(otherwise, b, 0, np.float64(outside[b]), left, np.float64(visit[b]), liked[b] > 0.0, loyal,
                             np.float64(wallet[b]), stay, slope, shape, epoch, long, like, gift, amount)  # fmt: skip
+            for s in range(S):
+                if items[b, s] == watching[b]:
+                    given[b, s] = otherwise[b, 0]
     return given, otherwise[:, 0]

@@ -13,7 +13,7 @@ from recgym.types import Array
 
 
 @dataclass(frozen=True, eq=False)
-class Reward(Component):
+class Reward(Component, abstract=True):
     """Base: a linear form, so that the expected reward is the reward of the expected objectives."""
 
     def weights(self, names: tuple[str, ...]) -> tuple[Array, float]:
