@@ -36,7 +36,7 @@ Array = NDArray[Any]
 
 
 class SB3VecEnv(VecEnv):
-    """Stable-Baselines3's vector env over recgym's: the same users, no copies of anything.
+    """Stable-Baselines3's face of recgym's vector env.
 
     `infos` hold what Stable-Baselines3 reads, at ends of episodes: `terminal_observation`, `TimeLimit.truncated`, and
     `episode` with return "r" and length "l", as its `Monitor` would write. All users share one environment, so an
@@ -62,7 +62,13 @@ class SB3VecEnv(VecEnv):
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
 
     def reset(self) -> Any:
-        """First observations. Seeds that `seed` has set are used once."""
+        """First observations. Seeds that `seed` has set are used once.
+
+        Raises:
+            ConfigError: `set_options` has set options; there are none.
+        """
+        for name in {name for options in self._options for name in options}:
+            unknown("options", name, [])
         seeds = None if self._seeds[0] is None else self._seeds
         observation, _ = self.env.reset(seed=seeds)  # type: ignore[arg-type]
         self._reset_seeds()

@@ -302,7 +302,10 @@ class LiveMarket(Market):
         super().__post_init__()
         n = len(np.atleast_1d(self.start))
         for name in self.per_item:
-            float_array(self, name, (n, 2) if name == "rhythm" else (n,))
+            float_array(self, name)
+            shape = (n, 2) if name == "rhythm" else (n,)
+            given = getattr(self, name).shape
+            require(given == shape, f"market.{name}", f"must have shape {shape}", given)
         require(
             (self.rhythm[:, 0] > 0).all(), "market.rhythm", "must have positive periods", float(self.rhythm[:, 0].min())
         )

@@ -372,7 +372,9 @@ def _check_outputs(component: Component, world: World, x: _Inputs) -> None:
         if component.objectives:
             assert "objectives" in out, f"{name} names objectives, so it must return an array 'objectives'"
             _is(out["objectives"], np.float32, (B, len(component.objectives)), f"{name}: objectives")
-        changes = {key: value for key, value in out.items() if key not in ("left", "objectives")}
+        if "away" in out:
+            _is(out["away"], np.float32, (B,), f"{name}: away")
+        changes = {key: value for key, value in out.items() if key not in ("left", "objectives", "away")}
         _columns_fit(changes, world, B, name)
     elif isinstance(component, Reward):
         weights, shown = component.weights(world.objectives)

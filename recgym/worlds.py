@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import numbers
 import os
 from importlib import import_module
 from importlib.resources import files
@@ -88,7 +89,7 @@ def _candidates(value: Any, world: World) -> CandidateSource:
     """A number K, "all", or a component (also in JSON form)."""
     if value == "all":
         return All()
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
         if isinstance(world.candidates, All):
             from recgym.models.candidates import Uniform
 

@@ -222,6 +222,7 @@ def test_every_available_item_can_be_reached(world_of: WorldOf, n: int, source: 
         market=StaticMarket(1440.0, np.array([0, n]), listed),
         candidates=source,
         population=no_sensitivity(world.population),
+        **PLAIN,
     )
     found, _ = sample(source, world, 3000)
     assert (np.sort(np.unique(found[found >= 0])) == listed).all()
@@ -229,6 +230,11 @@ def test_every_available_item_can_be_reached(world_of: WorldOf, n: int, source: 
     counts = np.bincount(found[found >= 0], minlength=5 + 3 * n)[listed]
     if isinstance(source, Uniform):
         assert counts.max() < 1.3 * counts.min() + 100
+
+
+PLAIN: dict[str, Any] = dict(
+    preference=DotProduct(4.0), response=Clicks(), dynamics=(), departure=Never(), reward=Weighted()
+)  # nothing that reads prices
 
 
 def no_sensitivity(population: Population) -> Population:
@@ -240,7 +246,7 @@ def no_sensitivity(population: Population) -> Population:
 def test_uniform_places_are_uniform(world_of: WorldOf) -> None:
     world = world_of("ecommerce").replace(candidates=Uniform(5))
     n = 25
-    world = world.replace(market=StaticMarket.of(n), population=no_sensitivity(world.population))
+    world = world.replace(market=StaticMarket.of(n), population=no_sensitivity(world.population), **PLAIN)
     found, _ = sample(Uniform(5), world, 20_000)
     for k in range(5):
         counts = np.bincount(found[:, k], minlength=n)
@@ -280,7 +286,7 @@ def test_users_without_a_profile_get_random_items(world_of: WorldOf) -> None:
 def test_an_empty_slot_offers_nothing(world_of: WorldOf) -> None:
     world = world_of("ecommerce")
     market = StaticMarket(720.0, np.array([0, 0, 3]), np.array([1, 2, 3]))
-    world = world.replace(market=market, candidates=Retrieval(5), population=no_sensitivity(world.population))
+    world = world.replace(market=market, candidates=Retrieval(5), population=no_sensitivity(world.population), **PLAIN)
     users = world.arrive(mix(range(200)))
     morning = users.clock % 1440 < 720
     assert 20 < morning.sum() < 180

@@ -38,14 +38,14 @@ def test_philox_known_answers(counter: tuple[int, ...], key: tuple[int, ...], an
 
 
 def test_noise_is_philox_of_key_episode_and_step() -> None:
-    keys, episodes, steps, n = mix([3, 2**63]), np.array([0, 7], np.int32), np.array([0, 99], np.int32), 10
+    keys, episodes, steps, n = mix([3, 2**63]), np.array([0, 7], np.int32), np.array([-1, 99], np.int32), 10
     out = noise(keys, episodes, steps, n)
     assert out.shape == (n, 2)
     assert out.dtype == np.float32
     for b in range(2):
         key = [int(keys[b]) % 2**32, int(keys[b]) >> 32]
         for j in range(n):
-            word = philox_by_hand([j // 4, int(steps[b]), int(episodes[b]), 0], key)[j % 4]
+            word = philox_by_hand([j // 4, int(steps[b]) + 1, int(episodes[b]), 0], key)[j % 4]
             assert out[j, b] == np.float32(((word >> 9) + 0.5) / 2**23)
 
 

@@ -188,7 +188,7 @@ def test_bad_populations(world_of: WorldOf, options: dict[str, Any], fragment: s
 def test_a_sensitivity_must_name_a_signal_of_the_market(world_of: WorldOf) -> None:
     """At construction: a World that cannot make a user is no World."""
     world = world_of("ecommerce")
-    with pytest.raises(ConfigError, match=r"population.sensitivity: .*'log_pryce'.*Did you mean 'log_price'"):
+    with pytest.raises(ConfigError, match=r"Population reads signals: .*'log_pryce'.*Did you mean 'log_price'"):
         world.replace(population=dataclasses.replace(world.population, sensitivity={"log_pryce": (1.0, 0.5)}))
 
 
@@ -255,3 +255,14 @@ def changed(catalog: Catalog, **options: Any) -> Catalog:
 def test_bad_catalogues(small_catalog: Catalog, options: dict[str, Any], fragment: str) -> None:
     with pytest.raises(ConfigError, match=fragment):
         changed(small_catalog, **options)
+
+
+def test_what_a_cold_user_likes_is_what_others_like() -> None:
+    """Each property is drawn with a uniform of its own: knowing one tells nothing of another."""
+    users = arrive(axes(cold_start=0.5, mixture=4, spread=0.0, traits={"stamina": (8.0, 0.5, 1.0, 99.0)}))
+    n_topics = (users["interest"] > 1e-6).sum(axis=1)
+    of_day, day = users["clock"] % 1440, np.floor(users["clock"] / 1440)
+    columns = np.stack([users["known"], n_topics, of_day, day, users["interest"][:, 0], users["stamina"]])
+    correlation = np.corrcoef(columns) - np.eye(len(columns))
+    correlation[1, 4] = correlation[4, 1] = 0.0  # more topics, less of each
+    assert np.abs(correlation).max() < 5 / math.sqrt(N)

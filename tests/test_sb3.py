@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import pytest
@@ -235,6 +236,9 @@ def test_keeps_the_vec_env_contract() -> None:
         venv.env_method("action_mask")
     assert venv.env_is_wrapped(sb3.common.monitor.Monitor, indices=[0]) == [True]
     assert venv.env_is_wrapped(sb3.common.atari_wrappers.NoopResetEnv) == [False] * 4
+    venv.set_options({"reset_mask": np.ones(4, np.bool_)})
+    with pytest.raises(ConfigError, match="options"):
+        venv.reset()
     for mode in (AutoresetMode.NEXT_STEP, AutoresetMode.DISABLED):
         with pytest.raises(ConfigError, match="autoreset_mode"):
             SB3VecEnv(SHOP.make(2, mode))
@@ -254,11 +258,8 @@ def test_reward_scale_leaves_the_returns_alone() -> None:
     assert [info.get("episode") for info in infos] == [info.get("episode") for info in scaled_infos]
 
 
-@pytest.mark.parametrize("algorithm", ["PPO", "A2C", "DQN", "MaskablePPO"])
-@pytest.mark.parametrize("slate_size", [1, 2])
+@pytest.mark.parametrize(("algorithm", "slate_size"), [("DQN", 1), *product(["PPO", "A2C", "MaskablePPO"], [1, 2])])
 def test_algorithms_run(algorithm: str, slate_size: int) -> None:
-    if algorithm == "DQN" and slate_size > 1:
-        pytest.skip("Stable-Baselines3's DQN takes Discrete actions only")
     venv = vec_env(LIVE, 8, slate_size=slate_size)
     arguments = {"PPO": dict(n_steps=16, batch_size=64, n_epochs=2), "A2C": {}, "DQN": dict(learning_starts=64, buffer_size=500),
                  "MaskablePPO": dict(n_steps=16, batch_size=64, n_epochs=2)}[algorithm]  # fmt: skip
