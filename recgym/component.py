@@ -43,7 +43,7 @@ class Component:
 
     def reads(self) -> tuple[str, ...]:
         """What the part needs from others: "users.name" (a column), "topics.name" (a column of shape (T,)),
-        "signals.name" (of the market), "feedback.name" and "objectives.name" (of the response).
+        "signals.name" (of the market), "feedback.name" (of the response).
         """
         return ()
 

@@ -245,7 +245,8 @@ class RecVectorEnv(VectorEnv):
             )
             feedback = Feedback.of({name: array.copy() for name, array in feedback.__dict__.items()})
             self._frames.append(Frame(before, feedback, reward.copy(), Users.concatenate(self._users)))
-            del self._frames[: -self.world.horizon - 1]
+            if self._mode is not AutoresetMode.DISABLED:  # there a finished user's frames must wait for the others
+                del self._frames[: -self.world.horizon - 1]
         if self._mode is AutoresetMode.SAME_STEP:
             self._add_final(info, done)
         else:
@@ -385,7 +386,7 @@ class RecEnv(gym.Env):
             unknown("options", name, [])
         if seed is not None:
             mix([seed])  # a good seed, or a ConfigError
-        super().reset(seed=seed)
+        super().reset(seed=None if seed is None else int(seed))
         observation, info = self.batch.reset(seed=None if seed is None else [seed])
         return _first(observation), _first(info)
 

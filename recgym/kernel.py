@@ -80,6 +80,8 @@ def lower_gamma(a, x):
     """
     if x <= 0.0:
         return 0.0
+    if x > 700.0 + a:
+        return math.gamma(a)
     front = math.exp(a * math.log(x) - x)
     if x < a + 1.0:
         term = total = 1.0 / a

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from recgym.catalog import Catalog
 from recgym.component import Component, float_array
-from recgym.errors import require, require_count, require_number
+from recgym.errors import require, require_count, require_number, unknown
 from recgym.kernel import kernel
 from recgym.population import HOURS
 from recgym.types import Array
@@ -54,6 +54,13 @@ class Market(Component, abstract=True):
         require(
             fits and (np.diff(self.offsets) >= 0).all(), "market.offsets", "must ascend from 0 to len(listed)", "other"
         )
+
+    def column(self, signal: str) -> int:
+        """Index of a signal."""
+        for j, known in enumerate(self.signals):
+            if known.name == signal:
+                return j
+        unknown("market signal", signal, [known.name for known in self.signals])
 
     @property
     def period(self) -> float:

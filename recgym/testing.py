@@ -676,8 +676,11 @@ def _trace(
     env: RecVectorEnv, n: int, mode: AutoresetMode | None, seed: int, steps: int
 ) -> list[list[dict[str, Array]]]:
     """Each row's transitions (reset observations among them) as arrays; mode None runs the single environment."""
-    single = RecEnv(**_options(env)) if mode is None else None
-    batch = single.batch if single is not None else RecVectorEnv(num_envs=n, autoreset_mode=mode, **_options(env))
+    if mode is None:
+        single = RecEnv(**_options(env))
+        batch = single.batch
+    else:
+        single, batch = None, RecVectorEnv(num_envs=n, autoreset_mode=mode, **_options(env))
     space, layout, form = batch.observation_space, batch.observation_layout, batch.observations.form
     traces: list[list[dict[str, Array]]] = [[] for _ in range(n)]
     handed_out: list[tuple[dict[str, Array], dict[str, Array]]] = []

@@ -144,7 +144,6 @@ class World(Component):
             "topics": {name for name, column in self.owned.items() if column.shape == topics} | {"exposure"},
             "signals": {signal.name for signal in self.market.signals},
             "feedback": {*Feedback.__annotations__, *self.response.extras},
-            "objectives": set(self.objectives),
         }
         for part in self.parts:
             for path in part.reads():
@@ -197,7 +196,7 @@ class World(Component):
         Args:
             users: who. slate: (B, S) int32 item ids, -1 = nothing in this position, no item twice.
             noise: (uniforms, B) float32 in (0, 1), see `noise`.
-            click: (B, S) bool, to force what is clicked instead of sampling it (what if?).
+            click: (B, S) bool, to force what is clicked instead of sampling it (what if?); what cannot be clicked is not.
 
         Returns:
             The users after the step, with their next candidates, and the feedback.
@@ -207,7 +206,7 @@ class World(Component):
         utility = self.preference(users, catalog, signals, slate)
         outside = self.preference.outside(users, catalog, market)
         sampled, probability = self.choice.sample(utility, outside, noise[blocks.choice])
-        click = sampled if click is None else click
+        click = sampled if click is None else click & (utility > -np.inf)
         outcome, changes = self.response(users, catalog, market, slate, signals, utility, outside, click,
                                          noise[blocks.response])  # fmt: skip
         t, clock, exposure, last = users.t.copy(), users.clock.copy(), users.exposure.copy(), np.zeros_like(users.last)

@@ -8,7 +8,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from recgym.kernel import capped_lognormal_mean, dot, kernel, normal, normal_cdf, sigmoid
+from recgym.kernel import capped_lognormal_mean, dot, kernel, lower_gamma, normal, normal_cdf, sigmoid
 
 
 @kernel
@@ -92,3 +92,29 @@ def test_dot_does_not_depend_on_the_row(rng: np.random.Generator) -> None:
         a[:], b[:] = x, y
         values = {float(dot(a, i, b, j)) for i in range(8) for j in range(8)}
         assert len(values) == 1
+
+
+@pytest.mark.parametrize("x", [0.0, 1e-9, 1e-3, 0.3, 1.0, 2.5, 10.0, 50.0, 700.0, 1e30])
+def test_lower_gamma_where_it_has_a_closed_form(x: float) -> None:
+    assert lower_gamma(1.0, x) == pytest.approx(-math.expm1(-x), rel=1e-10)
+    assert lower_gamma(0.5, x) == pytest.approx(math.sqrt(math.pi) * math.erf(math.sqrt(x)), rel=1e-10)
+    if 1e-3 <= x < 700:  # closer to 0 the closed form itself cancels
+        assert lower_gamma(2.0, x) == pytest.approx(1 - (1 + x) * math.exp(-x), rel=1e-8)
+
+
+@pytest.mark.parametrize("a", [0.01, 0.5, 1.0, 3.0])
+def test_lower_gamma_of_infinity_is_the_gamma_function(a: float) -> None:
+    """What a hopeless match comes to: (cap / scale) ** shape overflows."""
+    for x in (1e3, 1e300, math.inf):
+        assert lower_gamma(a, x) == pytest.approx(math.gamma(a), rel=1e-12)
+
+
+@pytest.mark.parametrize("a", [0.1, 0.7, 1.6, 5.0, 20.0])
+def test_lower_gamma_against_quadrature(a: float) -> None:
+    for x in (0.05, 0.9 * a, a + 0.9, a + 1.1, 3 * a + 5):
+        s = (np.arange(400_000) + 0.5) / 400_000
+        if a < 1:  # t = x s^(1/a) takes away the pole at 0
+            want = x**a / a * np.exp(-x * s ** (1 / a)).mean()
+        else:
+            want = x * ((x * s) ** (a - 1) * np.exp(-x * s)).mean()
+        assert lower_gamma(a, x) == pytest.approx(want, rel=1e-6)

@@ -261,8 +261,9 @@ def test_reward_scale_leaves_the_returns_alone() -> None:
 @pytest.mark.parametrize(("algorithm", "slate_size"), [("DQN", 1), *product(["PPO", "A2C", "MaskablePPO"], [1, 2])])
 def test_algorithms_run(algorithm: str, slate_size: int) -> None:
     venv = vec_env(LIVE, 8, slate_size=slate_size)
-    arguments = {"PPO": dict(n_steps=16, batch_size=64, n_epochs=2), "A2C": {}, "DQN": dict(learning_starts=64, buffer_size=500),
-                 "MaskablePPO": dict(n_steps=16, batch_size=64, n_epochs=2)}[algorithm]  # fmt: skip
+    on_policy = dict(n_steps=16, batch_size=64, n_epochs=2)
+    off_policy = dict(learning_starts=64, buffer_size=500)
+    arguments = {"PPO": on_policy, "MaskablePPO": on_policy, "A2C": {}, "DQN": off_policy}[algorithm]
     owner = pytest.importorskip("sb3_contrib") if algorithm == "MaskablePPO" else sb3
     model = getattr(owner, algorithm)("MlpPolicy", venv, seed=0, device="cpu", **arguments)
     model.learn(300)

@@ -15,7 +15,7 @@ import pytest
 
 import recgym
 from recgym import Catalog, Column, Component, ConfigError, Feedback, Sizes, Users, World, load_world, mix
-from recgym.market import StaticMarket
+from recgym.market import ShopMarket, Signal, StaticMarket
 from recgym.models.candidates import Uniform
 from recgym.models.choice import Cascade, MultinomialLogit, PositionBased
 from recgym.models.departure import Hazard, Never, Sessions
@@ -586,3 +586,62 @@ def test_component_kinds_are_those_of_the_process() -> None:
     with pytest.raises(ConfigError, match=r"choice.kind"):
         recgym.World.from_dict({"kind": "World", "choice": {"kind": "subprocess.Popen"}})
     assert Component.from_dict({"kind": "Cascade"}).kind == "Cascade"
+
+
+# --- what one part says of another
+
+
+def test_a_click_on_what_is_on_screen_is_no_click_anywhere(world_of: WorldOf) -> None:
+    """`Watch` says it is neither a click nor a visit: then the history, the drift and `feedback.click` must agree."""
+    world = world_of("livestream", 1)
+    users = world.arrive(mix(range(400)))
+    slate = users.candidates[:, :1].copy()
+    users, _ = world.step(users, slate, world.noise(users), click=np.ones((400, 1), bool))
+    users = users.rows(np.flatnonzero(users.watching >= 0))
+    assert len(users) > 20
+    slate = users.watching[:, None].copy()
+    after, feedback = world.step(users, slate, world.noise(users), click=np.ones((len(users), 1), bool))
+    assert not feedback.objectives[:, world.objectives.index("click")].any()
+    assert not feedback.click.any()
+    assert np.array_equal(after.history, users.history)
+    assert np.array_equal(after.interest, users.interest)
+
+
+def test_clicks_and_their_objective_agree(world: World) -> None:
+    for _, _, feedback, _ in play(world, users=256, steps=40):
+        assert np.array_equal(feedback.click.sum(axis=1), feedback.objectives[:, world.objectives.index("click")])
+        assert np.array_equal(feedback.click, feedback.channels[:, :, 0] > 0)
+
+
+class Turned(ShopMarket):
+    """The signals of a shop in another order, behind one of its own."""
+
+    signals = (Signal("discount", 0.0, 0.9), Signal("stars", 0.0, 1.0), Signal("log_price", -4.0, 2.0))
+
+    def write(self, out: Array, items: Array, clock: Array) -> None:
+        plain = np.zeros((*items.shape, 2), np.float32)
+        super().write(plain, items, clock)
+        out[..., 0], out[..., 2] = plain[..., 1], plain[..., 0]
+
+
+def test_signals_are_found_by_name(world_of: WorldOf) -> None:
+    """A market with one signal more, or in another order, must sell at the same prices."""
+    world = world_of("ecommerce", 2)
+    market = world.market
+    assert isinstance(market, ShopMarket)
+    turned = world.replace(
+        market=Turned(market.slot, market.offsets, market.listed, market.log_price, market.promotion)
+    )
+    population = dataclasses.replace(world.population, sensitivity={})
+    a, b = (w.replace(population=population) for w in (world, turned))
+    users = a.arrive(mix(range(300)))
+    slate = users.candidates[:, :2].copy()
+    sure = np.zeros((300, 2), bool)
+    sure[:, 0] = True
+    for w in (a, b):
+        w_users = users.replace(sensitivity=np.zeros((300, len(w.market.signals)), np.float32))
+        noise = np.full((w.uniforms_a_step, 300), 2.0**-24, np.float32)
+        feedback = w.step(w_users, slate, noise, click=sure)[1]
+        signals = market.observe(slate, users.clock)
+        want = w.catalog["price"][slate[:, 0]] * (1 - signals[:, 0, 1])
+        assert feedback.objectives[:, 3] == pytest.approx(want, rel=1e-5)

@@ -7,6 +7,7 @@ nothing; clicks (B, S) bool; probabilities (B, S) float32, marginal over everyth
 from __future__ import annotations
 
 import math
+import numbers
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -85,7 +86,7 @@ class PositionBased(Choice):
 
     def __post_init__(self) -> None:
         require_number("PositionBased.threshold", self.threshold, -1000, 1000)
-        if isinstance(self.examination, (int, float)):
+        if isinstance(self.examination, numbers.Real):
             require_number("PositionBased.examination", self.examination, 0, 1)
         else:
             rule, given = "must be a number or a sequence of numbers in [0, 1]", self.examination
@@ -100,7 +101,7 @@ class PositionBased(Choice):
             object.__setattr__(self, "examination", tuple(float(e) for e in given))
 
     def uniforms(self, sizes: Sizes) -> int:
-        known = sizes.slate if isinstance(self.examination, (int, float)) else len(self.examination)
+        known = len(self.examination) if isinstance(self.examination, tuple) else sizes.slate
         rule = f"must be at most the {known} positions of PositionBased.examination"
         require(known >= sizes.slate, "slate_size", rule, sizes.slate)
         return sizes.slate

@@ -79,7 +79,7 @@ class Sessions(Departure):
     Args:
         restore: patience a satisfied click, >= 0. loyalty: in [0, 1].
 
-    The population must have the trait `stamina`, the response the objective `satisfied_click` as its third.
+    The population must have the trait `stamina`, the feedback the count of satisfied clicks, `satisfied` (B,) float32.
     """
 
     restore: float = 1.0
@@ -97,12 +97,12 @@ class Sessions(Departure):
         return 2
 
     def reads(self) -> tuple[str, ...]:
-        return ("users.stamina", "users.satisfaction", "objectives.satisfied_click")
+        return ("users.stamina", "users.satisfaction", "feedback.satisfied")
 
     def __call__(self, users: Users, feedback: Feedback, noise: Array) -> dict[str, Array]:
         spent, away = users.spent.copy(), np.zeros(len(users), np.float32)
         left, returned = np.zeros(len(spent), np.bool_), np.zeros((len(spent), 1), np.float32)
-        _sessions(left, spent, away, returned, users.stamina, users.satisfaction, feedback.objectives,
+        _sessions(left, spent, away, returned, users.stamina, users.satisfaction, feedback.satisfied,
                   self.restore, self.loyalty, noise)  # fmt: skip
         return {"left": left, "spent": spent, "away": away, "objectives": returned}
 
@@ -153,9 +153,9 @@ def _hazard(left, satisfaction, fatigue, level, satisfaction_weight, fatigue_wei
 
 
 @kernel
-def _sessions(left, spent, away, returned, stamina, satisfaction, objectives, restore, loyalty, u):
+def _sessions(left, spent, away, returned, stamina, satisfaction, satisfied, restore, loyalty, u):
     for b in range(left.shape[0]):
-        spent[b] = min(max(spent[b] + 1.0 - restore * objectives[b, 2], 0.0), 1000.0)
+        spent[b] = min(max(spent[b] + 1.0 - restore * satisfied[b], 0.0), 1000.0)
         if spent[b] >= stamina[b]:
             if u[0, b] < loyalty * satisfaction[b] * satisfaction[b]:
                 spent[b] = 0.0

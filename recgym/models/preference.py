@@ -129,6 +129,8 @@ class Lookup(Preference):
 class Loyal(DotProduct):
     """A dot product plus loyalty to items already spent time with; the item being watched is the outside option.
 
+    What is on screen cannot be clicked: its utility in a slate is -inf.
+
     Reads the columns `watching` (B,) int32, `fan_item` (B, L) int32 and `fan_minutes` (B, L) float32 that a
     `Watch` response keeps.
 
@@ -149,13 +151,18 @@ class Loyal(DotProduct):
         return (*super().reads(), "users.watching", "users.fan_item", "users.fan_minutes")
 
     def __call__(self, users: Users, catalog: Catalog, signals: Array, items: Array) -> Array:
+        utility = self._worth(users, catalog, signals, items)
+        utility[(items == users.watching[:, None]) & (items >= 0)] = -np.inf  # it is on already: nothing to click
+        return utility
+
+    def _worth(self, users: Users, catalog: Catalog, signals: Array, items: Array) -> Array:
         utility = super().__call__(users, catalog, signals, items)
         _add_loyalty(utility, items, users.fan_item, users.fan_minutes, self.loyalty)
         return utility
 
     def outside(self, users: Users, catalog: Catalog, market: Market) -> Array:
         items = users.watching.reshape(-1, 1)
-        utility = self(users, catalog, market.observe(items, users.clock), items)
+        utility = self._worth(users, catalog, market.observe(items, users.clock), items)
         outside = np.zeros(len(items), np.float32)
         _stay(outside, utility, users.watching, self.inertia)
         return outside

@@ -149,7 +149,7 @@ class Funnel(Response):
         dt = np.empty(B, np.float32)
         _funnel(
             channels, objectives, dt, bought, cart_item, cart_price, cart_size, slate, catalog.attributes,
-            catalog.column("price"), signals, utility, click, users.satisfaction, users.cart_item, users.cart_price,
+            catalog.column("price"), market.column("log_price"), market.column("discount"), signals, utility, click, users.satisfaction, users.cart_item, users.cart_price,
             self.cart, self.purchase, self.price_weight, self.hazard, self.minutes, noise,
         )  # fmt: skip
         return (dict(channels=channels, objectives=objectives, dt=dt, bought=bought),
@@ -158,7 +158,8 @@ class Funnel(Response):
     def expected(self, users: Users, catalog: Catalog, market: Market, items: Array, signals: Array, utility: Array,
                  outside: Array) -> tuple[Array, Array]:  # fmt: skip
         return _expected_funnel(
-            items, catalog.attributes, catalog.column("price"), signals, utility, users.satisfaction,
+            items, catalog.attributes, catalog.column("price"), market.column("log_price"), market.column("discount"),
+            signals, utility, users.satisfaction,
             users.cart_item, users.cart_price, self.cart, self.purchase, self.price_weight, self.hazard,
         )  # fmt: skip
 
@@ -188,6 +189,7 @@ class Dwell(Response):
     channels: ClassVar[tuple[str, ...]] = ("click", "dwell", "satisfied_click", "share")
     highs: ClassVar[tuple[float, ...]] = (1.0, 1.0, 1.0, 1.0)
     objectives: ClassVar[tuple[str, ...]] = ("click", "dwell", "satisfied_click", "share")
+    extras: ClassVar[tuple[str, ...]] = ("satisfied",)
 
     def __post_init__(self) -> None:
         for name in ("level", "quality", "gap", "mood", "share"):
@@ -217,7 +219,7 @@ class Dwell(Response):
             channels, objectives, dt, slate, catalog.attributes, self._location(catalog), catalog.column("quality"), click, users.satisfaction,
             self.level, self.quality, self.mood, self.sigma, self.longest, self.share, noise,
         )  # fmt: skip
-        return dict(channels=channels, objectives=objectives, dt=dt), {}
+        return dict(channels=channels, objectives=objectives, dt=dt, satisfied=objectives[:, 2].copy()), {}
 
     def expected(self, users: Users, catalog: Catalog, market: Market, items: Array, signals: Array, utility: Array,
                  outside: Array) -> tuple[Array, Array]:  # fmt: skip
@@ -236,7 +238,6 @@ class Watch(Response):
     the stream and the time budget. A slice that fills the epoch leaves the user watching; any shorter one sends the
     user back to browsing. Like: sg(like + slope v), once a visit. Gift: sg(gift + slope v + devotion ln(1 + minutes
     with this streamer)), amount LogN(amount, 1), cut by the wallet. Browsing without joining takes `browse` minutes.
-    To click on what is on screen is to stay: neither a click nor a new visit.
 
     Args:
         stay, slope, shape: of the watching time; shape > 0.
@@ -295,7 +296,7 @@ class Watch(Response):
 
     def __call__(self, users: Users, catalog: Catalog, market: Market, slate: Array, signals: Array,
                  utility: Array, outside: Array, click: Array, noise: Array) -> Outcome:  # fmt: skip
-        remaining = [signal.name for signal in market.signals].index("remaining")
+        remaining = market.column("remaining")
         watched = market.observe(users.watching.reshape(-1, 1), users.clock)
         B, S = slate.shape
         outcome = dict(
@@ -318,7 +319,7 @@ class Watch(Response):
 
     def expected(self, users: Users, catalog: Catalog, market: Market, items: Array, signals: Array, utility: Array,
                  outside: Array) -> tuple[Array, Array]:  # fmt: skip
-        remaining = [signal.name for signal in market.signals].index("remaining")
+        remaining = market.column("remaining")
         watched = market.observe(users.watching.reshape(-1, 1), users.clock)
         return _expected_watch(
             items, signals, remaining, watched, utility, outside, users.watching, users.visit, users.liked,
@@ -329,7 +330,8 @@ class Watch(Response):
 
 @kernel
 def _funnel(
-    channels, objectives, dt, bought, new_item, new_price, size, slate, attributes, price_column, signals, utility, click,
+    channels, objectives, dt, bought, new_item, new_price, size, slate, attributes, price_column, log_price, discount, signals,
+    utility, click,
     satisfaction, cart_item, cart_price, cart, purchase, price_weight, hazard, minutes, u,
 ):  # fmt: skip
     B, S = slate.shape
@@ -348,8 +350,8 @@ def _funnel(
             if u[s, b] < sigmoid(cart + v):
                 channels[b, s, 1] = 1.0
                 objectives[b, 1] += 1.0
-                price = attributes[i, price_column] * (1.0 - signals[b, s, 1])
-                if u[S + s, b] < sigmoid(purchase + v - price_weight * signals[b, s, 0]):
+                price = attributes[i, price_column] * (1.0 - signals[b, s, discount])
+                if u[S + s, b] < sigmoid(purchase + v - price_weight * signals[b, s, log_price]):
                     channels[b, s, 2] = 1.0
                     objectives[b, 2] += 1.0
                     objectives[b, 3] += price
@@ -380,7 +382,7 @@ def _funnel(
 
 @kernel
 def _expected_funnel(
-    items, attributes, price_column, signals, utility, satisfaction, cart_item, cart_price,
+    items, attributes, price_column, log_price, discount, signals, utility, satisfaction, cart_item, cart_price,
     cart, purchase, price_weight, hazard,
 ):  # fmt: skip
     B, S = items.shape
@@ -397,11 +399,11 @@ def _expected_funnel(
             if i < 0:
                 continue
             to_cart = sigmoid(cart + utility[b, s])
-            to_buy = to_cart * sigmoid(purchase + utility[b, s] - price_weight * signals[b, s, 0])
+            to_buy = to_cart * sigmoid(purchase + utility[b, s] - price_weight * signals[b, s, log_price])
             given[b, s, 0] = 1.0
             given[b, s, 1] = to_cart
             given[b, s, 2] = to_buy + otherwise[b, 2]
-            given[b, s, 3] = to_buy * attributes[i, price_column] * (1.0 - signals[b, s, 1]) + otherwise[b, 3]
+            given[b, s, 3] = to_buy * attributes[i, price_column] * (1.0 - signals[b, s, discount]) + otherwise[b, 3]
             given[b, s, 4] = to_buy * satisfaction[b] + otherwise[b, 4]
     return given, otherwise
 
@@ -538,10 +540,10 @@ def _expected_slice(
     """Writes watch, long_watch, like and gift into out[b, s, 1:]; `left` already holds the time budget too."""
     scale = math.exp(stay + slope * v)
     cap = min(epoch, left)
-    if cap <= 0.0:
+    if cap <= 0.0 or v == -np.inf:
         return
     # E[min(T, cap)] = scale * integral_0^(cap / scale) exp(-x^shape) dx, by t = x^shape an incomplete gamma function
-    out[b, s, 1] = scale / shape * lower_gamma(1.0 / shape, (cap / scale) ** shape)
+    out[b, s, 1] = cap if scale == np.inf else scale / shape * lower_gamma(1.0 / shape, (cap / scale) ** shape)
     missing = long - before
     out[b, s, 2] = math.exp(-((missing / scale) ** shape)) if 0.0 < missing and missing <= cap else 0.0
     out[b, s, 3] = 0.0 if liked else sigmoid(like + slope * v)
@@ -563,8 +565,6 @@ def _expected_watch(
             i = items[b, s]
             if i < 0:
                 continue
-            if i == watching[b]:
-                continue  # to click on it is to stay, see below
             given[b, s, 0] = 1.0
             left = min(600.0 * signals[b, s, remaining], np.float64(budget[b]))
             loyal = devotion * math.log(1.0 + _minutes_with(fan_item, fan_minutes, b, i))
@@ -575,7 +575,4 @@ def _expected_watch(
             loyal = devotion * math.log(1.0 + _minutes_with(fan_item, fan_minutes, b, watching[b]))
             _expected_slice(otherwise, b, 0, np.float64(outside[b]), left, np.float64(visit[b]), liked[b] > 0.0, loyal,
                             np.float64(wallet[b]), stay, slope, shape, epoch, long, like, gift, amount)  # fmt: skip
-            for s in range(S):
-                if items[b, s] == watching[b]:
-                    given[b, s] = otherwise[b, 0]
     return given, otherwise[:, 0]
