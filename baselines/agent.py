@@ -77,10 +77,8 @@ class Agent(ABC):
         require(
             dataclasses.is_dataclass(self), "agent", "must be a dataclass, or bring its own save", type(self).__name__
         )
-        data = {
-            "agent": type(self).__name__,
-            **{f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init},
-        }  # type: ignore[arg-type]
+        fields: Any = dataclasses.fields(self)  # type: ignore[arg-type]
+        data = {"agent": type(self).__name__, **{f.name: getattr(self, f.name) for f in fields if f.init}}
         write_atomically(Path(folder) / "agent.json", json.dumps(data, indent=1).encode())
 
     @classmethod

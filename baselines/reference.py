@@ -12,7 +12,6 @@ from baselines.agent import Agent
 from recgym.envs import RecVectorEnv
 from recgym.errors import require, require_count, require_number
 from recgym.kernel import kernel
-from recgym.models.reward import pay
 from recgym.noise import mix, noise
 from recgym.types import Users
 

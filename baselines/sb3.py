@@ -352,7 +352,8 @@ class DQN(Agent):
         policy, policy_kwargs = self._policy(env)
         with _own_generators(0, 0):
             spaces: Any = (env.single_observation_space, env.single_action_space)
-            self._net = policy(*spaces, ConstantSchedule(0.0), **policy_kwargs).q_net.eval()
+            make: Any = policy
+            self._net = make(*spaces, ConstantSchedule(0.0), **policy_kwargs).q_net.eval()
         if self.weights:
             _put(self._net, self.weights)
 

@@ -62,7 +62,7 @@ Notify = Callable[[Update], None]
 class Executor(Protocol):
     """Runs jobs, each once, and leaves their files in the folder; a job that fails does not stop the others."""
 
-    def __call__(self, jobs: Sequence[Job], folder: Path, notify: Notify) -> None: ...  # noqa: D102
+    def __call__(self, jobs: Sequence[Job], folder: Path, notify: Notify) -> None: ...
 
 
 def run_suite(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from recgym.component import Component
 from recgym.errors import ConfigError, require, require_count, unknown
+from recgym.types import Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,9 +25,9 @@ class Catalog(Component):
         visible: attributes that the observation shows, as stored (so scale them to about 1).
     """
 
-    embedding: NDArray[np.float32]
-    topic: NDArray[np.int32]
-    attributes: NDArray[np.float32]
+    embedding: Array
+    topic: Array
+    attributes: Array
     names: tuple[str, ...]
     n_topics: int
     visible: tuple[str, ...] = ()
@@ -58,7 +59,7 @@ class Catalog(Component):
         require(np.isfinite(self.attributes).all(), "catalog.attributes", "must be finite", "NaN or inf")
         topics = (int(self.topic.min()), int(self.topic.max()))
         require(
-            0 <= topics[0] and topics[1] < self.n_topics, "catalog.topic", f"must lie in [0, {self.n_topics})", topics
+            topics[0] >= 0 and topics[1] < self.n_topics, "catalog.topic", f"must lie in [0, {self.n_topics})", topics
         )
         for name in self.visible:
             self.column(name)

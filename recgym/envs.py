@@ -240,9 +240,8 @@ class RecVectorEnv(VectorEnv):
             objectives=objectives, slate=slate, click=click, probability=probability, action_mask=mask
         )
         if self.render_mode is not None:
-            before, feedback = (
-                cls.concatenate([getattr(a, n) for a in done]) for cls, n in ((Users, "before"), (Feedback, "feedback"))
-            )
+            before = Users.concatenate([advance.before for advance in done])
+            feedback = Feedback.concatenate([advance.feedback for advance in done])
             feedback = Feedback.of({name: array.copy() for name, array in feedback.__dict__.items()})
             self._frames.append(Frame(before, feedback, reward.copy(), Users.concatenate(self._users)))
             if self._mode is not AutoresetMode.DISABLED:  # there a finished user's frames must wait for the others

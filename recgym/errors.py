@@ -39,13 +39,13 @@ def require(condition: Any, parameter: str, rule: str, value: Any) -> None:
 def require_number(parameter: str, value: Any, low: float, high: float) -> None:
     """Require a real number in [low, high]; NaN, infinities, bools and strings are refused."""
     is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    require(is_number and low <= value <= high, parameter, f"must be a number in [{low:g}, {high:g}]", value)
+    require(is_number and low <= float(value) <= high, parameter, f"must be a number in [{low:g}, {high:g}]", value)
 
 
 def require_count(parameter: str, value: Any, low: int, high: int) -> None:
     """Require an integer in [low, high]."""
     is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    require(is_integer and low <= value <= high, parameter, f"must be an integer in [{low}, {high}]", value)
+    require(is_integer and low <= int(value) <= high, parameter, f"must be an integer in [{low}, {high}]", value)
 
 
 def unknown(parameter: str, value: Any, options: Iterable[str]) -> NoReturn:

@@ -127,8 +127,8 @@ class ShopMarket(Market):
         promotion: (N, P, 3) start minute, end minute, discount in [0, 0.9]; promotions of an item do not overlap.
     """
 
-    log_price: NDArray[np.float32]
-    promotion: NDArray[np.float32]
+    log_price: Array
+    promotion: Array
     signals: ClassVar[tuple[Signal, ...]] = (Signal("log_price", -4.0, 2.0), Signal("discount", 0.0, 0.9))
     per_item: ClassVar[tuple[str, ...]] = ("log_price", "promotion")
 
@@ -203,9 +203,9 @@ class NewsMarket(Market):
         popularity: (N, L) level >= 0 in each of the L slots of an article's life.
     """
 
-    published: NDArray[np.float32]
-    half_life: NDArray[np.float32]
-    popularity: NDArray[np.float32]
+    published: Array
+    half_life: Array
+    popularity: Array
     signals: ClassVar[tuple[Signal, ...]] = (
         Signal("freshness", 0.0, 1.0), Signal("popularity", 0.0, 1.0), Signal("age", 0.0, 1.0),
     )  # fmt: skip
@@ -294,11 +294,11 @@ class LiveMarket(Market):
         highlight: (N,) minute of the stream at which its highlight starts; it lasts 15 minutes.
     """
 
-    start: NDArray[np.float32]
-    duration: NDArray[np.float32]
-    audience: NDArray[np.float32]
-    rhythm: NDArray[np.float32]
-    highlight: NDArray[np.float32]
+    start: Array
+    duration: Array
+    audience: Array
+    rhythm: Array
+    highlight: Array
     signals: ClassVar[tuple[Signal, ...]] = (
         Signal("heat", 0.0, 1.0), Signal("age", 0.0, 1.0),
         Signal("content", -1.0, 1.0, visible=False), Signal("remaining", 0.0, 1.0, visible=False),

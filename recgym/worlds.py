@@ -93,8 +93,8 @@ def _candidates(value: Any, world: World) -> CandidateSource:
         if isinstance(world.candidates, All):
             from recgym.models.candidates import Uniform
 
-            return Uniform(value)
-        return CandidateSource.from_dict({**world.candidates.to_dict(), "candidates": value}, where="candidates")
+            return Uniform(int(value))
+        return CandidateSource.from_dict({**world.candidates.to_dict(), "candidates": int(value)}, where="candidates")
     if isinstance(value, dict):
         return CandidateSource.from_dict(value, where="candidates")
     require(isinstance(value, CandidateSource), "candidates", 'must be a number, "all" or a CandidateSource', value)

@@ -247,15 +247,23 @@ def test_keeps_the_vec_env_contract() -> None:
 
 
 def test_reward_scale_leaves_the_returns_alone() -> None:
-    envs = [SB3VecEnv(LIVE.make(8, AutoresetMode.SAME_STEP, horizon=3), scale) for scale in (1.0, 0.1)]
+    envs = [SB3VecEnv(LIVE.make(8, AutoresetMode.SAME_STEP, horizon=5), scale) for scale in (1.0, 0.1)]
     action = np.arange(8) % 3
     for venv in envs:
         venv.seed(0)
         venv.reset()
-    for _ in range(3):
-        (_, reward, _, infos), (_, scaled, _, scaled_infos) = (venv.step(action) for venv in envs)
+    returns, lengths, episodes = np.zeros(8), np.zeros(8), 0
+    for _ in range(15):
+        (_, reward, done, infos), (_, scaled, _, scaled_infos) = (venv.step(action) for venv in envs)
         np.testing.assert_allclose(scaled, 0.1 * reward, rtol=1e-5)
-    assert [info.get("episode") for info in infos] == [info.get("episode") for info in scaled_infos]
+        assert [info.get("episode") for info in infos] == [info.get("episode") for info in scaled_infos]
+        returns += reward
+        lengths += 1
+        for i in np.flatnonzero(done):
+            assert infos[i]["episode"] == {"r": pytest.approx(returns[i]), "l": lengths[i]}
+            returns[i] = lengths[i] = 0
+            episodes += 1
+    assert episodes >= 3 * 8
 
 
 @pytest.mark.parametrize(("algorithm", "slate_size"), [("DQN", 1), *product(["PPO", "A2C", "MaskablePPO"], [1, 2])])

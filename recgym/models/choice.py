@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import numbers
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -89,7 +89,8 @@ class PositionBased(Choice):
         if isinstance(self.examination, numbers.Real):
             require_number("PositionBased.examination", self.examination, 0, 1)
         else:
-            rule, given = "must be a number or a sequence of numbers in [0, 1]", self.examination
+            given: Any = self.examination
+            rule = "must be a number or a sequence of numbers in [0, 1]"
             require(
                 isinstance(given, (list, tuple, np.ndarray)) and len(given) > 0,
                 "PositionBased.examination",

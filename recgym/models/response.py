@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from recgym.catalog import Catalog
 from recgym.component import Component
-from recgym.errors import require, require_count, require_number
+from recgym.errors import require_count, require_number
 from recgym.kernel import capped_lognormal_mean, kernel, lower_gamma, normal, normal_cdf, sigmoid
 from recgym.market import Market
 from recgym.types import Array, Column, Sizes, Users
-
 
 Outcome = tuple[dict[str, Array], dict[str, Array]]
 
@@ -545,7 +544,7 @@ def _expected_slice(
     # E[min(T, cap)] = scale * integral_0^(cap / scale) exp(-x^shape) dx, by t = x^shape an incomplete gamma function
     out[b, s, 1] = cap if scale == np.inf else scale / shape * lower_gamma(1.0 / shape, (cap / scale) ** shape)
     missing = long - before
-    out[b, s, 2] = math.exp(-((missing / scale) ** shape)) if 0.0 < missing and missing <= cap else 0.0
+    out[b, s, 2] = math.exp(-((missing / scale) ** shape)) if missing > 0.0 and missing <= cap else 0.0
     out[b, s, 3] = 0.0 if liked else sigmoid(like + slope * v)
     out[b, s, 4] = sigmoid(gift + slope * v + loyal) * (
         capped_lognormal_mean(amount, 1.0, wallet) if wallet > 0.0 else 0.0

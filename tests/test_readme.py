@@ -1,0 +1,35 @@
+"""What the README shows is what happens."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def test_every_snippet_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    snippets = re.findall(r"```python\n(.*?)```", README, re.S)
+    assert len(snippets) >= 4
+    names: dict[str, Any] = {"__name__": "readme"}
+    for snippet in snippets:
+        exec(compile(snippet, "README.md", "exec"), names)
+    assert float(capsys.readouterr().out) > 0
+
+
+def test_links_lead_somewhere() -> None:
+    for link in re.findall(r"\]\(([^)#]+)\)", README):
+        assert link.startswith("http") or (ROOT / link).exists(), link
+
+
+def test_the_results_are_those_of_the_files() -> None:
+    """Every row of the README's table stands in the committed leaderboard."""
+    table = [line for line in README.splitlines() if line.startswith("| ") and "±" in line]
+    source = (ROOT / "benchmarks/results/single-item-v0/leaderboard.md").read_text()
+    assert table
+    for line in table:
+        assert line in source, line
