@@ -157,6 +157,21 @@ def test_learns_when_to_recommend_nothing() -> None:
             assert (action == 0).all() if nothing else (action > 0).all(), (slate_size, action)
 
 
+def test_weighs_nothing_against_the_whole_slate() -> None:
+    """Two items that pay 1 each are worth more than a step of nothing that pays 1.5, and less than one of 2.5."""
+    agent = LinUCB(user=False)
+    env = tiny_task(2, null_action=True).make(2, AutoresetMode.SAME_STEP)
+    observation, info = env.reset(seed=0)
+    agent.start(env)
+    action = np.array([[0, 0], [4, 5]])
+    seen = {"slate": action - 1, "click": np.array([[False, False], [True, True]])}
+    for nothing, best in ((1.5, [4, 5]), (2.5, [0, 0])):
+        agent.gram, agent.target = np.eye(len(agent.target)), np.zeros(len(agent.target))
+        for _ in range(320):
+            agent.learn(observation, action, np.array([nothing, 2.0]), observation, np.zeros(2, np.bool_), seen)
+        np.testing.assert_array_equal(agent.act(observation, info["action_mask"]), [best, best])
+
+
 @pytest.mark.parametrize("slate_size", [1, 4])
 def test_respects_the_mask_and_repeats_nothing(slate_size: int) -> None:
     agent = LinUCB(epsilon=0.5)
