@@ -162,9 +162,9 @@ def _tasks(ids: Sequence[str], steps: int) -> tuple[NamedTask, ...]:
     return tuple(NamedTask(_name(id), Task(id), steps) for id in ids)
 
 
-QUICKSTART_STEPS = 50_000
+QUICKSTART_STEPS = 30_000
 QUICKSTART_USERS = 1000
-QUICKSTART_PLANNER_USERS = 100
+QUICKSTART_PLANNER = Contender("planner", "planner", {"iterations": 2, "users": 1000}, trained=False, users=300)
 SMOKE_STEPS = 512
 SMOKE_USERS = 8
 SMOKE_PLANNER = Contender("planner", "planner", {"iterations": 1, "users": 100}, trained=False)
@@ -190,7 +190,7 @@ def references_suite(ids: Sequence[str] = ENV_IDS, users: int = REFERENCE_USERS)
 SUITES = {
     suite.name: suite
     for suite in (
-        _quickstart("quickstart-v0", QUICKSTART_STEPS, QUICKSTART_USERS, references(QUICKSTART_PLANNER_USERS)[0]),
+        _quickstart("quickstart-v0", QUICKSTART_STEPS, QUICKSTART_USERS, QUICKSTART_PLANNER),
         _quickstart("smoke-v0", SMOKE_STEPS, SMOKE_USERS, SMOKE_PLANNER),
         Suite(
             "single-item-v0",
