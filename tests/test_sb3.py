@@ -55,7 +55,14 @@ def observe(task: Task, n: int = 16, seed: int = 7):
 
 @pytest.fixture(scope="module")
 def trained() -> DQN:
-    agent = DQN(learning_starts=640, target_update_interval=320, buffer_size=10_000, batch_size=64, learning_rate=3e-3)
+    agent = DQN(
+        learning_starts=640,
+        target_update_interval=320,
+        buffer_size=10_000,
+        batch_size=64,
+        learning_rate=3e-3,
+        gamma=0.9,
+    )
     agent.fit(trap_task(), 8000, seed=1)
     return agent
 
