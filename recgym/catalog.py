@@ -69,9 +69,10 @@ class Catalog(Component):
 
     def column(self, name: str) -> int:
         """Index of an attribute."""
-        if name not in self.names:
+        try:
+            return self.names.index(name)
+        except ValueError:
             unknown("catalog attribute", name, self.names)
-        return self.names.index(name)
 
     def __getitem__(self, name: str) -> NDArray[np.float32]:
         """(N,) float32 column of an attribute."""

@@ -13,17 +13,17 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from recgym.errors import require, require_count, require_option, unknown
+from recgym.errors import ConfigError, require, require_count, require_option, unknown
 from recgym.kernel import kernel
 from recgym.models.reward import LikeDislike, Reward, Weighted, pay
 from recgym.noise import mix
 from recgym.render import RENDER_MODES, Frame, render
 from recgym.spaces import Actions, Observations
-from recgym.types import Array, Feedback, Users
+from recgym.types import BOOL, F32, Array, Feedback, Users
 from recgym.world import World
 from recgym.worlds import make_world
 
-BLOCK = 1024  # users a thread works on at a time; small enough for a core's cache
+SHARE = 1024  # users a thread must have at least; below, handing over costs more than it brings
 
 
 class EnvState(NamedTuple):
@@ -113,8 +113,9 @@ class RecVectorEnv(VectorEnv):
         M = len(self.world.objectives)
         self.reward_space = spaces.Box(-np.inf, np.inf, (M,), np.float32) if self.vector_reward else None
         self._mode = autoreset_mode
-        self._rows = [slice(i, min(i + BLOCK, num_envs)) for i in range(0, num_envs, BLOCK)]
-        workers = min(threads or _processors(), len(self._rows))
+        workers = max(1, min(threads or _processors(), num_envs // SHARE))
+        ends = [num_envs * i // workers for i in range(workers + 1)]
+        self._rows = [slice(start, end) for start, end in zip(ends, ends[1:], strict=False)]  # one block a thread
         self._pool = ThreadPoolExecutor(workers, "recgym") if workers > 1 else None
         self._users: list[Users] = []
         self._terminated = np.zeros(num_envs, np.bool_)
@@ -222,17 +223,12 @@ class RecVectorEnv(VectorEnv):
         Raises:
             SlateError: an action outside the space.
         """
-        require(self._users, "step", "needs a reset first", "a step")
+        if not self._users:
+            raise ConfigError("step: needs a reset first")
         actions = self.actions.batch(actions, self.num_envs)
-        slates = [
-            self.actions.decode(actions[rows], users.candidates, rows.start)
-            for rows, users in zip(self._rows, self._users, strict=True)
-        ]
-        observation = np.empty((self.num_envs, self.observations.width), np.float32)
-        if self._pool is None:
-            done = [self._advance(i, slate, observation) for i, slate in enumerate(slates)]
-        else:
-            done = list(self._pool.map(self._advance, range(len(slates)), slates, repeat(observation)))
+        observation = np.empty((self.num_envs, self.observations.width), F32)
+        each = map if self._pool is None else self._pool.map
+        done = list(each(self._advance, range(len(self._rows)), repeat(actions), repeat(observation)))
         self._users = [advance.users for advance in done]
         arrays = done[0].rows if len(done) == 1 else [np.concatenate(parts) for parts in zip(*[a.rows for a in done])]
         reward, terminated, truncated, objectives, slate, click, probability, mask = arrays
@@ -248,14 +244,15 @@ class RecVectorEnv(VectorEnv):
                 del self._frames[: -self.world.horizon - 1]
         if self._mode is AutoresetMode.SAME_STEP:
             self._add_final(info, done)
-        else:
+        elif self._any_done or any([advance.ended for advance in done]):  # else nobody was done, nor is
             self._terminated, self._truncated = terminated.copy(), truncated.copy()
-            self._any_done = any(advance.ended for advance in done)
+            self._any_done = bool(terminated.any() or truncated.any())
         return self.observations.view(observation), reward, terminated, truncated, info
 
-    def _advance(self, block: int, slate: Array, observation: Array) -> _Advance:
+    def _advance(self, block: int, actions: Array, observation: Array) -> _Advance:
         """Step the users of one block and write their rows of the observation."""
         rows, before, world = self._rows[block], self._users[block], self.world
+        slate = self.actions.decode(actions[rows], before.candidates, rows.start)
         users, feedback = world.step(before, slate, world.noise(before))
         objectives = feedback.objectives
         if self.expected_reward:
@@ -266,7 +263,7 @@ class RecVectorEnv(VectorEnv):
         reward = objectives.copy() if self.vector_reward else pay(objectives, slate, *self._weights)
         objectives, slate, click, probability = feedback.objectives, slate, feedback.click, feedback.probability
         terminated = feedback.left
-        truncated = np.zeros(len(slate), np.bool_)
+        truncated = np.empty(terminated.shape, BOOL)
         ended = _truncate(truncated, terminated, users.t, world.horizon)
         if self._any_done:  # a user that was done before takes no step in the modes NEXT_STEP and DISABLED
             index = np.flatnonzero(self._terminated[rows] | self._truncated[rows])
@@ -279,25 +276,18 @@ class RecVectorEnv(VectorEnv):
                 terminated[index], truncated[index] = self._terminated[rows][index], self._truncated[rows][index]
                 ended = True
         self.observations.encode(users, observation[rows])
+        mask = self.actions.mask(users.candidates)
         final = None
         if ended and self._mode is AutoresetMode.SAME_STEP:
             index = np.flatnonzero(terminated | truncated)
-            final = _Final(index + rows.start, observation[rows][index], self.actions.mask(users.candidates[index]))
+            final = _Final(index + rows.start, observation[rows][index], mask[index])
             new = world.arrive(users.key[index], users.episode[index] + 1)
             users = users.put(index, new)
             fresh = np.empty_like(final.observation)
             self.observations.encode(new, fresh)
             observation[final.rows] = fresh
-        out = (
-            reward,
-            terminated,
-            truncated,
-            objectives,
-            slate,
-            click,
-            probability,
-            self.actions.mask(users.candidates),
-        )
+            mask[index] = self.actions.mask(new.candidates)
+        out = (reward, terminated, truncated, objectives, slate, click, probability, mask)
         return _Advance(before, users, feedback, out, ended, final)
 
     def _add_final(self, info: dict[str, Any], done: list[_Advance]) -> None:
@@ -395,8 +385,8 @@ class RecEnv(gym.Env):
         Raises:
             SlateError: an action outside the space.
         """
-        done = self.batch._terminated[0] or self.batch._truncated[0]
-        require(not done, "step", "the episode has ended, reset first", "a step")
+        if self.batch._any_done:
+            raise ConfigError("step: the episode has ended, reset first")
         action = np.asarray(action)
         observation, reward, terminated, truncated, info = self.batch.step(action[None])
         reward = reward[0] if self.batch.vector_reward else float(reward[0])

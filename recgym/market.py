@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, Self
+from functools import cached_property
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from recgym.component import Component, float_array
 from recgym.errors import require, require_count, require_number, unknown
 from recgym.kernel import kernel
 from recgym.population import HOURS
-from recgym.types import Array
+from recgym.types import F32, Array
 
 
 class Signal(NamedTuple):
@@ -45,6 +46,8 @@ class Market(Component, abstract=True):
     listed: NDArray[np.int32]
     signals: ClassVar[tuple[Signal, ...]] = ()
     per_item: ClassVar[tuple[str, ...]] = ()  # fields with a row an item
+    names: ClassVar[tuple[str, ...]] = ()  # of the signals
+    _columns: ClassVar[dict[str, int]] = {}
 
     def __post_init__(self) -> None:
         require_number("market.slot", self.slot, 1e-6, 1e9)
@@ -55,14 +58,18 @@ class Market(Component, abstract=True):
             fits and (np.diff(self.offsets) >= 0).all(), "market.offsets", "must ascend from 0 to len(listed)", "other"
         )
 
+    def __init_subclass__(cls, abstract: bool = False, **kwargs: Any) -> None:
+        super().__init_subclass__(abstract=abstract, **kwargs)
+        cls.names = tuple(signal.name for signal in cls.signals)
+        cls._columns = {name: j for j, name in enumerate(cls.names)}
+
     def column(self, signal: str) -> int:
         """Index of a signal."""
-        for j, known in enumerate(self.signals):
-            if known.name == signal:
-                return j
-        unknown("market signal", signal, [known.name for known in self.signals])
+        if signal not in self._columns:
+            unknown("market signal", signal, self._columns)
+        return self._columns[signal]
 
-    @property
+    @cached_property
     def period(self) -> float:
         """Minutes after which the calendar repeats."""
         return self.slot * (len(self.offsets) - 1)
@@ -82,7 +89,7 @@ class Market(Component, abstract=True):
         Returns:
             (B, S, F) float32 within the ranges of `signals`; zero for -1.
         """
-        out = np.zeros((*items.shape, len(self.signals)), np.float32)
+        out = np.zeros((*items.shape, len(self.signals)), F32)
         self.write(out, items, clock)
         return out
 
@@ -146,8 +153,13 @@ class ShopMarket(Market):
             ((discount >= 0) & (discount <= 0.9)).all(), "market.promotion discount", "must lie in [0, 0.9]", "other"
         )
 
+    @cached_property
+    def _cheaper(self) -> Array:
+        """(N, P) float32: what each promotion adds to the log price."""
+        return np.log1p(-self.promotion[:, :, 2])
+
     def write(self, out: Array, items: Array, clock: Array) -> None:
-        _shop_signals(out, items, clock, self.period, self.log_price, self.promotion)
+        _shop_signals(out, items, clock, self.period, self.log_price, self.promotion, self._cheaper)
 
     @classmethod
     def draw(
@@ -175,7 +187,7 @@ class ShopMarket(Market):
 
 
 @kernel
-def _shop_signals(out, items, clock, period, log_price, promotion):
+def _shop_signals(out, items, clock, period, log_price, promotion, cheaper):
     B, S = items.shape
     for b in range(B):
         minute = clock[b] % period
@@ -183,11 +195,12 @@ def _shop_signals(out, items, clock, period, log_price, promotion):
             i = items[b, s]
             if i < 0:
                 continue
-            discount = np.float32(0.0)
-            for p in range(promotion.shape[1]):
-                if promotion[i, p, 0] <= minute and minute < promotion[i, p, 1]:
-                    discount = promotion[i, p, 2]
-            out[b, s, 0] = log_price[i] + (math.log(1.0 - discount) if discount > 0.0 else 0.0)
+            price, discount = log_price[i], np.float32(0.0)
+            for p in range(promotion.shape[1]):  # no branches: which item is on sale cannot be predicted
+                on = np.float32(promotion[i, p, 0] <= minute and minute < promotion[i, p, 1])
+                price += on * cheaper[i, p]
+                discount += on * promotion[i, p, 2]
+            out[b, s, 0] = price
             out[b, s, 1] = discount
 
 

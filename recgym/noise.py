@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from recgym.errors import ConfigError
 from recgym.kernel import kernel
+from recgym.types import F32, Array
 
 
 def mix(seeds: int | Sequence[int] | NDArray[np.integer]) -> NDArray[np.uint64]:
@@ -51,8 +52,7 @@ def philox(c0, c1, c2, c3, k0, k1):
     return c0, c1, c2, c3
 
 
-@kernel
-def noise(keys, episodes, steps, n):
+def noise(keys: Array, episodes: Array, steps: Array, n: int) -> Array:
     """Uniforms of one step for B users.
 
     Args:
@@ -65,7 +65,14 @@ def noise(keys, episodes, steps, n):
         (n, B) float32 in (0, 1), 23 bits each. Uniforms come first so that the block of any component,
         ``noise[a:b]``, is contiguous; column b depends on nothing but keys[b], episodes[b] and steps[b].
     """
-    out = np.empty((n, keys.shape[0]), np.float32)
+    out = np.empty((n, keys.shape[0]), F32)
+    _noise(out, keys, episodes, steps)
+    return out
+
+
+@kernel
+def _noise(out, keys, episodes, steps):
+    n = out.shape[0]
     low = np.uint64(0xFFFFFFFF)
     scale = 1.0 / 8388608.0
     for b in range(keys.shape[0]):
@@ -77,4 +84,3 @@ def noise(keys, episodes, steps, n):
             words = philox(np.uint64(block), step, episode, np.uint64(0), k0, k1)
             for w in range(min(4, n - 4 * block)):
                 out[4 * block + w, b] = (np.float64(words[w] >> np.uint64(9)) + 0.5) * scale
-    return out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from recgym.catalog import Catalog
 from recgym.component import Component, float_array
 from recgym.errors import require, require_count, require_number
 from recgym.kernel import kernel, normal
-from recgym.types import Array, Column, Sizes
+from recgym.types import F32, Array, Column, Sizes
 
 # Share of sessions that start in each hour of the day: quiet at night, a peak in the evening.
 HOURS = (2, 1, 1, 1, 1, 2, 4, 6, 6, 5, 5, 6, 7, 6, 5, 5, 6, 7, 9, 11, 12, 10, 7, 4)
@@ -76,6 +77,11 @@ class Population(Component):
             require(low <= median <= high and median > 0, where, rule, given)
             require_number(f"{where} spread", spread, 0, 10)
 
+    @cached_property
+    def _cumulative(self) -> NDArray[np.float64]:
+        """(24,) probability that a session starts by the end of each hour."""
+        return np.cumsum(np.asarray(self.hours, np.float64)) / sum(self.hours)
+
     def columns(self, sizes: Sizes) -> dict[str, Column]:
         # A trait may be spent (a budget), so its range begins at 0.
         return {name: Column(low=min(low, 0.0), high=high) for name, (_, _, low, high) in self.traits.items()}
@@ -97,14 +103,12 @@ class Population(Component):
             noise: (uniforms, B) float32 in (0, 1).
             signals: names of the market's signals, which the columns of `sensitivity` follow.
         """
-        hours = np.cumsum(np.asarray(self.hours, np.float64)) / sum(self.hours)
-        mean = np.array([self.sensitivity.get(name, (0.0, 0.0))[0] for name in signals])
-        spread = np.array([self.sensitivity.get(name, (0.0, 0.0))[1] for name in signals])
-        interest, profile, known, clock, sensitivity = _arrive(
-            noise, self.centroids, self.mixture, self.spread, self.profile_noise, self.cold_start,
-            hours, self.days, mean, spread,
-        )  # fmt: skip
-        columns = dict(interest=interest, profile=profile, known=known, clock=clock, sensitivity=sensitivity)
+        B, d = noise.shape[1], self.centroids.shape[1]
+        columns = dict(interest=np.zeros((B, d), F32), profile=np.zeros((B, d), F32), known=np.zeros(B, F32),
+                       clock=np.empty(B, F32), sensitivity=np.empty((B, len(signals)), F32))  # fmt: skip
+        spread = np.array([self.sensitivity.get(name, (0.0, 0.0)) for name in signals]).reshape(-1, 2)
+        _arrive(*columns.values(), noise, self.centroids, self.mixture, self.spread, self.profile_noise,
+                self.cold_start, self._cumulative, self.days, spread)  # fmt: skip
         at = len(noise) - len(self.traits)
         for j, (name, (median, log_spread, low, high)) in enumerate(self.traits.items()):
             columns[name] = _log_normal(noise[at + j], median, log_spread, low, high)
@@ -112,15 +116,12 @@ class Population(Component):
 
 
 @kernel
-def _arrive(noise, centroids, mixture, spread, profile_noise, cold_start, hours, days, signal_mean, signal_spread):
+def _arrive(
+    interest, profile, known, clock, sensitivity, noise, centroids, mixture, spread, profile_noise, cold_start, hours, days,
+    signals,
+):  # fmt: skip
     B = noise.shape[1]
     T, d = centroids.shape
-    F = signal_mean.shape[0]
-    interest = np.zeros((B, d), np.float32)
-    profile = np.zeros((B, d), np.float32)
-    known = np.zeros(B, np.float32)
-    clock = np.empty(B, np.float32)
-    sensitivity = np.empty((B, F), np.float32)
     scale = 1.0 / math.sqrt(d)
     for b in range(B):
         day = math.floor(noise[0, b] * days)
@@ -152,10 +153,9 @@ def _arrive(noise, centroids, mixture, spread, profile_noise, cold_start, hours,
             for k in range(d):
                 profile[b, k] /= math.sqrt(norm)
         at += d
-        for f in range(F):
-            s = signal_spread[f]
-            sensitivity[b, f] = signal_mean[f] * math.exp(s * normal(noise[at + f, b]) - 0.5 * s * s)
-    return interest, profile, known, clock, sensitivity
+        for f in range(signals.shape[0]):
+            s = signals[f, 1]
+            sensitivity[b, f] = signals[f, 0] * math.exp(s * normal(noise[at + f, b]) - 0.5 * s * s)
 
 
 @kernel

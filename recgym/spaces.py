@@ -15,7 +15,7 @@ from gymnasium import spaces
 
 from recgym.errors import SlateError, require, require_option
 from recgym.kernel import dot, kernel
-from recgym.types import Array, Users
+from recgym.types import I32, Array, Users
 from recgym.world import World
 
 ACTIONS = ("item", "slate", "embedding")
@@ -89,12 +89,13 @@ class Actions:
         Raises:
             SlateError: an action outside the space.
         """
+        slate = np.empty((candidates.shape[0], self.world.slate_size), I32)
         if self.form == "embedding":
-            slate, bad = _nearest(actions, candidates, self.world.catalog.embedding, self.world.slate_size, self.null)
+            bad = _nearest(slate, actions, candidates, self.world.catalog.embedding, self.null)
             if bad >= 0:
                 raise SlateError(f"action: must lie in [-1, 1], got {actions[bad]} for user {first + bad}")
             return slate
-        slate, bad = _pick(actions.reshape(len(candidates), -1), candidates, int(self.null))
+        bad = _pick(slate, actions.reshape(slate.shape), candidates, self.null)
         if bad >= 0:
             raise SlateError(f"action: must lie in [0, {self.n - 1}], got {actions[bad]} for user {first + bad}")
         return slate
@@ -138,7 +139,7 @@ class Observations:
         self.world, self.form = world, form
         catalog, market, response, sizes = world.catalog, world.market, world.response, world.sizes
         d, S = sizes.dimensions, world.slate_size
-        self._attributes = np.array([catalog.column(name) for name in catalog.visible], np.int64)
+        self._shown = np.concatenate([catalog.embedding, *[catalog[name][:, None] for name in catalog.visible]], axis=1)
         self._signals = np.array([j for j, signal in enumerate(market.signals) if signal.visible], np.int64)
         self._highs = np.array(response.highs, np.float32)
         columns = [(name, c) for name, c in world.owned.items() if c.visible]
@@ -195,12 +196,12 @@ class Observations:
 
     def encode(self, users: Users, out: Array) -> None:
         """Write the flat (or latent) observation of B users into `out` (B, width) float32."""
-        world, catalog = self.world, self.world.catalog
+        world = self.world
         signals = world.market.observe(users.candidates, users.clock)
         _encode(
             out, users.profile, users.known, users.t, world.horizon, users.clock, users.last,
-            tuple([users[name] for name in self._columns]) or (users.known,), self._column_highs, users.history, users.history_feedback, users.candidates, signals, self._signals,
-            catalog.embedding, catalog.topic, catalog.attributes, self._attributes, users.exposure,
+            tuple([users.__dict__[name] for name in self._columns]) or (users.known,), self._column_highs, users.history, users.history_feedback, users.candidates, signals, self._signals,
+            self._shown, world.catalog.topic, users.exposure,
         )  # fmt: skip
         if self.form == "latent":
             hidden = [users.interest, users.sensitivity, *(users[name].reshape(len(users), -1) for name in world.owned)]
@@ -221,33 +222,34 @@ def _range(values: Array) -> tuple[float, float]:
 
 
 @kernel
-def _pick(actions, candidates, null):
-    B, S = actions.shape
+def _pick(slate, actions, candidates, null):
+    """Returns the first row with an action outside the space, -1 if there is none."""
+    B, S = slate.shape
     K = candidates.shape[1]
-    slate = np.full((B, S), -1, np.int32)
     for b in range(B):
         for s in range(S):
             a = actions[b, s]
             if a < 0 or a >= K + null:
-                return slate, b
+                return b
             item = candidates[b, a - null] if a >= null else -1
             for r in range(s):  # an item counts once, at its first position
                 if slate[b, r] == item:
                     item = -1
             slate[b, s] = item
-    return slate, -1
+    return -1
 
 
 @kernel
-def _nearest(actions, candidates, embedding, S, null):
-    B, K = candidates.shape
-    d = embedding.shape[1]
-    slate = np.full((B, S), -1, np.int32)
+def _nearest(slate, actions, candidates, embedding, null):
+    """Returns the first row with an action outside the space, -1 if there is none."""
+    B, S = slate.shape
+    K, d = candidates.shape[1], embedding.shape[1]
+    slate[:] = -1
     taken = np.empty(K, np.bool_)
     for b in range(B):
         for k in range(actions.shape[1]):
             if not (actions[b, k] >= -1.0 and actions[b, k] <= 1.0):
-                return slate, b
+                return b
         taken[:] = False
         for s in range(S):
             best, top = -1, np.float32(-np.inf)
@@ -265,18 +267,18 @@ def _nearest(actions, candidates, embedding, S, null):
                 break
             taken[best] = True
             slate[b, s] = candidates[b, best]
-    return slate, -1
+    return -1
 
 
 @kernel
 def _encode(
     out, profile, known, t, horizon, clock, last, columns, column_highs, history, history_feedback, candidates, signals, shown_signals,
-    embedding, topic, attributes, shown_attributes, exposure,
+    shown, topic, exposure,
 ):  # fmt: skip
     B, K = candidates.shape
-    H, d, C = history.shape[1], embedding.shape[1], last.shape[1]
-    A, F = shown_attributes.shape[0], shown_signals.shape[0]
-    width = d + A + F + 3
+    H, d, C = history.shape[1], profile.shape[1], last.shape[1]
+    A, F = shown.shape[1], shown_signals.shape[0]  # shown: the embedding, then the visible attributes
+    width = A + F + 3
     taste = np.empty((1, d), np.float32)  # mean embedding of the history
     for b in range(B):
         user = out[b, : d + 4 + C]
@@ -304,8 +306,8 @@ def _encode(
                 continue
             places += 1
             for k in range(d):
-                place[k] = embedding[i, k]
-                taste[0, k] += embedding[i, k]
+                place[k] = shown[i, k]
+                taste[0, k] += shown[i, k]
             for c in range(C):
                 place[d + c] = history_feedback[b, h, c]
         for k in range(d):
@@ -317,14 +319,12 @@ def _encode(
             if i < 0:
                 candidate[:] = 0.0
                 continue
-            for k in range(d):
-                candidate[k] = embedding[i, k]
             for a in range(A):
-                candidate[d + a] = attributes[i, shown_attributes[a]]
+                candidate[a] = shown[i, a]
             for f in range(F):
-                candidate[d + A + f] = signals[b, j, shown_signals[f]]
-            candidate[d + A + F] = dot(profile, b, embedding, i)
-            candidate[d + A + F + 1] = dot(taste, 0, embedding, i)
-            candidate[d + A + F + 2] = exposure[b, topic[i]]
+                candidate[A + f] = signals[b, j, shown_signals[f]]
+            candidate[A + F] = dot(profile, b, shown, i)
+            candidate[A + F + 1] = dot(taste, 0, shown, i)
+            candidate[A + F + 2] = exposure[b, topic[i]]
         for j in range(K):
             out[b, at + j] = 1.0 if candidates[b, j] >= 0 else 0.0

@@ -35,7 +35,7 @@ from recgym.models.response import Response
 from recgym.models.reward import Reward
 from recgym.noise import noise as draw_noise
 from recgym.population import Population
-from recgym.types import Array, Column, Feedback, Sizes, Users
+from recgym.types import F32, I32, Array, Column, Feedback, Sizes, Users
 
 FORMAT = "recgym-world-1"
 
@@ -167,24 +167,26 @@ class World(Component):
             keys: (B,) uint64, see `recgym.mix`. episodes: (B,) int32, default 0.
         """
         B, sizes = len(keys), self.sizes
-        episodes = np.zeros(B, np.int32) if episodes is None else np.asarray(episodes, np.int32)
+        episodes = np.zeros(B, I32) if episodes is None else np.asarray(episodes, I32)
         block = self.blocks.candidates
         n = self.uniforms_at_arrival
-        noise = draw_noise(keys, episodes, np.full(B, -1, np.int32), n + block.stop - block.start)
-        columns = {name: np.full((B, *c.shape), c.initial, c.dtype) for name, c in self.owned.items()}
-        columns |= self.population.arrive(noise[:n], tuple(signal.name for signal in self.market.signals))
+        noise = draw_noise(keys, episodes, np.full(B, -1, I32), n + block.stop - block.start)
+        columns = {name: np.full((B, *c.shape), c.initial, c.dtype) if c.initial else np.zeros((B, *c.shape), c.dtype)
+                   for name, c in self.owned.items()}  # fmt: skip
+        columns |= self.population.arrive(noise[:n], self.market.names)
         C = len(self.response.channels)
         users = Users(
             key=np.ascontiguousarray(keys, np.uint64),
             episode=episodes,
-            t=np.zeros(B, np.int32),
-            exposure=np.zeros((B, sizes.topics), np.float32),
-            history=np.full((B, self.history), -1, np.int32),
-            history_feedback=np.zeros((B, self.history, C), np.float32),
-            last=np.zeros((B, C), np.float32),
+            t=np.zeros(B, I32),
+            exposure=np.zeros((B, sizes.topics), F32),
+            history=np.full((B, self.history), -1, I32),
+            history_feedback=np.zeros((B, self.history, C), F32),
+            last=np.zeros((B, C), F32),
             **columns,
         )
-        return users.replace(candidates=self.candidates(users, self.catalog, self.market, noise[n:]))
+        users.__dict__["candidates"] = self.candidates(users, self.catalog, self.market, noise[n:])
+        return users
 
     def noise(self, users: Users) -> Array:
         """(uniforms, B) float32: the noise of the users' next step, a pure function of (key, episode, t)."""
@@ -209,7 +211,7 @@ class World(Component):
         click = sampled if click is None else click & (utility > -np.inf)
         outcome, changes = self.response(users, catalog, market, slate, signals, utility, outside, click,
                                          noise[blocks.response])  # fmt: skip
-        t, clock, exposure, last = users.t.copy(), users.clock.copy(), users.exposure.copy(), np.zeros_like(users.last)
+        t, clock, exposure, last = users.t.copy(), users.clock.copy(), users.exposure.copy(), np.zeros(users.last.shape, F32)
         history, history_feedback = users.history.copy(), users.history_feedback.copy()
         _remember(t, clock, history, history_feedback, last, exposure, slate, click, outcome["channels"], outcome["dt"],
                   catalog.topic)  # fmt: skip
@@ -218,20 +220,21 @@ class World(Component):
         users = Users.of({**users.__dict__, "t": t, "clock": clock, "history": history, "last": last,
                           "history_feedback": history_feedback, "exposure": exposure, **changes})  # fmt: skip
         # From here on both records are this function's own until it returns them: they are filled in place.
+        state = users.__dict__
         for part, block in zip(self.dynamics, blocks.dynamics, strict=True):
-            users.__dict__.update(part(users, catalog, feedback, noise[block]))
+            state.update(part(users, catalog, feedback, noise[block]))
         departed = self.departure(users, feedback, noise[blocks.departure])
         feedback.__dict__["left"] = departed.pop("left")
         if self.departure.objectives:
             objectives = np.concatenate([feedback.objectives, departed.pop("objectives")], axis=1)
             feedback.__dict__["objectives"] = objectives
         away = departed.pop("away", None)
-        users.__dict__.update(departed)
+        state.update(departed)
         if away is not None and away.any():
-            users.__dict__["clock"] = users.clock + away
+            state["clock"] = users.clock + away
             for part in self.dynamics:
-                users.__dict__.update(part.rest(users, away))
-        users.__dict__["candidates"] = self.candidates(users, catalog, market, noise[blocks.candidates])
+                state.update(part.rest(users, away))
+        state["candidates"] = self.candidates(users, catalog, market, noise[blocks.candidates])
         return users, feedback
 
     def expected(self, users: Users, slate: Array) -> Array:

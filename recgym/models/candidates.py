@@ -12,7 +12,7 @@ from recgym.component import Component
 from recgym.errors import require, require_count
 from recgym.kernel import dot, kernel
 from recgym.market import Market
-from recgym.types import Array, Sizes, Users
+from recgym.types import I32, Array, Sizes, Users
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +59,7 @@ class Retrieval(CandidateSource):
         )
 
     def __call__(self, users: Users, catalog: Catalog, market: Market, noise: Array) -> Array:
-        out = np.empty((noise.shape[1], self.candidates), np.int32)
+        out = np.empty((noise.shape[1], self.candidates), I32)
         _retrieve(
             out, noise, users.clock, users.profile, catalog.embedding,
             market.slot, market.offsets, market.listed, self.pool,
@@ -92,7 +92,7 @@ class Uniform(CandidateSource):
         )
 
     def __call__(self, users: Users, catalog: Catalog, market: Market, noise: Array) -> Array:
-        out = np.empty((noise.shape[1], self.candidates), np.int32)
+        out = np.empty((noise.shape[1], self.candidates), I32)
         _retrieve(
             out, noise, users.clock, users.profile, catalog.embedding,
             market.slot, market.offsets, market.listed, 1,

@@ -16,7 +16,7 @@ import numpy as np
 from recgym.component import Component
 from recgym.errors import require, require_number
 from recgym.kernel import kernel, sigmoid
-from recgym.types import Array, Sizes
+from recgym.types import BOOL, F32, Array, Sizes
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +31,7 @@ class Choice(Component, abstract=True):
 
     def probability(self, utility: Array, outside: Array) -> Array:
         """Marginal click probability of each position."""
-        return self.sample(utility, outside, np.empty((0, len(utility)), np.float32))[1]
+        return self.sample(utility, outside, np.empty((0, len(utility)), F32))[1]
 
     def log_prob(self, utility: Array, outside: Array, click: Array) -> Array:
         """(B,) float64 log-probability of a whole click pattern; -inf where it cannot happen."""
@@ -59,7 +59,7 @@ class MultinomialLogit(Choice):
         return 1
 
     def sample(self, utility: Array, outside: Array, noise: Array) -> tuple[Array, Array]:
-        click, probability = np.zeros(utility.shape, np.bool_), np.zeros(utility.shape, np.float32)
+        click, probability = np.zeros(utility.shape, BOOL), np.zeros(utility.shape, F32)
         _logit(click, probability, utility, outside, self.null, self.decay, noise)
         return click, probability
 
@@ -115,7 +115,7 @@ class PositionBased(Choice):
 
     def sample(self, utility: Array, outside: Array, noise: Array) -> tuple[Array, Array]:
         examination = self._examination(utility.shape[1])
-        click, probability = np.zeros(utility.shape, np.bool_), np.zeros(utility.shape, np.float32)
+        click, probability = np.zeros(utility.shape, BOOL), np.zeros(utility.shape, F32)
         _independent(click, probability, utility, examination, self.threshold, noise)
         return click, probability
 
@@ -152,7 +152,7 @@ class Cascade(Choice):
         return 2 * sizes.slate
 
     def sample(self, utility: Array, outside: Array, noise: Array) -> tuple[Array, Array]:
-        click, probability = np.zeros(utility.shape, np.bool_), np.zeros(utility.shape, np.float32)
+        click, probability = np.zeros(utility.shape, BOOL), np.zeros(utility.shape, F32)
         _cascade(click, probability, utility, self.attention, self.continuation, self.threshold, noise)
         return click, probability
 
@@ -180,6 +180,9 @@ def _sigmoid(x: Array) -> Array:
 @kernel
 def _logit(click, probability, utility, outside, null, decay, u):
     B, S = utility.shape
+    penalty = np.empty(S)
+    for s in range(S):
+        penalty[s] = decay * math.log(1.0 + s)
     for b in range(B):
         zero = null + outside[b]
         top = zero
@@ -189,7 +192,7 @@ def _logit(click, probability, utility, outside, null, decay, u):
         total = nothing
         for s in range(S):
             if utility[b, s] > -np.inf:
-                w = math.exp(utility[b, s] - decay * math.log(1.0 + s) - top)
+                w = math.exp(utility[b, s] - penalty[s] - top)
                 probability[b, s] = w
                 total += w
         for s in range(S):

@@ -10,7 +10,7 @@ import numpy as np
 from recgym.component import Component
 from recgym.errors import require_number
 from recgym.kernel import kernel, sigmoid
-from recgym.types import Array, Column, Feedback, Sizes, Users
+from recgym.types import BOOL, F32, Array, Column, Feedback, Sizes, Users
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,7 @@ class Never(Departure):
     """Nobody leaves before the horizon."""
 
     def __call__(self, users: Users, feedback: Feedback, noise: Array) -> dict[str, Array]:
-        return {"left": np.zeros(len(users), np.bool_)}
+        return {"left": np.zeros(len(users), BOOL)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +63,7 @@ class Hazard(Departure):
     def __call__(self, users: Users, feedback: Feedback, noise: Array) -> dict[str, Array]:
         satisfaction = users.satisfaction if self.satisfaction else feedback.dt
         fatigue = users.fatigue if self.fatigue else users.exposure
-        left = np.empty(len(satisfaction), np.bool_)
+        left = np.empty(len(satisfaction), BOOL)
         _hazard(left, satisfaction, fatigue, self.level, self.satisfaction, self.fatigue, noise)
         return {"left": left}
 
@@ -100,8 +100,8 @@ class Sessions(Departure):
         return ("users.stamina", "users.satisfaction", "feedback.satisfied")
 
     def __call__(self, users: Users, feedback: Feedback, noise: Array) -> dict[str, Array]:
-        spent, away = users.spent.copy(), np.zeros(len(users), np.float32)
-        left, returned = np.zeros(len(spent), np.bool_), np.zeros((len(spent), 1), np.float32)
+        spent, away = users.spent.copy(), np.zeros(len(users), F32)
+        left, returned = np.zeros(len(spent), BOOL), np.zeros((len(spent), 1), F32)
         _sessions(left, spent, away, returned, users.stamina, users.satisfaction, feedback.satisfied,
                   self.restore, self.loyalty, noise)  # fmt: skip
         return {"left": left, "spent": spent, "away": away, "objectives": returned}
@@ -135,7 +135,7 @@ class Budget(Departure):
 
     def __call__(self, users: Users, feedback: Feedback, noise: Array) -> dict[str, Array]:
         spent = users.spent.copy()
-        left = np.empty(len(spent), np.bool_)
+        left = np.empty(len(spent), BOOL)
         _budget(
             left, spent, users.stamina, users.budget, feedback.watched_item, feedback.prompted, feedback.enjoyment,
             feedback.slice, self.prompt, self.browse, self.recovery,

@@ -21,7 +21,7 @@ from recgym.component import Component, float_array
 from recgym.errors import require, require_number
 from recgym.kernel import dot, kernel
 from recgym.market import Market
-from recgym.types import Array, Users
+from recgym.types import F32, Array, Users
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +36,7 @@ class Preference(Component, abstract=True):
 
     def outside(self, users: Users, catalog: Catalog, market: Market) -> Array:
         """(B,) float32: what taking nothing is worth, on top of the choice model's null utility; zero by default."""
-        return np.zeros(len(users), np.float32)
+        return np.zeros(users.t.shape, F32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,8 +74,8 @@ class _Match(Preference, abstract=True):
         catalog.weights(self._attribute_weights)
 
     def __call__(self, users: Users, catalog: Catalog, signals: Array, items: Array) -> Array:
-        columns = tuple([users[name] for name in self.topics]) or (users.exposure,)
-        utility = np.empty(items.shape, np.float32)
+        columns = tuple([users.__dict__[name] for name in self.topics]) or (users.exposure,)
+        utility = np.empty(items.shape, F32)
         _utility(
             utility, items, users.interest, catalog.embedding, catalog.topic, catalog.attributes, catalog.weights(self._attribute_weights),
             users.sensitivity, signals, columns, self._topic_weights, self.scale, self.mode,
@@ -120,7 +120,7 @@ class Lookup(Preference):
         require(self.table.shape == shape, "Lookup.table", f"must have shape {shape}", self.table.shape)
 
     def __call__(self, users: Users, catalog: Catalog, signals: Array, items: Array) -> Array:
-        utility = np.empty(items.shape, np.float32)
+        utility = np.empty(items.shape, F32)
         _lookup(utility, items, self.table)
         return utility
 
@@ -163,7 +163,7 @@ class Loyal(DotProduct):
     def outside(self, users: Users, catalog: Catalog, market: Market) -> Array:
         items = users.watching.reshape(-1, 1)
         utility = self._worth(users, catalog, market.observe(items, users.clock), items)
-        outside = np.zeros(len(items), np.float32)
+        outside = np.zeros(len(items), F32)
         _stay(outside, utility, users.watching, self.inertia)
         return outside
 

@@ -13,7 +13,7 @@ from recgym.component import Component
 from recgym.errors import require_count, require_number
 from recgym.kernel import capped_lognormal_mean, kernel, lower_gamma, normal, normal_cdf, sigmoid
 from recgym.market import Market
-from recgym.types import Array, Column, Sizes, Users
+from recgym.types import BOOL, F32, I32, Array, Column, Sizes, Users
 
 Outcome = tuple[dict[str, Array], dict[str, Array]]
 
@@ -77,12 +77,12 @@ class Clicks(Response):
     def __call__(self, users: Users, catalog: Catalog, market: Market, slate: Array, signals: Array,
                  utility: Array, outside: Array, click: Array, noise: Array) -> Outcome:  # fmt: skip
         channels = click[:, :, None].astype(np.float32)
-        dt = np.full(len(users), self.minutes, np.float32)
+        dt = np.full(len(users), self.minutes, F32)
         return dict(channels=channels, objectives=channels.sum(axis=1), dt=dt), {}
 
     def expected(self, users: Users, catalog: Catalog, market: Market, items: Array, signals: Array, utility: Array,
                  outside: Array) -> tuple[Array, Array]:  # fmt: skip
-        return (items >= 0)[:, :, None].astype(np.float32), np.zeros((len(users), 1), np.float32)
+        return (items >= 0)[:, :, None].astype(F32), np.zeros((len(users), 1), F32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,10 +142,10 @@ class Funnel(Response):
     def __call__(self, users: Users, catalog: Catalog, market: Market, slate: Array, signals: Array,
                  utility: Array, outside: Array, click: Array, noise: Array) -> Outcome:  # fmt: skip
         B, S = slate.shape
-        channels, objectives = np.zeros((B, S, 3), np.float32), np.zeros((B, 5), np.float32)
-        bought = np.empty((B, S + self.places), np.int32)  # from the slate and from the cart, -1 = none
-        cart_item, cart_price, cart_size = users.cart_item.copy(), users.cart_price.copy(), np.empty(B, np.float32)
-        dt = np.empty(B, np.float32)
+        channels, objectives = np.zeros((B, S, 3), F32), np.zeros((B, 5), F32)
+        bought = np.empty((B, S + self.places), I32)  # from the slate and from the cart, -1 = none
+        cart_item, cart_price, cart_size = users.cart_item.copy(), users.cart_price.copy(), np.empty(B, F32)
+        dt = np.empty(B, F32)
         _funnel(
             channels, objectives, dt, bought, cart_item, cart_price, cart_size, slate, catalog.attributes,
             catalog.column("price"), market.column("log_price"), market.column("discount"), signals, utility, click, users.satisfaction, users.cart_item, users.cart_price,
@@ -212,8 +212,8 @@ class Dwell(Response):
     def __call__(self, users: Users, catalog: Catalog, market: Market, slate: Array, signals: Array,
                  utility: Array, outside: Array, click: Array, noise: Array) -> Outcome:  # fmt: skip
         B, S = slate.shape
-        channels, objectives = np.zeros((B, S, 4), np.float32), np.zeros((B, 4), np.float32)
-        dt = np.full(B, self.scan, np.float32)
+        channels, objectives = np.zeros((B, S, 4), F32), np.zeros((B, 4), F32)
+        dt = np.full(B, self.scan, F32)
         _dwell(
             channels, objectives, dt, slate, catalog.attributes, self._location(catalog), catalog.column("quality"), click, users.satisfaction,
             self.level, self.quality, self.mood, self.sigma, self.longest, self.share, noise,
@@ -226,7 +226,7 @@ class Dwell(Response):
             items, catalog.attributes, self._location(catalog), catalog.column("quality"), users.satisfaction,
             self.level, self.quality, self.mood, self.sigma, self.longest, self.share,
         )  # fmt: skip
-        return given, np.zeros((len(users), 4), np.float32)
+        return given, np.zeros((len(users), 4), F32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -299,13 +299,13 @@ class Watch(Response):
         watched = market.observe(users.watching.reshape(-1, 1), users.clock)
         B, S = slate.shape
         outcome = dict(
-            channels=np.zeros((B, S, 4), np.float32), objectives=np.zeros((B, 5), np.float32),
-            dt=np.full(B, self.browse, np.float32), watched_item=np.full(B, -1, np.int32), prompted=np.zeros(B, np.bool_),
-            enjoyment=np.zeros(B, np.float32), slice=np.zeros(B, np.float32),
+            channels=np.zeros((B, S, 4), F32), objectives=np.zeros((B, 5), F32),
+            dt=np.full(B, self.browse, F32), watched_item=np.full(B, -1, I32), prompted=np.zeros(B, BOOL),
+            enjoyment=np.zeros(B, F32), slice=np.zeros(B, F32),
         )  # fmt: skip
         changes = dict(
-            watching=np.full(B, -1, np.int32), is_watching=np.zeros(B, np.float32), visit=np.zeros(B, np.float32),
-            liked=np.zeros(B, np.float32), fan_item=users.fan_item.copy(), fan_minutes=users.fan_minutes.copy(),
+            watching=np.full(B, -1, I32), is_watching=np.zeros(B, F32), visit=np.zeros(B, F32),
+            liked=np.zeros(B, F32), fan_item=users.fan_item.copy(), fan_minutes=users.fan_minutes.copy(),
             budget=users.budget.copy(), wallet=users.wallet.copy(),
         )  # fmt: skip
         _watch(

@@ -58,10 +58,15 @@ class LikeDislike(Reward):
         return np.array([2.0 if name == "click" else 0.0 for name in names]), -1.0
 
 
-@kernel
-def pay(objectives, slate, weights, shown_weight):
+def pay(objectives: Array, slate: Array, weights: Array, shown_weight: float) -> Array:
     """(B,) float64: weights . objectives + shown_weight * items shown."""
     out = np.empty(objectives.shape[0])
+    _pay(out, objectives, slate, weights, shown_weight)
+    return out
+
+
+@kernel
+def _pay(out, objectives, slate, weights, shown_weight):
     for b in range(objectives.shape[0]):
         total = 0.0
         for s in range(slate.shape[1]):
@@ -70,4 +75,3 @@ def pay(objectives, slate, weights, shown_weight):
         for m in range(weights.shape[0]):
             total += weights[m] * objectives[b, m]
         out[b] = total
-    return out
