@@ -22,6 +22,7 @@ import torch
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.utils import ConstantSchedule, LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv
@@ -340,6 +341,7 @@ class DQN(Agent):
                 _put(model.q_net, self.weights)
                 _put(model.q_net_target, self.weights)
             self.weights = model.q_net.state_dict()  # the living ones, not a copy, so that `progress` can score them
+            model.set_logger(Logger(None, []))  # its own makes a temporary folder a run, and leaves it there
             model.learn(steps, _Report(progress, self.reward_scale), log_interval=2**31)  # a log would clear the loss
 
     def start(self, env: RecVectorEnv) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from itertools import repeat
 from typing import Any, NamedTuple
 
@@ -194,6 +195,11 @@ class RecVectorEnv(VectorEnv):
         mask = np.concatenate([self.actions.mask(users.candidates) for users in self._users])
         return self.observations.view(flat), {"action_mask": mask}
 
+    @cached_property
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of a row of each user column."""
+        return {name: array.shape[1:] for name, array in self.world.arrive(mix(0)).__dict__.items()}
+
     def _reset_mask(self, options: dict[str, Any] | None) -> Array | None:
         for name in options or {}:
             if name != "reset_mask":
@@ -321,7 +327,7 @@ class RecVectorEnv(VectorEnv):
     def set_state(self, state: EnvState) -> None:
         """Go back (or on) to a snapshot of an env with the same world and number of users."""
         require(len(state.users) == self.num_envs, "state", f"must hold {self.num_envs} users", len(state.users))
-        ours = {name: array.shape[1:] for name, array in self.world.arrive(mix(0)).__dict__.items()}
+        ours = self._shapes
         theirs = {name: array.shape[1:] for name, array in state.users.__dict__.items()}
         require(ours == theirs, "state", "must be one of this world", sorted(theirs.items() ^ ours.items()))
         self._users = [state.users.rows(rows) for rows in self._rows]

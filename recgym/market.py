@@ -250,6 +250,7 @@ class NewsMarket(Market):
         over 2 h; Hawkes 1971), plus `breaking` events a week that lift one topic by 5 to 20 and halve every 3 h.
         """
         n, period = len(topic), days * 1440.0
+        require(60 % slot == 0 and limit % slot == 0, "slot", f"must divide an hour and the {limit:g} minutes of a life", slot)
         weights = np.repeat(np.roll(HOURS, -2), round(60 / slot))  # newsrooms are two hours ahead of readers
         slot_of_day = rng.choice(len(weights), n, p=weights / weights.sum())
         published = np.sort(rng.integers(0, days, n) * 1440.0 + slot_of_day * slot)
@@ -343,6 +344,7 @@ class LiveMarket(Market):
     def draw(cls, rng: np.random.Generator, appeal: NDArray[np.float64], slot: float = 5.0) -> Self:
         """A seeded day: starts follow the hours of the audience, durations are log-normal around two hours."""
         n = len(appeal)
+        require(60 % slot == 0, "slot", "must divide an hour", slot)
         weights = np.repeat(HOURS, round(60 / slot))
         start = rng.choice(len(weights), n, p=weights / weights.sum()) * slot
         duration = slot * np.round(np.clip(120.0 * np.exp(0.6 * rng.standard_normal(n)), 20.0, 600.0) / slot)

@@ -28,7 +28,9 @@ def mix(seeds: int | Sequence[int] | NDArray[np.integer]) -> NDArray[np.uint64]:
     Raises:
         ConfigError: a seed is no integer, is negative or too large.
     """
-    seeds = list(seeds) if isinstance(seeds, (Sequence, np.ndarray)) else [seeds]
+    if isinstance(seeds, np.ndarray):
+        seeds = seeds.ravel().tolist()
+    seeds = list(seeds) if isinstance(seeds, Sequence) else [seeds]
     for seed in seeds:
         if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool) or not 0 <= int(seed) < 2**64:
             raise ConfigError(f"seed: must be an integer in [0, 2**64), got {seed!r}")

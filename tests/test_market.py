@@ -283,6 +283,14 @@ def test_users_without_a_profile_get_random_items(world_of: WorldOf) -> None:
     assert match == pytest.approx(level, abs=0.015)
 
 
+@pytest.mark.parametrize("slot", [7.0, 45.0])
+def test_slots_that_do_not_fit_the_hour(rng: np.random.Generator, slot: float) -> None:
+    with pytest.raises(ConfigError, match=f"slot: must divide an hour.*got {slot}"):
+        LiveMarket.draw(rng, np.zeros(3), slot=slot)
+    with pytest.raises(ConfigError, match=f"slot: must divide an hour.*got {slot}"):
+        NewsMarket.draw(rng, np.zeros(3, np.int32), np.zeros(3), 1, slot=slot)
+
+
 def test_an_empty_slot_offers_nothing(world_of: WorldOf) -> None:
     world = world_of("ecommerce")
     market = StaticMarket(720.0, np.array([0, 0, 3]), np.array([1, 2, 3]))

@@ -124,6 +124,7 @@ def test_mix_takes_ints_lists_and_arrays_alike() -> None:
     assert np.array_equal(want, mix(range(4, 7)))
     assert np.array_equal(want, mix(np.array([4, 5, 6])))
     assert np.array_equal(want[:1], mix(np.int64(4)))
+    assert np.array_equal(want[:1], mix(np.array(4)))
 
 
 def test_keys_are_distinct() -> None:

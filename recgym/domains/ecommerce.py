@@ -27,7 +27,7 @@ class EcommerceEnv(RecEnv):
     Utility of item i for user u: v = 4 u.x_i + 0.2 q_i + 0.6 popularity_i - b_u log(price / reference price)
     - satiation[topic] - 0.5 fatigue[topic]. At most one click a step, multinomial logit against a null of 4.5 with a
     position term 0.5 log(1 + position). A clicked item goes into the cart with log-odds v - 4, is bought at once with
-    log-odds v - 4.8 - log relative price, else it waits in one of five places and converts later with 1 % a step.
+    log-odds v - 5.1 - log relative price, else it waits in one of five places and converts later with 0.8 % a step.
 
     What couples today to tomorrow: the shopper's satisfaction follows the *quality* of what is shown, s <- 0.85 s +
     0.15 mean sg(2 q + 0.5 u.x), and bad purchases are regretted; the chance to leave is sg(-0.8 - 5.5 s + 0.05 fatigue).
@@ -124,7 +124,7 @@ def world(
         candidates=Retrieval(),
         preference=DotProduct(4.0, {"quality": 0.2, "popularity": 0.6}, {"satiation": -1.0, "fatigue": -0.5}),
         choice=MultinomialLogit(null=4.5, decay=0.5),
-        response=Funnel(cart=-4.0, purchase=-4.8, hazard=0.01),
+        response=Funnel(cart=-4.0, purchase=-5.1, hazard=0.008),
         dynamics=(
             InterestDrift(),
             Satiation(),

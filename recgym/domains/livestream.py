@@ -31,7 +31,7 @@ class LiveStreamEnv(RecEnv):
     exponential with mean e^(1 + 0.6 v) minutes, cut by the epoch, the end of the stream and the viewer's time budget; a
     slice shorter than the epoch sends the viewer back to browsing. Likes once a visit, gifts rarely, out of a wallet.
 
-    What couples today to tomorrow: **action 0 recommends nothing**, and each prompt while somebody watches costs 1.2
+    What couples today to tomorrow: **action 0 recommends nothing**, and each prompt while somebody watches costs 1.3
     of the viewer's patience (about 10), browsing costs 0.4, enjoyed watching gives some back. Prompting for the next
     click breaks visits and drives viewers away.
 
@@ -128,6 +128,6 @@ def world(
         choice=MultinomialLogit(null=3.0, decay=0.5),
         response=Watch(),
         dynamics=(InterestDrift(), Fatigue(ignored=0.1, half_life=20.0)),
-        departure=Budget(prompt=1.2, browse=0.4),
+        departure=Budget(prompt=1.3, browse=0.4, recovery=0.7),
         reward=Weighted({"click": 1.0, "long_watch": 2.0, "like": 3.0}),
     )
