@@ -35,7 +35,7 @@ from recgym.models.departure import Never
 from recgym.models.preference import Lookup
 from recgym.models.response import Clicks
 from recgym.models.reward import Weighted
-from recgym.population import Population
+from recgym.population import TopicMixture
 from recgym.world import World
 
 Array = NDArray[np.float64]
@@ -539,7 +539,7 @@ def _world(
             ("popularity", "item_feature_0"), n_topics, visible=("popularity", "item_feature_0"),
         ),
         # Nothing is known of the users: nobody has a profile, and the interests are never read.
-        population=Population(
+        population=TopicMixture(
             np.zeros((n_topics, dimensions), np.float32), spread=0.0, profile_noise=0.0, cold_start=1.0,
             hours=tuple(float(n) for n in np.bincount(hour, minlength=24)),
         ),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +22,171 @@ HOURS = (2, 1, 1, 1, 1, 2, 4, 6, 6, 5, 5, 6, 7, 6, 5, 5, 6, 7, 9, 11, 12, 10, 7,
 
 
 @dataclass(frozen=True, eq=False)
-class Population(Component):
+class Population(Component, abstract=True):
+    """Base: who the users are when they arrive.
+
+    `norm` is the largest Euclidean norm of an interest. Where `transparent`, the platform sees the interest itself:
+    the profile follows it through the episode.
+    """
+
+    sensitivity = MappingProxyType({})  # a field of those who have one, and fields go in the order of annotations
+    norm: ClassVar[float] = 1.0
+    transparent: ClassVar[bool] = False
+
+    def arrive(self, noise: Array, signals: tuple[str, ...]) -> dict[str, Array]:
+        """Columns of B new users: interest, profile, known, clock, sensitivity and the traits.
+
+        Args:
+            noise: (uniforms, B) float32 in (0, 1).
+            signals: names of the market's signals, which the columns of `sensitivity` follow.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, eq=False)
+class Plain(Population, abstract=True):
+    """Base of users who have an interest and nothing else: no clock, no traits, no sensitivities.
+
+    Where they are not transparent they have no profile.
+    """
+
+    def draw(self, noise: Array) -> Array:
+        """(B, d) float32 interests."""
+        raise NotImplementedError
+
+    def arrive(self, noise: Array, signals: tuple[str, ...]) -> dict[str, Array]:
+        interest = self.draw(noise)
+        B = len(interest)
+        profile = interest if self.transparent else np.zeros(interest.shape, F32)
+        return dict(interest=interest, profile=profile, known=np.full(B, self.transparent, F32),
+                    clock=np.zeros(B, F32), sensitivity=np.zeros((B, len(signals)), F32))  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class UniformInterests(Plain):
+    """Each coordinate of the interest ~ U(-1, 1), in full view of the platform.
+
+    Args:
+        dimensions: d >= 1.
+    """
+
+    dimensions: int = 20
+    transparent: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        require_count("UniformInterests.dimensions", self.dimensions, 1, 100_000)
+
+    @property
+    def norm(self) -> float:  # type: ignore[override]
+        return math.sqrt(self.dimensions)
+
+    def uniforms(self, sizes: Sizes) -> int:
+        return self.dimensions
+
+    def check(self, catalog: Catalog) -> None:
+        d = catalog.embedding.shape[1]
+        require(self.dimensions == d, "UniformInterests.dimensions", f"must be the {d} of the items", self.dimensions)
+
+    def draw(self, noise: Array) -> Array:
+        return np.ascontiguousarray(noise.T * np.float32(2) - np.float32(1))
+
+
+@dataclass(frozen=True, eq=False)
+class SparseInterests(Plain):
+    """A few active topics, weights ~ U(0, 1), normalised (SARDINE, Deffayet et al. 2024). One dimension a topic.
+
+    Args:
+        low, high: how many of the topics are active, each number as likely.
+        topics: d >= high.
+    """
+
+    low: int = 3
+    high: int = 5
+    topics: int = 10
+
+    def __post_init__(self) -> None:
+        require_count("SparseInterests.topics", self.topics, 1, 100_000)
+        require_count("SparseInterests.high", self.high, 1, self.topics)
+        require_count("SparseInterests.low", self.low, 1, self.high)
+
+    def uniforms(self, sizes: Sizes) -> int:
+        return 1 + 2 * self.topics
+
+    def check(self, catalog: Catalog) -> None:
+        d = catalog.embedding.shape[1]
+        require(self.topics == d, "SparseInterests.topics", f"must be the {d} dimensions of the items", self.topics)
+
+    def draw(self, noise: Array) -> Array:
+        interest = np.zeros((noise.shape[1], self.topics), F32)
+        _sparse(interest, noise, self.low, self.high)
+        return interest
+
+
+@dataclass(frozen=True, eq=False)
+class NormalInterests(Plain):
+    """Each coordinate of the interest ~ N(0, sd), hidden.
+
+    Args:
+        dimensions: d >= 1. sd: > 0.
+    """
+
+    dimensions: int = 5
+    sd: float = 1.0
+    norm: ClassVar[float] = 100.0  # out of reach of any user
+
+    def __post_init__(self) -> None:
+        require_count("NormalInterests.dimensions", self.dimensions, 1, 100_000)
+        require_number("NormalInterests.sd", self.sd, 1e-6, 10)
+
+    def uniforms(self, sizes: Sizes) -> int:
+        return self.dimensions
+
+    def draw(self, noise: Array) -> Array:
+        interest = np.empty((noise.shape[1], self.dimensions), F32)
+        _normals(interest, noise, 0.0, self.sd)
+        return interest
+
+
+@dataclass(frozen=True, eq=False)
+class UserTypes(Plain):
+    """Hidden types; coordinate k of the interest of a user of type y is log-normal, exp(N(location[y][k], sd)).
+
+    Args:
+        probability: of each type. location: a row a type, a column a dimension. sd: >= 0, of the logarithm.
+    """
+
+    probability: tuple[float, ...] = (1.0,)
+    location: tuple[tuple[float, ...], ...] = ((0.0,),)
+    sd: float = 0.1
+    norm: ClassVar[float] = 100.0  # out of reach of any user
+
+    def __post_init__(self) -> None:
+        for p in self.probability:
+            require_number("UserTypes.probability", p, 0, 1)
+        require(abs(sum(self.probability) - 1) < 1e-6, "UserTypes.probability", "must add up to 1", self.probability)
+        rule = f"must be {len(self.probability)} rows of numbers of one length"
+        fits = len(self.location) == len(self.probability) and len({len(row) for row in self.location}) == 1
+        require(fits, "UserTypes.location", rule, self.location)
+        for row in self.location:
+            for x in row:
+                require_number("UserTypes.location", x, -3, 3)
+        require_number("UserTypes.sd", self.sd, 0, 1)
+
+    def uniforms(self, sizes: Sizes) -> int:
+        return 1 + len(self.location[0])
+
+    def check(self, catalog: Catalog) -> None:
+        d = catalog.embedding.shape[1]
+        require(len(self.location[0]) == d, "UserTypes.location", f"must have {d} columns", len(self.location[0]))
+
+    def draw(self, noise: Array) -> Array:
+        interest = np.empty((noise.shape[1], len(self.location[0])), F32)
+        _types(interest, noise, np.cumsum(self.probability), np.array(self.location), self.sd)
+        return interest
+
+
+@dataclass(frozen=True, eq=False)
+class TopicMixture(Population):
     """Users with mixed tastes.
 
     interest = normalise(sum_m w_m centroid_{z_m} + spread n / sqrt(d)) with 2 to `mixture` topics of the catalogue,
@@ -45,7 +211,7 @@ class Population(Component):
     spread: float = 0.4
     profile_noise: float = 1.0
     cold_start: float = 0.1
-    sensitivity: dict[str, tuple[float, float]] = field(default_factory=dict)
+    sensitivity: dict[str, tuple[float, float]] = field(default_factory=dict)  # type: ignore[assignment]
     traits: dict[str, tuple[float, float, float, float]] = field(default_factory=dict)
     hours: tuple[float, ...] = HOURS
     days: int = 7
@@ -97,12 +263,6 @@ class Population(Component):
         require(self.centroids.shape == shape, "population.centroids", f"must have shape {shape}", self.centroids.shape)
 
     def arrive(self, noise: Array, signals: tuple[str, ...]) -> dict[str, Array]:
-        """Columns of B new users: interest, profile, known, clock, sensitivity and the traits.
-
-        Args:
-            noise: (uniforms, B) float32 in (0, 1).
-            signals: names of the market's signals, which the columns of `sensitivity` follow.
-        """
         B, d = noise.shape[1], self.centroids.shape[1]
         columns = dict(interest=np.zeros((B, d), F32), profile=np.zeros((B, d), F32), known=np.zeros(B, F32),
                        clock=np.empty(B, F32), sensitivity=np.empty((B, len(signals)), F32))  # fmt: skip
@@ -113,6 +273,42 @@ class Population(Component):
         for j, (name, (median, log_spread, low, high)) in enumerate(self.traits.items()):
             columns[name] = _log_normal(noise[at + j], median, log_spread, low, high)
         return columns
+
+
+@kernel
+def _sparse(interest, noise, low, high):
+    """Noise: how many topics; a rank of each topic, those of the lowest ranks being active; the weights."""
+    B, T = interest.shape
+    for b in range(B):
+        active = low + int(noise[0, b] * (high - low + 1))
+        norm = 0.0
+        for z in range(T):
+            rank = 0
+            for y in range(T):
+                rank += noise[1 + y, b] < noise[1 + z, b] or (noise[1 + y, b] == noise[1 + z, b] and y < z)
+            if rank < active:
+                interest[b, z] = noise[1 + T + z, b]
+                norm += np.float64(interest[b, z]) ** 2
+        for z in range(T):
+            interest[b, z] /= math.sqrt(norm)
+
+
+@kernel
+def _normals(out, noise, mean, sd):
+    for b in range(out.shape[0]):
+        for k in range(out.shape[1]):
+            out[b, k] = mean + sd * normal(noise[k, b])
+
+
+@kernel
+def _types(interest, noise, cumulative, location, sd):
+    B, d = interest.shape
+    for b in range(B):
+        y = 0
+        while y < len(cumulative) - 1 and noise[0, b] >= cumulative[y]:
+            y += 1
+        for k in range(d):
+            interest[b, k] = math.exp(location[y, k] + sd * normal(noise[1 + k, b]))
 
 
 @kernel

@@ -19,7 +19,7 @@ from recgym.types import I32, Array, Users
 from recgym.world import World
 
 ACTIONS = ("item", "slate", "embedding")
-OBSERVATIONS = ("flat", "dict", "latent")
+OBSERVATIONS = ("flat", "dict", "latent", "compact")
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +132,7 @@ class Observations:
         candidates (K, Fc)   embedding, visible attributes and market signals, match to profile and history, exposure
         mask (K,)            1 where there is a candidate
     "latent" is the flat vector followed by the hidden state: interest, sensitivity and all columns of the parts.
+    "compact" is the flat vector without candidates and mask: for large catalogues of which every item is a candidate.
     """
 
     def __init__(self, world: World, form: str) -> None:
@@ -142,26 +143,31 @@ class Observations:
         self._shown = np.concatenate([catalog.embedding, *[catalog[name][:, None] for name in catalog.visible]], axis=1)
         self._signals = np.array([j for j, signal in enumerate(market.signals) if signal.visible], np.int64)
         self._highs = np.array(response.highs, np.float32)
-        columns = [(name, c) for name, c in world.owned.items() if c.visible]
-        self._columns = [name for name, _ in columns]
-        self._column_highs = np.array([c.high for _, c in columns], np.float32)
+        columns = sorted(((name, c) for name, c in world.owned.items() if c.visible), key=lambda pair: len(pair[1].shape))
         for name, c in columns:
-            require(c.shape == () and c.high > 0, name, "a visible column must have shape () and a positive high", c)
+            fits = len(c.shape) <= 1 and c.high > 0
+            require(fits, name, "a visible column must have shape () or (n,) and a positive high", c)
+        self._columns = [name for name, c in columns if c.shape == ()]
+        self._column_highs = np.array([world.owned[name].high for name in self._columns], np.float32)
+        self._vectors = [(name, c.high) for name, c in columns if c.shape != ()]
         channels = [Part(name, 1, 0.0, high) for name, high in zip(response.channels, response.highs, strict=True)]
         last = [Part(f"last_{p.name}", 1, 0.0, S * p.high) for p in channels]
-        visible = [Part(name, 1, min(c.low / c.high, 0.0), 1.0) for name, c in columns]
+        visible = [Part(name, math.prod(c.shape), min(c.low / c.high, 0.0), 1.0) for name, c in columns]
         attributes = [Part(n, 1, *_range(catalog[n])) for n in catalog.visible]
         signals = [Part(s.name, 1, s.low, s.high) for s in market.signals if s.visible]
         x = 1.001 * max(1.0, float(np.linalg.norm(catalog.embedding, axis=1).max()))  # unit vectors, plus rounding
+        p = 1.001 * max(1.0, world.population.norm) if world.population.transparent else 1.001
         blocks = {
-            "user": ((), [Part("profile", d, -x, x), Part("known", 1, 0, 1), Part("progress", 1, 0, 1),
+            "user": ((), [Part("profile", d, -p, p), Part("known", 1, 0, 1), Part("progress", 1, 0, 1),
                           Part("sine of the day", 1, -1, 1), Part("cosine of the day", 1, -1, 1), *last, *visible]),
             "history": ((world.history,), [Part("embedding", d, -x, x), *channels]),
             "candidates": ((sizes.candidates,), [Part("embedding", d, -x, x), *attributes, *signals,
-                                                 Part("match_profile", 1, -x, x), Part("match_history", 1, -x * x, x * x),
+                                                 Part("match_profile", 1, -p * x, p * x), Part("match_history", 1, -x * x, x * x),
                                                  Part("exposure", 1, 0, 1)]),
             "mask": ((sizes.candidates,), [Part("available", 1, 0, 1)]),
         }  # fmt: skip
+        if form == "compact":
+            del blocks["candidates"], blocks["mask"]
         self.layout: dict[str, Block] = {}
         end = 0
         for name, (lead, parts) in blocks.items():
@@ -174,11 +180,14 @@ class Observations:
                 abs(m) * math.exp(6 * s) or 1.0
                 for m, s in (world.population.sensitivity.get(x.name, (0, 0)) for x in market.signals)
             ]
-            hidden = [Part("interest", d, -x, x), *(Part(f"sensitivity to {s.name}", 1, -b, b) for s, b in zip(market.signals, bound, strict=True)),
+            q = 1.001 * max(1.0, world.population.norm)
+            hidden = [Part("interest", d, -q, q), *(Part(f"sensitivity to {s.name}", 1, -b, b) for s, b in zip(market.signals, bound, strict=True)),
                       *(Part(name, math.prod(c.shape), c.low, c.high) for name, c in world.owned.items())]  # fmt: skip
             total = sum(part.width for part in hidden)
             self.layout["latent"] = Block(slice(end, end + total), (total,), tuple(hidden))
             self.width += total
+        self._vector_width = sum(math.prod(c.shape) for _, c in columns if c.shape != ())
+        self._vectors_at = self.layout["user"].slice.stop - self._vector_width
         self.space = self._space()
 
     def _space(self) -> spaces.Space[Any]:
@@ -195,14 +204,21 @@ class Observations:
         return spaces.Box(low, high, dtype=np.float32)
 
     def encode(self, users: Users, out: Array) -> None:
-        """Write the flat (or latent) observation of B users into `out` (B, width) float32."""
+        """Write the flat (latent, compact) observation of B users into `out` (B, width) float32."""
         world = self.world
-        signals = world.market.observe(users.candidates, users.clock)
+        candidates = users.candidates if self.form != "compact" else np.empty((len(out), 0), I32)
+        signals = world.market.observe(candidates, users.clock)
         _encode(
             out, users.profile, users.known, users.t, world.horizon, users.clock, users.last,
-            tuple([users.__dict__[name] for name in self._columns]) or (users.known,), self._column_highs, users.history, users.history_feedback, users.candidates, signals, self._signals,
+            tuple([users.__dict__[name] for name in self._columns]) or (users.known,), self._column_highs, self._vector_width,
+            users.history, users.history_feedback, candidates, signals, self._signals,
             self._shown, world.catalog.topic, users.exposure,
         )  # fmt: skip
+        at = self._vectors_at
+        for name, high in self._vectors:
+            vector = users[name]
+            out[:, at : at + vector.shape[1]] = vector / np.float32(high)
+            at += vector.shape[1]
         if self.form == "latent":
             hidden = [users.interest, users.sensitivity, *(users[name].reshape(len(users), -1) for name in world.owned)]
             out[:, self._visible :] = np.concatenate(hidden, axis=1)
@@ -272,7 +288,8 @@ def _nearest(slate, actions, candidates, embedding, null):
 
 @kernel
 def _encode(
-    out, profile, known, t, horizon, clock, last, columns, column_highs, history, history_feedback, candidates, signals, shown_signals,
+    out, profile, known, t, horizon, clock, last, columns, column_highs, vector_width, history, history_feedback, candidates,
+    signals, shown_signals,
     shown, topic, exposure,
 ):  # fmt: skip
     B, K = candidates.shape
@@ -294,7 +311,7 @@ def _encode(
         at = d + 4 + C
         for v in range(column_highs.shape[0]):
             out[b, at + v] = columns[v][b] / column_highs[v]
-        at += column_highs.shape[0]
+        at += column_highs.shape[0] + vector_width
         taste[:] = 0.0
         places = 0
         for h in range(H):
@@ -326,5 +343,5 @@ def _encode(
             candidate[A + F] = dot(profile, b, shown, i)
             candidate[A + F + 1] = dot(taste, 0, shown, i)
             candidate[A + F + 2] = exposure[b, topic[i]]
-        for j in range(K):
+        for j in range(K):  # none in the compact form
             out[b, at + j] = 1.0 if candidates[b, j] >= 0 else 0.0

@@ -172,7 +172,7 @@ def _calls(component: Component, world: World, x: _Inputs) -> list[Call]:
     noise = {name: _Noise(x.noise[getattr(blocks, name)]) for name in ("candidates", "choice", "response", "departure")}
     if isinstance(component, Population):
         signals = tuple(signal.name for signal in market.signals)
-        drawn = draw_noise(x.users.key, x.users.episode, x.users.t * 0, world.uniforms_at_arrival)
+        drawn = draw_noise(x.users.key, x.users.episode, x.users.t * 0, part.uniforms(world.sizes))
         return [(".arrive", lambda u: part.arrive(u, signals), [_Noise(drawn)])]
     if isinstance(component, Market):
         return [(".observe", part.observe, [x.slate, x.users.clock])]

@@ -35,7 +35,7 @@ class Sizes(NamedTuple):
 class Column(NamedTuple):
     """A user column that one component owns: shape of a row, dtype, inclusive range, value at arrival.
 
-    A visible column of shape () is part of the observation's user block; write it already scaled to about 1.
+    A visible column, of shape () or (n,), is part of the observation's user block, divided by `high`.
     """
 
     shape: tuple[int, ...] = ()

@@ -59,6 +59,7 @@ class World(Component):
         slate_size: S >= 1.
         horizon: steps after which an episode is truncated, >= 1.
         history: how many clicked items the platform remembers a user, >= 1.
+        warm_up: random slates that a user has seen before the first observation, >= 0; they are not paid.
 
     Raises:
         ConfigError: a part is of the wrong family, does not fit the catalogue, or two parts own one column.
@@ -77,6 +78,7 @@ class World(Component):
     slate_size: int = 1
     horizon: int = 100
     history: int = 10
+    warm_up: int = 0
 
     # Derived, set once below.
     n_candidates: int = field(init=False, repr=False)  # K
@@ -85,6 +87,7 @@ class World(Component):
     owned: dict[str, Column] = field(init=False, repr=False)  # user columns of the parts
     blocks: Blocks = field(init=False, repr=False)
     uniforms_a_step: int = field(init=False, repr=False)
+    begin_blocks: tuple[slice, ...] = field(init=False, repr=False)  # of the uniforms at arrival, one a dynamics
     uniforms_at_arrival: int = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -103,6 +106,7 @@ class World(Component):
         require_count("slate_size", self.slate_size, 1, 10_000)
         require_count("horizon", self.horizon, 1, 1_000_000)
         require_count("history", self.history, 1, 10_000)
+        require_count("warm_up", self.warm_up, 0, 1000)
         for part in self.parts:
             part.check(self.catalog)
         n = len(self.catalog)
@@ -128,13 +132,18 @@ class World(Component):
         self._check_reads()
         fits = self.choice.single or not self.response.single
         require(fits, "choice", f"must give at most one click a slate, as {self.response.kind} needs", self.choice.kind)
-        # One block of noise a part, in a fixed order; the arrival draws the population's block first.
+        # One block of noise a part, in a fixed order.
         blocks, end = [], 0
         for part in (self.candidates, self.choice, self.response, self.departure, *self.dynamics):
             blocks.append(slice(end, end := end + part.uniforms(sizes)))
         self._set("blocks", Blocks(*blocks[:4], dynamics=tuple(blocks[4:])))
         self._set("uniforms_a_step", max(end, 1))
-        self._set("uniforms_at_arrival", self.population.uniforms(sizes))
+        # At arrival: the population, the candidates, the dynamics, then a slate and a step for each slate of the warm-up.
+        begin, end = [], self.population.uniforms(sizes) + self.candidates.uniforms(sizes)
+        for part in self.dynamics:
+            begin.append(slice(end, end := end + part.uniforms_at_arrival(sizes)))
+        self._set("begin_blocks", tuple(begin))
+        self._set("uniforms_at_arrival", end + self.warm_up * (self.slate_size + self.uniforms_a_step))
 
     def _check_reads(self) -> None:
         """Whatever a part reads must be there now, not be missed at the first step."""
@@ -167,10 +176,9 @@ class World(Component):
             keys: (B,) uint64, see `recgym.mix`. episodes: (B,) int32, default 0.
         """
         B, sizes = len(keys), self.sizes
+        n = self.population.uniforms(sizes)
         episodes = np.zeros(B, I32) if episodes is None else np.asarray(episodes, I32)
-        block = self.blocks.candidates
-        n = self.uniforms_at_arrival
-        noise = draw_noise(keys, episodes, np.full(B, -1, I32), n + block.stop - block.start)
+        noise = draw_noise(keys, episodes, np.full(B, -1, I32), max(self.uniforms_at_arrival, 1))
         columns = {name: np.full((B, *c.shape), c.initial, c.dtype) if c.initial else np.zeros((B, *c.shape), c.dtype)
                    for name, c in self.owned.items()}  # fmt: skip
         columns |= self.population.arrive(noise[:n], self.market.names)
@@ -185,7 +193,17 @@ class World(Component):
             last=np.zeros((B, C), F32),
             **columns,
         )
-        users.__dict__["candidates"] = self.candidates(users, self.catalog, self.market, noise[n:])
+        end = n + self.candidates.uniforms(sizes)
+        state = users.__dict__
+        state["candidates"] = self.candidates(users, self.catalog, self.market, noise[n:end])
+        for part, block in zip(self.dynamics, self.begin_blocks, strict=True):
+            state.update(part.begin(users, self.catalog, noise[block]))
+            end = block.stop
+        for _ in range(self.warm_up):
+            slate = np.empty((B, self.slate_size), I32)
+            _random_slate(slate, users.candidates, noise[end : end + self.slate_size])
+            start, end = end + self.slate_size, end + self.slate_size + self.uniforms_a_step
+            users = self.step(users, slate, noise[start:end])[0].replace(t=users.t)
         return users
 
     def noise(self, users: Users) -> Array:
@@ -223,6 +241,8 @@ class World(Component):
         state = users.__dict__
         for part, block in zip(self.dynamics, blocks.dynamics, strict=True):
             state.update(part(users, catalog, feedback, noise[block]))
+        if self.population.transparent:
+            state["profile"] = users.interest
         departed = self.departure(users, feedback, noise[blocks.departure])
         feedback.__dict__["left"] = departed.pop("left")
         if self.departure.objectives:
@@ -316,6 +336,25 @@ def combine(probability, given, otherwise):
         for m in range(M):
             out[b, m] += none * otherwise[b, m]
     return out
+
+
+@kernel
+def _random_slate(slate, candidates, u):
+    """Distinct places of the candidates, each set as likely."""
+    B, S = slate.shape
+    K = candidates.shape[1]
+    taken = np.empty(S, np.int64)  # in ascending order
+    for b in range(B):
+        for s in range(S):
+            place = int(u[s, b] * (K - s))
+            r = 0
+            while r < s and taken[r] <= place:
+                place += 1
+                r += 1
+            for q in range(s, r, -1):
+                taken[q] = taken[q - 1]
+            taken[r] = place
+            slate[b, s] = candidates[b, place]
 
 
 @kernel

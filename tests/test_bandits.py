@@ -16,7 +16,7 @@ from recgym.models.departure import Departure, Never
 from recgym.models.preference import Lookup
 from recgym.models.response import Clicks
 from recgym.models.reward import Weighted
-from recgym.population import Population
+from recgym.population import TopicMixture
 
 # Click probabilities of ten items, for everybody; the last is never in stock.
 CLICK = np.array([0.8, 0.7, 0.4, 0.4, 0.3, 0.2, 0.1, 0.1, 0.1, 0.99])
@@ -29,7 +29,7 @@ def tiny_world(departure: Departure | None = None, slate_size: int = 1) -> World
     n = len(CLICK)
     return World(
         catalog=Catalog(np.eye(n), np.zeros(n), np.zeros((n, 0)), (), 1),
-        population=Population(np.eye(n)[:1]),
+        population=TopicMixture(np.eye(n)[:1]),
         market=StaticMarket(1440.0, np.array([0, STOCK]), np.arange(STOCK, dtype=np.int32)),
         candidates=All(),
         preference=Lookup(np.log(CLICK / (1 - CLICK))),

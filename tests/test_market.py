@@ -17,7 +17,7 @@ from recgym.models.departure import Never
 from recgym.models.preference import DotProduct
 from recgym.models.response import Clicks
 from recgym.models.reward import Weighted
-from recgym.population import Population
+from recgym.population import Population, TopicMixture
 from recgym.testing import check_component, random_slates
 from recgym.types import Array
 from recgym.world import World
@@ -311,7 +311,7 @@ def test_a_million_items_and_4096_users() -> None:
     catalog = Catalog(embedding, rng.integers(0, T, n), np.zeros((n, 0), np.float32), (), T)
     world = World(
         catalog=catalog,
-        population=Population(rng.standard_normal((T, d)).astype(np.float32)),
+        population=TopicMixture(rng.standard_normal((T, d)).astype(np.float32)),
         market=StaticMarket.of(n),
         candidates=Retrieval(10, 4),
         preference=DotProduct(4.0),

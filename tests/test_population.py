@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from recgym import Catalog, ConfigError, Population, mix
+from recgym.population import TopicMixture
 from recgym.population import HOURS, draw_items, draw_topics, noisy_copy
 from recgym.types import Array, Sizes
 from recgym.world import World
@@ -30,7 +31,7 @@ def arrive(
 
 def axes(T: int = 6, d: int = 8, **options: Any) -> Population:
     """Topics along the axes, so that an interest shows its mixture."""
-    return Population(np.eye(T, d, dtype=np.float32), **options)
+    return TopicMixture(np.eye(T, d, dtype=np.float32), **options)
 
 
 def test_interest_and_profile_are_unit_vectors() -> None:
@@ -176,7 +177,7 @@ def test_arrivals_are_a_function_of_key_and_episode(world: World) -> None:
         ({"sensitivity": {"price": 1.0}}, r"population.sensitivity"),
         ({"traits": {"wallet": (5.0, 0.1, 6.0, 7.0)}}, r"population.traits\['wallet'\]: .*low <= median <= high"),
         ({"traits": {"wallet": (5.0, 0.1)}}, r"population.traits"),
-        ({"traits": {"interest": (5.0, 0.1, 1.0, 9.0)}}, r"Population.columns: .*got 'interest'"),
+        ({"traits": {"interest": (5.0, 0.1, 1.0, 9.0)}}, r"TopicMixture.columns: .*got 'interest'"),
     ],
 )
 def test_bad_populations(world_of: WorldOf, options: dict[str, Any], fragment: str) -> None:
@@ -188,7 +189,7 @@ def test_bad_populations(world_of: WorldOf, options: dict[str, Any], fragment: s
 def test_a_sensitivity_must_name_a_signal_of_the_market(world_of: WorldOf) -> None:
     """At construction: a World that cannot make a user is no World."""
     world = world_of("ecommerce")
-    with pytest.raises(ConfigError, match=r"Population reads signals: .*'log_pryce'.*Did you mean 'log_price'"):
+    with pytest.raises(ConfigError, match=r"TopicMixture reads signals: .*'log_pryce'.*Did you mean 'log_price'"):
         world.replace(population=dataclasses.replace(world.population, sensitivity={"log_pryce": (1.0, 0.5)}))
 
 

@@ -14,7 +14,7 @@ import pytest
 
 import recgym
 import recgym.render as drawing
-from recgym import Catalog, ConfigError, Population, World
+from recgym import Catalog, ConfigError, World
 from recgym.envs import RecVectorEnv
 from recgym.market import StaticMarket
 from recgym.models.candidates import All
@@ -23,6 +23,7 @@ from recgym.models.departure import Never
 from recgym.models.preference import DotProduct
 from recgym.models.response import Clicks
 from recgym.models.reward import Weighted
+from recgym.population import TopicMixture
 from recgym.render import Frame, render
 
 
@@ -254,7 +255,7 @@ def plain_world(slate_size: int = 3) -> World:
     topic = rng.integers(0, 3, 12)
     return World(
         catalog=Catalog(centroids[topic], topic, np.zeros((12, 0)), (), 3),
-        population=Population(centroids), market=StaticMarket.of(12), candidates=All(), preference=DotProduct(),
+        population=TopicMixture(centroids), market=StaticMarket.of(12), candidates=All(), preference=DotProduct(),
         choice=MultinomialLogit(), response=Clicks(), dynamics=(), departure=Never(), reward=Weighted(),
         slate_size=slate_size, horizon=5,
     )  # fmt: skip

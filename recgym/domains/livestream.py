@@ -15,7 +15,7 @@ from recgym.models.dynamics import Fatigue, InterestDrift
 from recgym.models.preference import Loyal
 from recgym.models.response import Watch
 from recgym.models.reward import Weighted
-from recgym.population import Population, draw_items, draw_topics, noisy_copy
+from recgym.population import TopicMixture, draw_items, draw_topics, noisy_copy
 from recgym.world import World
 
 
@@ -111,7 +111,7 @@ def world(
             topics,
             visible=("quality_signal",),
         ),
-        population=Population(
+        population=TopicMixture(
             centroids,
             cold_start=cold_start,
             profile_noise=profile_noise,

@@ -15,7 +15,7 @@ from recgym.models.dynamics import Fatigue, NetExposure, TwoSpeedDrift
 from recgym.models.preference import DotProduct
 from recgym.models.response import Dwell
 from recgym.models.reward import Weighted
-from recgym.population import Population, draw_items, draw_topics, noisy_copy
+from recgym.population import TopicMixture, draw_items, draw_topics, noisy_copy
 from recgym.world import World
 
 
@@ -113,7 +113,7 @@ def world(
             topics,
             visible=("quality_signal", "hype"),
         ),
-        population=Population(
+        population=TopicMixture(
             centroids,
             cold_start=cold_start,
             profile_noise=profile_noise,

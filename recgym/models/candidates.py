@@ -93,10 +93,7 @@ class Uniform(CandidateSource):
 
     def __call__(self, users: Users, catalog: Catalog, market: Market, noise: Array) -> Array:
         out = np.empty((noise.shape[1], self.candidates), I32)
-        _retrieve(
-            out, noise, users.clock, users.profile, catalog.embedding,
-            market.slot, market.offsets, market.listed, 1,
-        )  # fmt: skip
+        _uniform(out, noise, users.clock, market.slot, market.offsets, market.listed)
         return out
 
 
@@ -108,27 +105,54 @@ class All(CandidateSource):
         return n_items
 
     def __call__(self, users: Users, catalog: Catalog, market: Market, noise: Array) -> Array:
-        return _all(users.clock, len(catalog), market.slot, market.offsets, market.listed)
+        if len(market.offsets) == 2 and "candidates" in users.__dict__:
+            return users.candidates  # nothing comes or goes
+        out = np.empty((noise.shape[1], len(catalog)), I32)
+        _all(out, users.clock, market.slot, market.offsets, market.listed)
+        return out
+
+
+@kernel
+def _available(clock, slot, offsets):
+    """Where the list of the items available at a time begins, and how many they are."""
+    s = int(math.floor(clock / slot)) % (offsets.shape[0] - 1)
+    return offsets[s], offsets[s + 1] - offsets[s]
+
+
+@kernel
+def _walk(u, v, n):
+    """A walk start + j * stride (mod n) with gcd(stride, n) = 1 visits each of n places once."""
+    start = int(u * n)
+    stride = 1 + int(v * (n - 1))
+    while math.gcd(stride, n) != 1:
+        stride = stride % n + 1
+    return start, stride
+
+
+@kernel
+def _uniform(out, noise, clock, slot, offsets, listed):
+    B, K = out.shape
+    for b in range(B):
+        out[b] = -1
+        first, n = _available(clock[b], slot, offsets)
+        if n == 0:
+            continue
+        position, stride = _walk(noise[0, b], noise[1, b], n)
+        for k in range(min(K, n)):
+            out[b, k] = listed[first + position]
+            position = (position + stride) % n
 
 
 @kernel
 def _retrieve(out, noise, clock, profile, embedding, slot, offsets, listed, pool):
     B, K = out.shape
-    slots = offsets.shape[0] - 1
     for b in range(B):
         out[b] = -1
-        s = int(math.floor(clock[b] / slot)) % slots
-        first = offsets[s]
-        n = offsets[s + 1] - first
+        first, n = _available(clock[b], slot, offsets)
         if n == 0:
             continue
-        # A walk start + j * stride (mod n) with gcd(stride, n) = 1 visits each available item once.
-        start = int(noise[0, b] * n)
-        stride = 1 + int(noise[1, b] * (n - 1))
-        while math.gcd(stride, n) != 1:
-            stride = stride % n + 1
+        position, stride = _walk(noise[0, b], noise[1, b], n)
         size = max(min(pool, n // K), 1)
-        position = start
         for k in range(min(K, n)):
             best, pick = np.float32(-np.inf), np.int32(-1)
             for _ in range(size):  # no branches: which score wins cannot be predicted
@@ -143,11 +167,9 @@ def _retrieve(out, noise, clock, profile, embedding, slot, offsets, listed, pool
 
 
 @kernel
-def _all(clock, n_items, slot, offsets, listed):
-    B = clock.shape[0]
-    out = np.full((B, n_items), -1, np.int32)
-    for b in range(B):
-        s = int(math.floor(clock[b] / slot)) % (offsets.shape[0] - 1)
-        for j in range(offsets[s], offsets[s + 1]):
+def _all(out, clock, slot, offsets, listed):
+    for b in range(clock.shape[0]):
+        out[b] = -1
+        first, n = _available(clock[b], slot, offsets)
+        for j in range(first, first + n):
             out[b, listed[j]] = listed[j]
-    return out

@@ -25,6 +25,14 @@ class Dynamics(Component, abstract=True):
     def __call__(self, users: Users, catalog: Catalog, feedback: Feedback, noise: Array) -> dict[str, Array]:
         raise NotImplementedError
 
+    def uniforms_at_arrival(self, sizes: Sizes) -> int:
+        """Uniforms that `begin` gets."""
+        return 0
+
+    def begin(self, users: Users, catalog: Catalog, noise: Array) -> dict[str, Array]:
+        """Columns of users who have just arrived, where a constant will not do; nothing by default."""
+        return {}
+
     def rest(self, users: Users, minutes: Array) -> dict[str, Array]:
         """What time away from the platform changes, (B,) minutes between two sessions; nothing by default."""
         return {}
@@ -72,6 +80,9 @@ class TwoSpeedDrift(Dynamics):
         profile = Column((sizes.dimensions,), np.float32, -1.0, 1.0)
         return {"short_term": profile, "long_term": profile}
 
+    def begin(self, users: Users, catalog: Catalog, noise: Array) -> dict[str, Array]:
+        return {"short_term": users.interest, "long_term": users.interest}
+
     def __call__(self, users: Users, catalog: Catalog, feedback: Feedback, noise: Array) -> dict[str, Array]:
         short, long, interest = users.short_term.copy(), users.long_term.copy(), users.interest.copy()
         _two_speeds(
@@ -110,6 +121,14 @@ class Fatigue(Dynamics):
                  self.ignored, self.clicked, self.half_life, self.limit)  # fmt: skip
         return {"fatigue": fatigue}
 
+    def uniforms_at_arrival(self, sizes: Sizes) -> int:
+        """Uniforms that `begin` gets."""
+        return 0
+
+    def begin(self, users: Users, catalog: Catalog, noise: Array) -> dict[str, Array]:
+        """Columns of users who have just arrived, where a constant will not do; nothing by default."""
+        return {}
+
     def rest(self, users: Users, minutes: Array) -> dict[str, Array]:
         return {"fatigue": users.fatigue * (0.5 ** (minutes / self.half_life))[:, None].astype(np.float32)}
 
@@ -147,6 +166,14 @@ class Satiation(Dynamics):
         _satiation(satiation, catalog.topic, feedback.bought, feedback.dt,
                    self.gain, self.complement, self.half_life, self.limit)  # fmt: skip
         return {"satiation": satiation}
+
+    def uniforms_at_arrival(self, sizes: Sizes) -> int:
+        """Uniforms that `begin` gets."""
+        return 0
+
+    def begin(self, users: Users, catalog: Catalog, noise: Array) -> dict[str, Array]:
+        """Columns of users who have just arrived, where a constant will not do; nothing by default."""
+        return {}
 
     def rest(self, users: Users, minutes: Array) -> dict[str, Array]:
         return {"satiation": users.satiation * (0.5 ** (minutes / self.half_life))[:, None].astype(np.float32)}
@@ -260,9 +287,6 @@ def _drift(interest, embedding, slate, click, rate):
 @kernel
 def _two_speeds(short, long, interest, embedding, slate, click, fast, slow, mix):
     for b in range(slate.shape[0]):
-        if dot(short, b, short, b) == 0.0:  # the first step of an episode
-            short[b] = interest[b]
-            long[b] = interest[b]
         clicked = False
         for s in range(slate.shape[1]):
             if click[b, s]:
