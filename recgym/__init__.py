@@ -32,7 +32,7 @@ _WHERE = {
     "SlateError": "errors",
     "FitError": "errors",
 }
-__all__ = [*_WHERE, "ENV_IDS"]  # noqa: PLE0604
+__all__ = [*_WHERE, "CLASSIC_IDS", "ENV_IDS"]  # noqa: PLE0604
 
 if TYPE_CHECKING:
     from recgym.catalog import Catalog as Catalog
@@ -66,6 +66,30 @@ def __getattr__(name: str) -> Any:
 def __dir__() -> list[str]:
     return sorted([*globals(), *_WHERE])
 
+
+CLASSIC_IDS: tuple[str, ...] = ()
+
+
+def _classic(name: str, entry_point: str, **options: Any) -> None:
+    global CLASSIC_IDS
+    register(
+        f"recgym/{name}",
+        entry_point=f"recgym.classics.{entry_point}",
+        vector_entry_point="recgym.envs:RecVectorEnv",
+        kwargs=options,
+        disable_env_checker=True,
+    )
+    CLASSIC_IDS = (*CLASSIC_IDS, f"recgym/{name}")
+
+
+_classic("InterestEvolution-v0", "recsim:InterestEvolutionEnv", world="interest-evolution")
+_classic("LongTermSatisfaction-v0", "recsim:LongTermSatisfactionEnv", world="long-term-satisfaction")
+_classic("LongTermSatisfaction-Hard-v0", "recsim:LongTermSatisfactionEnv", world="long-term-satisfaction", sensitivity=0.1)
+_classic("InterestExploration-v0", "recsim:InterestExplorationEnv", world="interest-exploration")
+for _name in ("SingleItem-Static", "SingleItem-BoredInf", "SingleItem-Uncertain", "SlateTopK-Bored", "SlateTopK-BoredInf",
+              "SlateTopK-Uncertain", "SlateRerank-Static", "SlateRerank-Bored"):  # fmt: skip
+    _classic(f"Sardine-{_name}-v0", "sardine:SardineEnv", world="sardine", task=_name, observation="compact")
+_classic("RecoGym-v1", "recogym:RecoGymEnv", world="recogym", observation="compact")
 
 ENV_IDS = tuple(f"recgym/{name}{slate}-v0" for name in ("Ecommerce", "News", "LiveStream") for slate in ("", "Slate"))
 for _name, _size in (("", 1), ("Slate", 5)):

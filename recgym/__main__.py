@@ -68,14 +68,16 @@ def _fit(options: argparse.Namespace) -> None:
 
 
 def _worlds(options: argparse.Namespace) -> None:
-    from recgym.worlds import DOMAINS, fitted_worlds
+    from recgym.worlds import BUILDERS, fitted_worlds
 
-    for name, module in DOMAINS.items():
-        print(f"{name:<14}{(import_module(module).__doc__ or '').strip().splitlines()[0]}")
+    for name, where in BUILDERS.items():
+        module, _, function = where.partition(":")
+        text = getattr(import_module(module), function).__doc__
+        print(f"{name:<24}{(text or '').strip().splitlines()[0]}")
     for name, folder in fitted_worlds().items():
         file = folder / "report.json"
         source = json.loads(file.read_text())["source"] if file.is_file() else {}
-        print(f"{name:<14}Fitted to logs{': {name}, campaign {campaign}'.format(**source) if source else ''}.")
+        print(f"{name:<24}Fitted to logs{': {name}, campaign {campaign}'.format(**source) if source else ''}.")
 
 
 def _envs(options: argparse.Namespace) -> None:

@@ -95,11 +95,13 @@ class UniformInterests(Plain):
 class SparseInterests(Plain):
     """A few active topics, weights ~ U(0, 1), normalised (SARDINE, Deffayet et al. 2024). One dimension a topic.
 
+    Each topic is active with probability `share`, given that `low` to `high` of them are.
+
     Args:
-        low, high: how many of the topics are active, each number as likely.
-        topics: d >= high.
+        share: in (0, 1). low, high: numbers of topics, 1 <= low <= high. topics: d >= high.
     """
 
+    share: float = 0.4
     low: int = 3
     high: int = 5
     topics: int = 10
@@ -108,6 +110,7 @@ class SparseInterests(Plain):
         require_count("SparseInterests.topics", self.topics, 1, 100_000)
         require_count("SparseInterests.high", self.high, 1, self.topics)
         require_count("SparseInterests.low", self.low, 1, self.high)
+        require_number("SparseInterests.share", self.share, 1e-6, 1 - 1e-6)
 
     def uniforms(self, sizes: Sizes) -> int:
         return 1 + 2 * self.topics
@@ -118,7 +121,8 @@ class SparseInterests(Plain):
 
     def draw(self, noise: Array) -> Array:
         interest = np.zeros((noise.shape[1], self.topics), F32)
-        _sparse(interest, noise, self.low, self.high)
+        weights = [math.comb(self.topics, n) * (self.share / (1 - self.share)) ** n for n in range(self.low, self.high + 1)]
+        _sparse(interest, noise, self.low, np.cumsum(weights) / sum(weights))
         return interest
 
 
@@ -276,11 +280,13 @@ class TopicMixture(Population):
 
 
 @kernel
-def _sparse(interest, noise, low, high):
+def _sparse(interest, noise, low, cumulative):
     """Noise: how many topics; a rank of each topic, those of the lowest ranks being active; the weights."""
     B, T = interest.shape
     for b in range(B):
-        active = low + int(noise[0, b] * (high - low + 1))
+        active = low
+        while active - low < len(cumulative) - 1 and noise[0, b] >= cumulative[active - low]:
+            active += 1
         norm = 0.0
         for z in range(T):
             rank = 0

@@ -201,7 +201,7 @@ class World(Component):
             end = block.stop
         for _ in range(self.warm_up):
             slate = np.empty((B, self.slate_size), I32)
-            _random_slate(slate, users.candidates, noise[end : end + self.slate_size])
+            _random_slate(slate, users.candidates, noise[end:])
             start, end = end + self.slate_size, end + self.slate_size + self.uniforms_a_step
             users = self.step(users, slate, noise[start:end])[0].replace(t=users.t)
         return users
@@ -340,21 +340,11 @@ def combine(probability, given, otherwise):
 
 @kernel
 def _random_slate(slate, candidates, u):
-    """Distinct places of the candidates, each set as likely."""
+    """Any candidate in each place; one may come twice, as in SARDINE."""
     B, S = slate.shape
-    K = candidates.shape[1]
-    taken = np.empty(S, np.int64)  # in ascending order
     for b in range(B):
         for s in range(S):
-            place = int(u[s, b] * (K - s))
-            r = 0
-            while r < s and taken[r] <= place:
-                place += 1
-                r += 1
-            for q in range(s, r, -1):
-                taken[q] = taken[q - 1]
-            taken[r] = place
-            slate[b, s] = candidates[b, place]
+            slate[b, s] = candidates[b, int(u[s, b] * candidates.shape[1])]
 
 
 @kernel

@@ -1,4 +1,4 @@
-"""Worlds by name: the three domains, worlds fitted to logs that ship with the package, and folders on disk."""
+"""Worlds by name: the three domains, the classics, worlds fitted to logs that ship with the package, and folders on disk."""
 
 from __future__ import annotations
 
@@ -15,10 +15,14 @@ from recgym.errors import ConfigError, require, unknown
 from recgym.models.candidates import All, CandidateSource
 from recgym.world import World
 
-DOMAINS = {
-    "ecommerce": "recgym.domains.ecommerce",
-    "news": "recgym.domains.news",
-    "livestream": "recgym.domains.livestream",
+DOMAINS = ("ecommerce", "news", "livestream")
+BUILDERS = {  # name -> module:function
+    **{name: f"recgym.domains.{name}:world" for name in DOMAINS},
+    "interest-evolution": "recgym.classics.recsim:interest_evolution",
+    "interest-exploration": "recgym.classics.recsim:interest_exploration",
+    "long-term-satisfaction": "recgym.classics.recsim:long_term_satisfaction",
+    "recogym": "recgym.classics.recogym:world",
+    "sardine": "recgym.classics.sardine:world",
 }
 NULL_ACTION = ("livestream",)  # domains where recommending nothing is an action by default
 
@@ -53,9 +57,10 @@ def make_world(world: World | str | os.PathLike[str], options: dict[str, Any]) -
     known: list[str] = []
     if isinstance(world, World):
         made = world
-    elif isinstance(world, str) and world in DOMAINS:
+    elif isinstance(world, str) and world in BUILDERS:
         null = world in NULL_ACTION
-        build = import_module(DOMAINS[str(world)]).world
+        module, _, function = BUILDERS[str(world)].partition(":")
+        build = getattr(import_module(module), function)
         known = list(inspect.signature(build).parameters)
         unspelled = [name for name in parameters if name not in known]
         if not unspelled:
@@ -65,7 +70,7 @@ def make_world(world: World | str | os.PathLike[str], options: dict[str, Any]) -
         require(isinstance(world, (str, os.PathLike)), "world", "must be a World, a name or a folder", world)
         folder = fitted_worlds().get(str(world), Path(world))
         if not (folder / "world.json").is_file():
-            names = sorted([*DOMAINS, *fitted_worlds()])
+            names = sorted([*BUILDERS, *fitted_worlds()])
             near = difflib.get_close_matches(str(world), names, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise ConfigError(

@@ -171,6 +171,73 @@ class Cascade(Choice):
             return np.log(reading + stopped)
 
 
+@dataclass(frozen=True, eq=False)
+class Proportional(Choice):
+    """At most one click: P(s) = w_s / (null + sum_j w_j) with weights w = max(v + shift, 0). RecSim (Ie et al. 2019).
+
+    Args:
+        null: weight of not clicking, > 0.
+        shift: added to each utility.
+    """
+
+    null: float = 2.0
+    shift: float = 1.0
+    single: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        require_number("Proportional.null", self.null, 1e-9, 1e9)
+        require_number("Proportional.shift", self.shift, -1e6, 1e6)
+
+    def uniforms(self, sizes: Sizes) -> int:
+        return 1
+
+    def sample(self, utility: Array, outside: Array, noise: Array) -> tuple[Array, Array]:
+        click, probability = np.zeros(utility.shape, BOOL), np.empty(utility.shape, F32)
+        _proportional(click, probability, utility, self.null, self.shift, noise)
+        return click, probability
+
+    def log_prob(self, utility: Array, outside: Array, click: Array) -> Array:
+        w = np.maximum(utility.astype(np.float64) + self.shift, 0.0)
+        count = click.sum(axis=1)
+        chosen = np.where(count == 0, self.null, (w * click).sum(axis=1))
+        with np.errstate(divide="ignore"):
+            return np.where(count <= 1, np.log(chosen) - np.log(self.null + w.sum(axis=1)), -np.inf)
+
+
+@dataclass(frozen=True, eq=False)
+class FirstItem(Choice):
+    """The user takes what is in the first place, whatever it is."""
+
+    single: ClassVar[bool] = True
+
+    def sample(self, utility: Array, outside: Array, noise: Array) -> tuple[Array, Array]:
+        click = np.zeros(utility.shape, BOOL)
+        click[:, 0] = utility[:, 0] > -np.inf
+        return click, click.astype(F32)
+
+    def log_prob(self, utility: Array, outside: Array, click: Array) -> Array:
+        return np.where((click == self.sample(utility, outside, utility)[0]).all(axis=1), 0.0, -np.inf)
+
+
+@dataclass(frozen=True, eq=False)
+class RareClick(Choice):
+    """Independent clicks as rare as on advertisements, in (0.0045, 0.0293): sg(5 sg(2 sg(0.3 v) - 2) - 6). RecoGym."""
+
+    def uniforms(self, sizes: Sizes) -> int:
+        return sizes.slate
+
+    def sample(self, utility: Array, outside: Array, noise: Array) -> tuple[Array, Array]:
+        click, probability = np.zeros(utility.shape, BOOL), np.zeros(utility.shape, F32)
+        _rare(click, probability, utility, noise)
+        return click, probability
+
+    def log_prob(self, utility: Array, outside: Array, click: Array) -> Array:
+        p = _sigmoid(5.0 * _sigmoid(2.0 * _sigmoid(0.3 * utility.astype(np.float64)) - 2.0) - 6.0)
+        p = np.where(utility > -np.inf, p, 0.0)
+        with np.errstate(divide="ignore"):
+            return np.where(click, np.log(p), np.log1p(-p)).sum(axis=1)
+
+
 def _sigmoid(x: Array) -> Array:
     """1 / (1 + exp(-x)) of float64, without overflow; 0 at -inf."""
     e = np.exp(-np.abs(x))
@@ -204,6 +271,33 @@ def _logit(click, probability, utility, outside, null, decay, u):
                 before = level
                 level += probability[b, s]
                 click[b, s] = before <= u[0, b] and (u[0, b] < level)
+
+
+@kernel
+def _proportional(click, probability, utility, null, shift, u):
+    B, S = utility.shape
+    for b in range(B):
+        total = null
+        for s in range(S):
+            total += max(np.float64(utility[b, s]) + shift, 0.0)
+        level = null / total
+        for s in range(S):
+            p = max(np.float64(utility[b, s]) + shift, 0.0) / total
+            probability[b, s] = p
+            if u.shape[0] > 0:
+                click[b, s] = level <= u[0, b] and u[0, b] < level + p
+            level += p
+
+
+@kernel
+def _rare(click, probability, utility, u):
+    B, S = utility.shape
+    for b in range(B):
+        for s in range(S):
+            if utility[b, s] > -np.inf:
+                probability[b, s] = sigmoid(5.0 * sigmoid(2.0 * sigmoid(0.3 * utility[b, s]) - 2.0) - 6.0)
+                if u.shape[0] > 0:
+                    click[b, s] = u[s, b] < probability[b, s]
 
 
 @kernel

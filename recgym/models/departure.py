@@ -36,6 +36,23 @@ class Never(Departure):
 
 
 @dataclass(frozen=True, eq=False)
+class Spent(Departure):
+    """Leaves when a column of the user's has fallen to 0.
+
+    Args:
+        column: its name; of shape ().
+    """
+
+    column: str = "budget"
+
+    def reads(self) -> tuple[str, ...]:
+        return (f"users.{self.column}",)
+
+    def __call__(self, users: Users, feedback: Feedback, noise: Array) -> dict[str, Array]:
+        return {"left": users[self.column] <= 0}
+
+
+@dataclass(frozen=True, eq=False)
 class Hazard(Departure):
     """Leaves with probability sg(level - satisfaction * s + fatigue * total fatigue).
 

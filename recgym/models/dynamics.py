@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from recgym.catalog import Catalog
-from recgym.component import Component
-from recgym.errors import require_number
-from recgym.kernel import dot, kernel, sigmoid
-from recgym.types import Array, Column, Feedback, Sizes, Users
+from recgym.component import Component, float_array
+from recgym.errors import require, require_count, require_number
+from recgym.kernel import dot, kernel, normal, sigmoid
+from recgym.types import F32, Array, Column, Feedback, Sizes, Users
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +89,154 @@ class TwoSpeedDrift(Dynamics):
             short, long, interest, catalog.embedding, feedback.slate, feedback.click, self.fast, self.slow, self.mix
         )
         return {"short_term": short, "long_term": long, "interest": interest}
+
+
+@dataclass(frozen=True, eq=False)
+class SignedDrift(Dynamics):
+    """A clicked item pulls or repels, in each of its own coordinates (RecSim's interest evolution, Ie et al. 2019).
+
+    I <- clip(I +- rate (1 - |I|) x (x - I), -1, 1), all by coordinate; it pulls with probability (x . I + 1) / 2.
+
+    Args:
+        rate: in [0, 1].
+    """
+
+    rate: float = 0.3
+
+    def __post_init__(self) -> None:
+        require_number("SignedDrift.rate", self.rate, 0, 1)
+
+    def uniforms(self, sizes: Sizes) -> int:
+        return sizes.slate
+
+    def __call__(self, users: Users, catalog: Catalog, feedback: Feedback, noise: Array) -> dict[str, Array]:
+        interest = users.interest.copy()
+        _signed_drift(interest, catalog.embedding, feedback.slate, feedback.click, self.rate, noise)
+        return {"interest": interest}
+
+
+@dataclass(frozen=True, eq=False)
+class MeanDrift(Dynamics):
+    """The mean of the clicked embeddings pulls: interest <- normalise((1 - rate) interest + rate mean). SARDINE.
+
+    Args:
+        rate: in [0, 1].
+        scalar: what sardine-rec 1.0.8 computes: the mean over all coordinates too, one number for every coordinate,
+            so that every click pulls towards the vector of ones.
+    """
+
+    rate: float = 0.05
+    scalar: bool = False
+
+    def __post_init__(self) -> None:
+        require_number("MeanDrift.rate", self.rate, 0, 1)
+        require(isinstance(self.scalar, bool), "MeanDrift.scalar", "must be True or False", self.scalar)
+
+    def __call__(self, users: Users, catalog: Catalog, feedback: Feedback, noise: Array) -> dict[str, Array]:
+        interest = users.interest.copy()
+        _mean_drift(interest, catalog.embedding, feedback.slate, feedback.click, self.rate, self.scalar)
+        return {"interest": interest}
+
+
+@dataclass(frozen=True, eq=False)
+class Boredom(Dynamics):
+    """A topic clicked `threshold` times within the last `window` steps bores for `duration` steps. SARDINE.
+
+    At most `memory` clicks are remembered, the latest. Columns: `bored` (T,) steps left; `recent` (T,) clicks in the
+    window, at most `threshold`, which the platform sees. What boredom does is up to the preference, see `unless` there.
+
+    Args:
+        threshold, window, memory, duration: >= 1.
+    """
+
+    threshold: int = 5
+    window: int = 5
+    memory: int = 10
+    duration: int = 5
+
+    def __post_init__(self) -> None:
+        for name in ("threshold", "window", "memory", "duration"):
+            require_count(f"Boredom.{name}", getattr(self, name), 1, 10_000)
+
+    def columns(self, sizes: Sizes) -> dict[str, Column]:
+        return {
+            "bored": Column((sizes.topics,), np.float32, 0.0, self.duration),
+            "recent": Column((sizes.topics,), np.float32, 0.0, self.threshold, visible=True),
+            "click_topic": Column((self.memory,), np.int32, -1, sizes.topics - 1, -1),  # the latest first
+            "click_age": Column((self.memory,), np.int32, 0, self.window),
+        }
+
+    def __call__(self, users: Users, catalog: Catalog, feedback: Feedback, noise: Array) -> dict[str, Array]:
+        bored, recent = users.bored.copy(), np.zeros(users.recent.shape, F32)
+        topic, age = users.click_topic.copy(), users.click_age.copy()
+        _boredom(bored, recent, topic, age, catalog.topic, feedback.slate, feedback.click,
+                 self.threshold, self.window, self.duration)  # fmt: skip
+        return {"bored": bored, "recent": recent, "click_topic": topic, "click_age": age}
+
+
+@dataclass(frozen=True, eq=False)
+class OrganicSessions(Dynamics):
+    """Between advertisements the user browses: a chain of organic views, then advertisements again (RecoGym).
+
+    After an advertisement the user browses with probability `browse`, after a click always; else leaves with
+    probability `leave`. Each view, of item i ~ softmax(affinity . interest + appeal), is followed by another one, by
+    advertisements with probability `advertise`, or by leaving. The interest is a random walk with steps of `sd` a
+    coordinate, one for each time that the chain moves to browsing. An arrival begins with views, and sees an
+    advertisement. A session has at most `longest` views, then come advertisements.
+
+    Views enter the history without feedback. Columns: `views` (T,) the share of each topic in all views so far,
+    visible; `n_views`; `present`, 0 once the user has left.
+
+    Args:
+        affinity: (N, d). appeal: (N,). browse, leave, advertise: probabilities. sd: >= 0. longest: >= 1.
+    """
+
+    affinity: Array
+    appeal: Array
+    browse: float = 0.05
+    leave: float = 0.01
+    advertise: float = 0.25
+    sd: float = 0.1
+    longest: int = 32
+
+    def __post_init__(self) -> None:
+        float_array(self, "affinity")
+        float_array(self, "appeal", (len(self.affinity),))
+        for name in ("browse", "leave", "advertise"):
+            require_number(f"OrganicSessions.{name}", getattr(self, name), 0, 1)
+        require_number("OrganicSessions.sd", self.sd, 0, 100)
+        require_count("OrganicSessions.longest", self.longest, 1, 10_000)
+
+    def check(self, catalog: Catalog) -> None:
+        shape = catalog.embedding.shape
+        require(self.affinity.shape == shape, "OrganicSessions.affinity", f"must be {shape}", self.affinity.shape)
+
+    def columns(self, sizes: Sizes) -> dict[str, Column]:
+        return {
+            "views": Column((sizes.topics,), np.float32, 0.0, 1.0, visible=True),
+            "n_views": Column((), np.float32, 0.0, 1e9),
+            "present": Column((), np.float32, 0.0, 1.0, 1.0),
+        }
+
+    def uniforms(self, sizes: Sizes) -> int:
+        # The move after the advertisement, then of each view the item, the move after it, and the walks of both moves.
+        return (1 + sizes.dimensions) + self.longest * (2 + sizes.dimensions)
+
+    def uniforms_at_arrival(self, sizes: Sizes) -> int:
+        return self.uniforms(sizes)
+
+    def begin(self, users: Users, catalog: Catalog, noise: Array) -> dict[str, Array]:
+        return self._browse(users, catalog, np.ones(len(users.t), np.bool_), True, noise)
+
+    def __call__(self, users: Users, catalog: Catalog, feedback: Feedback, noise: Array) -> dict[str, Array]:
+        return self._browse(users, catalog, feedback.click.any(axis=1), False, noise)
+
+    def _browse(self, users: Users, catalog: Catalog, clicked: Array, arrival: bool, noise: Array) -> dict[str, Array]:
+        names = ("interest", "history", "history_feedback", "views", "n_views", "present")
+        changes = {name: users[name].copy() for name in names}
+        _browse(*changes.values(), catalog.topic, clicked, arrival, self.affinity, self.appeal,
+                self.browse, self.leave, self.advertise, self.sd, self.longest, noise)  # fmt: skip
+        return changes
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,6 +378,8 @@ class NetExposure(Dynamics):
 
     Args:
         memory: in [0, 1]. quality, gap: coefficients. sensitivity: > 0. limit: > 0.
+        noise: standard deviation of what is added to x at each step, >= 0.
+        initial: x at arrival ~ U(-initial, initial), >= 0.
     """
 
     memory: float = 0.9
@@ -237,6 +387,8 @@ class NetExposure(Dynamics):
     gap: float = 3.0
     sensitivity: float = 0.25
     limit: float = 40.0
+    noise: float = 0.0
+    initial: float = 0.0
 
     def __post_init__(self) -> None:
         require_number("NetExposure.memory", self.memory, 0, 1)
@@ -244,6 +396,21 @@ class NetExposure(Dynamics):
         require_number("NetExposure.gap", self.gap, -100, 100)
         require_number("NetExposure.sensitivity", self.sensitivity, 0, 100)
         require_number("NetExposure.limit", self.limit, 1e-3, 1e6)
+        require_number("NetExposure.noise", self.noise, 0, 100)
+        require_number("NetExposure.initial", self.initial, 0, self.limit)
+
+    def uniforms(self, sizes: Sizes) -> int:
+        return 1 if self.noise else 0
+
+    def uniforms_at_arrival(self, sizes: Sizes) -> int:
+        return 1 if self.initial else 0
+
+    def begin(self, users: Users, catalog: Catalog, noise: Array) -> dict[str, Array]:
+        if not self.initial:
+            return {}
+        net, satisfaction = np.empty(noise.shape[1], F32), np.empty(noise.shape[1], F32)
+        _net_exposure_at_arrival(net, satisfaction, self.initial, self.sensitivity, noise)
+        return {"net_exposure": net, "satisfaction": satisfaction}
 
     def columns(self, sizes: Sizes) -> dict[str, Column]:
         return {
@@ -261,7 +428,7 @@ class NetExposure(Dynamics):
         weights = self._effect(catalog)
         net, satisfaction = users.net_exposure.copy(), users.satisfaction.copy()
         _net_exposure(net, satisfaction, catalog.attributes, weights, feedback.slate, feedback.click,
-                      self.memory, self.sensitivity, self.limit)  # fmt: skip
+                      self.memory, self.sensitivity, self.limit, self.noise, noise)  # fmt: skip
         return {"net_exposure": net, "satisfaction": satisfaction}
 
 
@@ -282,6 +449,125 @@ def _drift(interest, embedding, slate, click, rate):
         for s in range(slate.shape[1]):
             if click[b, s]:
                 _pull(interest, b, embedding, slate[b, s], rate)
+
+
+@kernel
+def _signed_drift(interest, embedding, slate, click, rate, u):
+    d = interest.shape[1]
+    for b in range(slate.shape[0]):
+        for s in range(slate.shape[1]):
+            if not click[b, s]:
+                continue
+            i = slate[b, s]
+            sign = 1.0 if u[s, b] < 0.5 * (1.0 + dot(interest, b, embedding, i)) else -1.0
+            for k in range(d):
+                x, now = np.float64(embedding[i, k]), np.float64(interest[b, k])
+                now += sign * rate * (1.0 - abs(now)) * x * (x - now)
+                interest[b, k] = min(max(now, -1.0), 1.0)
+
+
+@kernel
+def _mean_drift(interest, embedding, slate, click, rate, scalar):
+    d = interest.shape[1]
+    mean = np.empty(d)
+    for b in range(slate.shape[0]):
+        mean[:] = 0.0
+        clicks = 0
+        for s in range(slate.shape[1]):
+            if click[b, s]:
+                clicks += 1
+                for k in range(d):
+                    mean[k] += embedding[slate[b, s], k]
+        if clicks == 0:
+            continue
+        if scalar:
+            mean[:] = mean.sum() / d
+        norm = 1e-24
+        for k in range(d):
+            interest[b, k] = (1.0 - rate) * interest[b, k] + rate * mean[k] / clicks
+            norm += np.float64(interest[b, k]) ** 2
+        for k in range(d):
+            interest[b, k] /= math.sqrt(norm)
+
+
+@kernel
+def _boredom(bored, recent, click_topic, click_age, topic, slate, click, threshold, window, duration):
+    memory = click_topic.shape[1]
+    for b in range(slate.shape[0]):
+        for m in range(memory):  # age 0 is the step that has just ended
+            click_age[b, m] += 1
+            if click_age[b, m] >= window:
+                click_topic[b, m], click_age[b, m] = -1, 0
+        for s in range(slate.shape[1]):
+            if click[b, s]:
+                for m in range(memory - 1, 0, -1):
+                    click_topic[b, m], click_age[b, m] = click_topic[b, m - 1], click_age[b, m - 1]
+                click_topic[b, 0], click_age[b, 0] = topic[slate[b, s]], 0
+        for m in range(memory):
+            if click_topic[b, m] >= 0:
+                recent[b, click_topic[b, m]] += 1.0
+        for z in range(bored.shape[1]):
+            bored[b, z] = max(bored[b, z] - 1.0, 0.0)
+            if recent[b, z] >= threshold:
+                recent[b, z] = threshold
+                bored[b, z] = bored[b, z] if bored[b, z] > 0.0 else duration
+
+
+@kernel
+def _browse(
+    interest, history, history_feedback, views, n_views, present, topic, clicked, arrival, affinity, appeal,
+    browse, leave, advertise, sd, longest, u,
+):  # fmt: skip
+    B, d = interest.shape
+    P, H, C = affinity.shape[0], history.shape[1], history_feedback.shape[2]
+    score = np.empty(P)
+    for b in range(B):
+        browsing = arrival
+        if not arrival:
+            browsing = u[0, b] < browse
+            if browsing:
+                _walk(interest, b, sd, u, 1)
+            if not browsing and not clicked[b] and u[0, b] < browse + leave:
+                present[b] = 0.0
+            browsing = browsing or clicked[b]
+        for n in range(longest):
+            if not browsing:
+                break
+            at = 1 + d + n * (2 + d)
+            top, total = -np.inf, 0.0
+            for i in range(P):
+                score[i] = np.float64(appeal[i]) + dot(interest, b, affinity, i)
+                top = max(top, score[i])
+            for i in range(P):
+                score[i] = math.exp(score[i] - top)
+                total += score[i]
+            item, level = 0, score[0]
+            while item < P - 1 and u[at, b] * total >= level:
+                item += 1
+                level += score[item]
+            for h in range(H - 1, 0, -1):
+                history[b, h] = history[b, h - 1]
+                for c in range(C):
+                    history_feedback[b, h, c] = history_feedback[b, h - 1, c]
+            history[b, 0] = item
+            for c in range(C):
+                history_feedback[b, 0, c] = 0.0
+            n_views[b] += 1.0
+            for z in range(views.shape[1]):
+                views[b, z] += ((1.0 if topic[item] == z else 0.0) - views[b, z]) / n_views[b]
+            move = np.float64(u[at + 1, b])
+            if move < advertise + leave:
+                browsing = False
+                if move >= advertise and not arrival:
+                    present[b] = 0.0
+            else:
+                _walk(interest, b, sd, u, at + 2)
+
+
+@kernel
+def _walk(interest, b, sd, u, at):
+    for k in range(interest.shape[1]):
+        interest[b, k] += sd * normal(u[at + k, b])
 
 
 @kernel
@@ -352,9 +638,18 @@ def _satisfaction(
 
 
 @kernel
-def _net_exposure(net, satisfaction, attributes, weights, slate, click, memory, sensitivity, limit):
+def _net_exposure_at_arrival(net, satisfaction, initial, sensitivity, u):
+    for b in range(net.shape[0]):
+        net[b] = initial * (2.0 * u[0, b] - 1.0)
+        satisfaction[b] = sigmoid(sensitivity * net[b])
+
+
+@kernel
+def _net_exposure(net, satisfaction, attributes, weights, slate, click, memory, sensitivity, limit, noise, u):
     for b in range(slate.shape[0]):
         x = memory * net[b]
+        if noise > 0.0:
+            x += noise * normal(u[0, b])
         for s in range(slate.shape[1]):
             if click[b, s]:
                 for a in range(weights.shape[0]):

@@ -47,11 +47,13 @@ class _Match(Preference, abstract=True):
         scale: weight of the match.
         attributes: item attribute -> weight.
         topics: user column of shape (T,) -> weight, read at the item's topic.
+        unless: user column of shape (T,); while any topic of it is above 0, the match counts nothing ("": none).
     """
 
     scale: float = 1.0
     attributes: dict[str, float] = field(default_factory=dict)
     topics: dict[str, float] = field(default_factory=dict)
+    unless: str = ""
     _attribute_weights: tuple[tuple[str, float], ...] = field(init=False, repr=False)
     _topic_weights: Array = field(init=False, repr=False)
     mode: ClassVar[int] = 0
@@ -68,7 +70,7 @@ class _Match(Preference, abstract=True):
         object.__setattr__(self, "_topic_weights", np.array(list(self.topics.values()), np.float32))
 
     def reads(self) -> tuple[str, ...]:
-        return tuple(f"topics.{name}" for name in self.topics)
+        return tuple(f"topics.{name}" for name in (*self.topics, *([self.unless] if self.unless else [])))
 
     def check(self, catalog: Catalog) -> None:
         catalog.weights(self._attribute_weights)
@@ -76,8 +78,9 @@ class _Match(Preference, abstract=True):
     def __call__(self, users: Users, catalog: Catalog, signals: Array, items: Array) -> Array:
         columns = tuple([users.__dict__[name] for name in self.topics]) or (users.exposure,)
         utility = np.empty(items.shape, F32)
+        interest = _silenced(users.interest, users[self.unless]) if self.unless else users.interest
         _utility(
-            utility, items, users.interest, catalog.embedding, catalog.topic, catalog.attributes, catalog.weights(self._attribute_weights),
+            utility, items, interest, catalog.embedding, catalog.topic, catalog.attributes, catalog.weights(self._attribute_weights),
             users.sensitivity, signals, columns, self._topic_weights, self.scale, self.mode,
         )  # fmt: skip
         return utility
@@ -196,6 +199,11 @@ def _utility(
             for c in range(column_weights.shape[0]):
                 v += column_weights[c] * columns[c][b, topic[i]]
             out[b, s] = v
+
+
+def _silenced(interest: Array, column: Array) -> Array:
+    """The interest, zero for users of whom any topic of the column is above 0."""
+    return np.where((column > 0).any(axis=1)[:, None], F32.type(0), interest)
 
 
 @kernel

@@ -76,13 +76,123 @@ class Clicks(Response):
 
     def __call__(self, users: Users, catalog: Catalog, market: Market, slate: Array, signals: Array,
                  utility: Array, outside: Array, click: Array, noise: Array) -> Outcome:  # fmt: skip
-        channels = click[:, :, None].astype(np.float32)
-        dt = np.full(len(users), self.minutes, F32)
-        return dict(channels=channels, objectives=channels.sum(axis=1), dt=dt), {}
+        channels, objectives = np.empty((*click.shape, 1), F32), np.empty((len(click), 1), F32)
+        _count(channels, objectives, click)
+        return dict(channels=channels, objectives=objectives, dt=np.full(len(click), self.minutes, F32)), {}
 
     def expected(self, users: Users, catalog: Catalog, market: Market, items: Array, signals: Array, utility: Array,
                  outside: Array) -> tuple[Array, Array]:  # fmt: skip
         return (items >= 0)[:, :, None].astype(F32), np.zeros((len(users), 1), F32)
+
+
+@dataclass(frozen=True, eq=False)
+class WatchTime(Response):
+    """Videos of one length and a budget of minutes that good ones refill (RecSim's interest evolution).
+
+    A clicked item is watched for w = min(budget, length) minutes, and the budget changes by -w + bonus * w * quality.
+    A step without a click costs `browse` minutes. The objective `quality` is that of the clicked item.
+
+    Args:
+        length: minutes, > 0. budget: minutes at arrival, > 0. browse: minutes, >= 0. bonus: of a unit of quality.
+
+    The catalogue must have the attribute `quality`.
+    """
+
+    length: float = 4.0
+    budget: float = 200.0
+    browse: float = 0.5
+    bonus: float = 0.9 / 3.4
+    channels: ClassVar[tuple[str, ...]] = ("click", "watch")
+    highs: ClassVar[tuple[float, ...]] = (1.0, 1.0)
+    objectives: ClassVar[tuple[str, ...]] = ("click", "watch", "quality")
+    single: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        require_number("WatchTime.length", self.length, 1e-3, 1e6)
+        require_number("WatchTime.budget", self.budget, 1e-3, 1e6)
+        require_number("WatchTime.browse", self.browse, 0, 1e6)
+        require_number("WatchTime.bonus", self.bonus, -100, 100)
+
+    def columns(self, sizes: Sizes) -> dict[str, Column]:
+        return {"budget": Column((), np.float32, -1e7, 1e7, self.budget)}
+
+    def check(self, catalog: Catalog) -> None:
+        catalog.column("quality")
+
+    def __call__(self, users: Users, catalog: Catalog, market: Market, slate: Array, signals: Array,
+                 utility: Array, outside: Array, click: Array, noise: Array) -> Outcome:  # fmt: skip
+        B, S = slate.shape
+        channels, objectives = np.zeros((B, S, 2), F32), np.zeros((B, 3), F32)
+        dt, budget = np.empty(B, F32), users.budget.copy()
+        _watch_time(
+            channels, objectives, dt, budget, slate, click, catalog.attributes, catalog.column("quality"),
+            self.length, self.browse, self.bonus,
+        )  # fmt: skip
+        return dict(channels=channels, objectives=objectives, dt=dt), dict(budget=budget)
+
+    def expected(self, users: Users, catalog: Catalog, market: Market, items: Array, signals: Array, utility: Array,
+                 outside: Array) -> tuple[Array, Array]:  # fmt: skip
+        given = np.zeros((*items.shape, 3), np.float32)
+        given[:, :, 0] = 1.0
+        given[:, :, 1] = np.minimum(users.budget, np.float32(self.length))[:, None]
+        given[:, :, 2] = catalog["quality"][items]
+        given[items < 0] = 0.0
+        return given, np.zeros((len(items), 3), np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Engagement(Response):
+    """Log-normal engagement with the clicked item (RecSim's long-term satisfaction).
+
+    log engagement ~ N((choc c + kale (1 - c)) satisfaction, sd), c being the item's clickbait.
+
+    Args:
+        choc, kale: means at satisfaction 1 of items that are all clickbait, and not at all. sd: > 0.
+        high: engagement that an observation shows as 1, > 0.
+
+    The catalogue must have the attribute `clickbait`, a dynamics the column `satisfaction`.
+    """
+
+    choc: float = 5.0
+    kale: float = 4.0
+    sd: float = 1.0
+    high: float = 50.0
+    channels: ClassVar[tuple[str, ...]] = ("click", "engagement")
+    highs: ClassVar[tuple[float, ...]] = (1.0, 1000.0)  # 5 sds above what the default high makes 1
+    objectives: ClassVar[tuple[str, ...]] = ("click", "engagement")
+
+    def __post_init__(self) -> None:
+        require_number("Engagement.choc", self.choc, -20, 20)
+        require_number("Engagement.kale", self.kale, -20, 20)
+        require_number("Engagement.sd", self.sd, 1e-6, 10)
+        require_number("Engagement.high", self.high, 1e-6, 1e9)
+
+    def uniforms(self, sizes: Sizes) -> int:
+        return sizes.slate
+
+    def reads(self) -> tuple[str, ...]:
+        return ("users.satisfaction",)
+
+    def check(self, catalog: Catalog) -> None:
+        catalog.column("clickbait")
+
+    def __call__(self, users: Users, catalog: Catalog, market: Market, slate: Array, signals: Array,
+                 utility: Array, outside: Array, click: Array, noise: Array) -> Outcome:  # fmt: skip
+        B, S = slate.shape
+        channels, objectives = np.zeros((B, S, 2), F32), np.zeros((B, 2), F32)
+        _engagement(
+            channels, objectives, slate, click, catalog.attributes, catalog.column("clickbait"), users.satisfaction,
+            self.choc, self.kale, self.sd, self.high, noise,
+        )  # fmt: skip
+        return dict(channels=channels, objectives=objectives, dt=np.ones(B, F32)), {}
+
+    def expected(self, users: Users, catalog: Catalog, market: Market, items: Array, signals: Array, utility: Array,
+                 outside: Array) -> tuple[Array, Array]:  # fmt: skip
+        c = catalog["clickbait"][items].astype(np.float64)
+        mean = (self.choc * c + self.kale * (1 - c)) * users.satisfaction[:, None] + 0.5 * self.sd**2
+        given = np.stack([np.ones(items.shape), np.exp(mean)], axis=2).astype(np.float32)
+        given[items < 0] = 0.0
+        return given, np.zeros((len(items), 2), np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -325,6 +435,48 @@ class Watch(Response):
             users.fan_item, users.fan_minutes, users.budget, users.wallet,
             self.stay, self.slope, self.shape, self.epoch, self.long, self.like, self.gift, self.amount, self.devotion,
         )  # fmt: skip
+
+
+@kernel
+def _count(channels, objectives, click):
+    for b in range(click.shape[0]):
+        objectives[b, 0] = 0.0
+        for s in range(click.shape[1]):
+            channels[b, s, 0] = 1.0 if click[b, s] else 0.0
+            objectives[b, 0] += channels[b, s, 0]
+
+
+@kernel
+def _watch_time(channels, objectives, dt, budget, slate, click, attributes, quality_column, length, browse, bonus):
+    B, S = slate.shape
+    for b in range(B):
+        before = np.float64(budget[b])
+        after, dt[b] = before - browse, browse
+        for s in range(S):
+            if click[b, s]:
+                quality = np.float64(attributes[slate[b, s], quality_column])
+                minutes = min(before, length)
+                after, dt[b] = before - minutes + bonus * minutes * quality, minutes
+                channels[b, s, 0] = 1.0
+                channels[b, s, 1] = minutes / length
+                objectives[b, 0] = 1.0
+                objectives[b, 1] = minutes
+                objectives[b, 2] = quality
+        budget[b] = after
+
+
+@kernel
+def _engagement(channels, objectives, slate, click, attributes, clickbait_column, satisfaction, choc, kale, sd, high, u):
+    B, S = slate.shape
+    for b in range(B):
+        for s in range(S):
+            if click[b, s]:
+                c = np.float64(attributes[slate[b, s], clickbait_column])
+                engagement = math.exp((choc * c + kale * (1.0 - c)) * satisfaction[b] + sd * normal(u[s, b]))
+                channels[b, s, 0] = 1.0
+                channels[b, s, 1] = engagement / high
+                objectives[b, 0] += 1.0
+                objectives[b, 1] += engagement
 
 
 @kernel

@@ -304,18 +304,21 @@ def speed(name: str, seconds: float) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Records SARDINE's eight environments.")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("out", nargs="?", type=Path, metavar="OUT_DIR")
-    parser.add_argument("--speed", nargs=2, metavar=("ID", "SECONDS"))
-    args = parser.parse_args()
-    if args.speed:
-        print(json.dumps(speed(args.speed[0], float(args.speed[1]))))
-    elif args.out is None:
-        parser.error("OUT_DIR is required")
-    else:
-        record_items(args.out)
+    parser.add_argument("--speed", nargs=2, metavar=("ID", "SECONDS"), help=f"ID is one of {', '.join(IDS)}")
+    arguments = parser.parse_args()
+    if arguments.speed:
+        name, seconds = arguments.speed
+        if name not in IDS:
+            parser.error(f"no environment {name!r}; choose from {', '.join(IDS)}")
+        print(json.dumps(speed(name, float(seconds))))
+    elif arguments.out:
+        record_items(arguments.out)
         for name in IDS:
-            record(name, args.out)
+            record(name, arguments.out)
+    else:
+        parser.error("give OUT_DIR or --speed ID SECONDS")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""The literature's environments, as compositions of the same parts."""

@@ -1,0 +1,112 @@
+"""RecoGym: see `RecoGymEnv`."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from recgym.catalog import Catalog
+from recgym.envs import RecEnv
+from recgym.errors import require_count
+from recgym.market import StaticMarket
+from recgym.models.candidates import All
+from recgym.models.choice import RareClick
+from recgym.models.departure import Spent
+from recgym.models.dynamics import OrganicSessions
+from recgym.models.preference import DotProduct
+from recgym.models.response import Clicks
+from recgym.models.reward import Weighted
+from recgym.population import NormalInterests
+from recgym.world import World
+
+
+class RecoGymEnv(RecEnv):
+    """Advertisements between sessions of organic browsing, and what was browsed tells what will be clicked.
+
+    ## Description
+
+    RecoGym v1 (Rohde et al. 2018, arXiv 1808.00720; recogym 0.1.3). A user omega ~ N(0, I) in five dimensions views
+    products of their own accord, i ~ softmax(Gamma omega + mu), with Gamma ~ N(0, 1) and mu ~ N(0, 3). A step is one
+    advertisement: product a is clicked with probability ff(beta_a . omega + mu_a), ff(x) = sg(5 sg(2 sg(0.3 x) - 2) - 6),
+    which lies between 0.45 % and 2.93 %. A click, and else 5 % of the steps, begins a session of organic views; each
+    view is followed by another (74 %), by advertisements (25 %), or the user leaves (1 %), as after 1 % of the
+    advertisements. omega walks by N(0, 0.1) at each move to browsing. beta = Gamma, but for `flips` pairs of the
+    products most alike, which exchange their rows of beta and mu.
+
+    ## Action Space
+
+    `Discrete(10)`: the product advertised.
+
+    ## Observation Space
+
+    `observation="compact"`: the last ten products viewed or clicked, and each product's share of all views.
+
+    ## Rewards
+
+    Clicks on advertisements.
+
+    ## Starting State
+
+    A new user after a first session of views.
+
+    ## Episode End
+
+    Terminated when the user leaves, truncated after 1000 steps (in the original never; one user in 500 stays longer).
+
+    ## Arguments
+
+    `products` (10), `dimensions` (5), `flips` (0), `seed` of Gamma and mu (0).
+
+    ## The original
+
+    One user in 26 leaves before the first advertisement; here nobody does, as a reset cannot end an episode, so averages
+    are of users who see one. A session has at most 32 views (0.007 % are longer there). `prob_leave_bandit` is never
+    used there: both probabilities of leaving are 1 %. Product ids are 16-bit integers, which overflow.
+
+    ## Version History
+
+    * v1: first version, named for the original's v1.
+    """
+
+
+def world(*, products: int = 10, dimensions: int = 5, flips: int = 0, seed: int = 0) -> World:
+    """The world of `RecoGymEnv`."""
+    require_count("products", products, 2, 1_000_000)
+    require_count("dimensions", dimensions, 1, 1000)
+    require_count("flips", flips, 0, products // 2)
+    require_count("seed", seed, 0, 2**63)
+    rng = np.random.default_rng([seed, 8])
+    return of(rng.standard_normal((products, dimensions)), rng.normal(0.0, 3.0, products), flips)
+
+
+def of(gamma: np.ndarray, mu: np.ndarray, flips: int = 0) -> World:
+    """The world of given (P, K) affinities Gamma and (P,) appeals mu."""
+    products, dimensions = gamma.shape
+    swapped = flip(gamma, flips)
+    return World(
+        catalog=Catalog(gamma[swapped], np.arange(products), mu[swapped, None], ("appeal",), products),
+        population=NormalInterests(dimensions),
+        market=StaticMarket.of(products),
+        candidates=All(),
+        preference=DotProduct(1.0, {"appeal": 1.0}),
+        choice=RareClick(),
+        response=Clicks(),
+        dynamics=(OrganicSessions(gamma, mu),),
+        departure=Spent("present"),
+        reward=Weighted({"click": 1.0}),
+        horizon=1000,
+    )
+
+
+def flip(gamma: np.ndarray, flips: int) -> np.ndarray:
+    """(P,) order in which `flips` pairs of products have changed places, the pairs of the largest inner products first."""
+    order = np.arange(len(gamma))
+    likeness = gamma @ gamma.T
+    pairs = np.stack(np.triu_indices(len(gamma), 1), axis=1)
+    used: set[int] = set()
+    for i, j in pairs[np.argsort(-likeness[pairs[:, 0], pairs[:, 1]], kind="stable")]:
+        if len(used) == 2 * flips:
+            break
+        if i not in used and j not in used:
+            order[i], order[j] = j, i
+            used |= {i, j}
+    return order
