@@ -179,6 +179,8 @@ REGISTRY: dict[str, str] = {
     "popularity": "baselines.reference:Popularity",
     "myopic": "baselines.reference:MyopicOracle",
     "planner": "baselines.reference:Planner",
+    "ranked": "baselines.reference:Ranked",
+    "varied": "baselines.reference:Varied",
     "linucb": "baselines.bandits:LinUCB",
     "dqn": "baselines.sb3:DQN",
 }

@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 
 from baselines.agent import Agent
 from recgym.envs import RecVectorEnv
-from recgym.errors import require, require_count, require_number
+from recgym.errors import require, require_count, require_number, unknown
 from recgym.kernel import kernel
+from recgym.models.dynamics import Boredom
 from recgym.noise import mix, noise
 from recgym.types import Users
 
 Array = NDArray[Any]
+SHORTLIST = 64  # choices that an oracle weighs at most
 
 
 @dataclass
@@ -57,6 +59,59 @@ class Popularity(Agent):
 
 
 @dataclass
+class Ranked(Agent):
+    """The candidates that have most (or least) of one thing first: an informed heuristic.
+
+    Args:
+        by: an attribute of the catalogue, shown or hidden, or a user column of shape (T,), read at the item's topic.
+        descending: whether most comes first.
+    """
+
+    by: str = "quality"
+    descending: bool = True
+    privileged = True
+
+    def start(self, env: RecVectorEnv) -> None:
+        super().start(env)
+        columns = {name for name, c in env.world.owned.items() if c.shape == (env.world.sizes.topics,)}
+        if self.by not in (*env.world.catalog.names, *columns):
+            unknown("Ranked.by", self.by, [*env.world.catalog.names, *columns])
+
+    def act(self, observation: Array, mask: Array, explore: bool = False) -> Array:
+        users, catalog, null = self.env.get_state().users, self.env.world.catalog, self.env.actions.null
+        items = users.candidates
+        if self.by in catalog.names:
+            score = catalog[self.by][items]
+        else:
+            score = np.take_along_axis(users[self.by], catalog.topic[items].astype(np.int64), axis=1)
+        score = np.where(items >= 0, score if self.descending else -score, -np.inf)
+        return as_actions(top(score, self.env.world.slate_size) + null, self.env)
+
+
+@dataclass
+class Varied(Agent):
+    """The most likely clicks first, but of each topic fewer than would bore: for worlds with `Boredom`.
+
+    A slate has at most threshold - 1 - (recent clicks on the topic) items of a topic, then items that nobody clicks.
+    """
+
+    privileged = True
+
+    def start(self, env: RecVectorEnv) -> None:
+        super().start(env)
+        found = [part for part in env.world.dynamics if isinstance(part, Boredom)]
+        require(found, "Varied", "needs a world with Boredom", [part.kind for part in env.world.dynamics])
+        self.threshold = found[0].threshold
+
+    def act(self, observation: Array, mask: Array, explore: bool = False) -> Array:
+        users, world, null = self.env.get_state().users, self.env.world, self.env.actions.null
+        utility = world.appraise(users, users.candidates)[0]
+        out = np.empty((len(users), world.slate_size), np.int64)
+        _varied(out, utility, users.candidates, world.catalog.topic, users.recent, self.threshold)
+        return as_actions(out + null, self.env)
+
+
+@dataclass
 class MyopicOracle(Agent):
     """The best expected immediate reward, given the true state of the user.
 
@@ -69,7 +124,8 @@ class MyopicOracle(Agent):
     def act(self, observation: Array, mask: Array, explore: bool = False) -> Array:
         users = self.env.get_state().users
         look = Look(self.env, users)
-        return as_actions(look.greedy(look.reward_given, look.reward_otherwise), self.env)
+        slate = look.greedy(look.reward_given, look.reward_otherwise)
+        return as_actions(np.take_along_axis(look.choices, slate, axis=1), self.env)
 
 
 @dataclass
@@ -91,15 +147,15 @@ class Planner(Agent):
         iterations: policy improvements, >= 1.
         users: simulated users an iteration, >= 100.
         after: steps after the twins' switch that enter the fit, >= 1.
-        ridge: penalty of the least squares, > 0.
-        trials: simulated users on whom the improvements are compared, to keep the best, >= 10.
+        ridges: penalties of the least squares that are tried at each improvement, each > 0; worlds differ in noise.
+        trials: simulated users on whom all that was fitted is compared, to keep the best, >= 10.
         seed: of the simulated users, who are not those that will be met.
     """
 
     iterations: int = 3
     users: int = 2000
     after: int = 10
-    ridge: float = 1000.0
+    ridges: tuple[float, ...] = (10.0, 100.0, 1000.0)
     trials: int = 300
     seed: int = 0
     privileged = True
@@ -109,17 +165,24 @@ class Planner(Agent):
         require_count("users", self.users, 100, 10_000_000)
         require_count("after", self.after, 1, 1000)
         require_count("trials", self.trials, 10, 10_000_000)
-        require_number("ridge", self.ridge, 1e-12, 1e12)
+        require(isinstance(self.ridges, (list, tuple)) and self.ridges, "ridges", "must be numbers", self.ridges)
+        for ridge in self.ridges:
+            require_number("ridges", ridge, 1e-12, 1e12)
         self._value: Value | None = None
 
     def start(self, env: RecVectorEnv) -> None:
         super().start(env)
         if self._value is None:
-            tried = []
+            best = (-np.inf, self._value)
             for iteration in range(self.iterations):
-                self._value = self._improve(env, iteration)
-                tried.append((self._trial(env), self._value))
-            self._value = max(tried, key=lambda pair: pair[0])[1]
+                tried = []
+                for value in self._improve(env, iteration):
+                    self._value = value
+                    tried.append((self._trial(env), value))
+                now = max(tried, key=lambda pair: pair[0])
+                self._value = now[1]
+                best = max(best, now, key=lambda pair: pair[0])
+            self._value = best[1]
 
     def _trial(self, env: RecVectorEnv) -> float:
         """Mean expected return of the present policy, on simulated users who are the same at every call."""
@@ -136,8 +199,8 @@ class Planner(Agent):
             users = users.rows(~feedback.left & (users.t < world.horizon))
         return total / self.trials
 
-    def _improve(self, env: RecVectorEnv, iteration: int) -> Value:
-        """The value of the present policy, from simulated twins.
+    def _improve(self, env: RecVectorEnv, iteration: int) -> list[Value]:
+        """The value of the present policy, from simulated twins; a fit for each of `ridges`.
 
         Two twins are one user with one noise. Up to a step of their own they are shown different things, each what
         suits a random taste for item attributes, and from then on both what the policy shows. Whatever makes one user
@@ -186,9 +249,8 @@ class Planner(Agent):
         at = np.minimum(switch + np.arange(self.after)[:, None], world.horizon - 1)  # (after, 2 n)
         returns = np.take_along_axis(to_go, at, axis=0)
         both = ~(np.isnan(states[:, :n, 0]) | np.isnan(states[:, n:, 0]))
-        return Value.fit(
-            states[:, :n][both], states[:, n:][both], returns[:, :n][both], returns[:, n:][both], self.ridge
-        )
+        twins = states[:, :n][both], states[:, n:][both], returns[:, :n][both], returns[:, n:][both]
+        return [Value.fit(*twins, ridge) for ridge in self.ridges]
 
     def _choose(self, env: RecVectorEnv, users: Users, look: Look) -> Array:
         if self._value is None:
@@ -203,7 +265,7 @@ class Planner(Agent):
     def _futures(self, env: RecVectorEnv, users: Users, items: Array) -> tuple[Array, Array]:
         """(B, n) values after showing each item alone: not clicked, and clicked."""
         world, (B, n) = env.world, items.shape
-        branch = users.rows(np.repeat(np.arange(B), 2 * n))
+        branch = users.replace(candidates=users.candidates[:, :0]).rows(np.repeat(np.arange(B), 2 * n))
         branch = branch.replace(key=np.repeat(users.key ^ mix(self.seed + 1), 2 * n))  # what will happen is not known
         slate = np.full((2 * B * n, world.slate_size), -1, np.int32)
         slate[:, 0] = np.repeat(items.ravel(), 2)
@@ -221,7 +283,8 @@ class Planner(Agent):
         choices = np.zeros((len(users), self.env.world.slate_size), np.int64)
         if len(alive):
             users = users.rows(alive)
-            choices[alive] = self._choose(self.env, users, Look(self.env, users))
+            look = Look(self.env, users)
+            choices[alive] = np.take_along_axis(look.choices, self._choose(self.env, users, look), axis=1)
         return as_actions(choices, self.env)
 
 
@@ -266,7 +329,11 @@ class Value:
 
 
 class Look:
-    """What an oracle sees of B users: for each choice (nothing first, where that is an action) its item and worth."""
+    """What an oracle sees of B users: for each choice (nothing first, where that is an action) its item and worth.
+
+    Of more than `SHORTLIST` choices it keeps so many: half of them those of the highest expected reward when shown
+    alone, the others the best of each topic, then the second best, and so on.
+    """
 
     def __init__(self, env: RecVectorEnv, users: Users) -> None:
         self.world, self.null = env.world, env.actions.null
@@ -277,12 +344,37 @@ class Look:
         self.reward_given = given @ weights  # (B, n), given a click on it
         self.reward_otherwise = otherwise @ weights  # (B,)
         self.free = (self.items >= 0) | (np.arange(self.items.shape[1]) < self.null)  # (B, n)
+        self.choices = np.broadcast_to(np.arange(self.items.shape[1]), self.items.shape)  # (B, n) numbers of the choices
+        if self.items.shape[1] > SHORTLIST:
+            self._shorten()
+
+    def _shorten(self) -> None:
+        B, n = self.items.shape
+        alone = self.utility.reshape(-1, 1).copy()
+        probability = self.world.choice.probability(alone, np.repeat(self.outside, n)).reshape(B, n)
+        worth = np.where(self.items >= 0, probability * (self.reward_given - self.reward_otherwise[:, None]), 0.0)
+        worth[~self.free] = -np.inf
+        best = np.argsort(-worth, axis=1, kind="stable")
+        topic = np.take_along_axis(self.world.catalog.topic[self.items], best, axis=1)
+        by_topic = np.argsort(topic, axis=1, kind="stable")  # the best of each topic first
+        start = np.take_along_axis(topic, by_topic, axis=1)
+        first = np.concatenate([np.ones((B, 1), np.bool_), start[:, 1:] != start[:, :-1]], axis=1)
+        round_ = np.arange(n) - np.maximum.accumulate(np.where(first, np.arange(n), 0), axis=1)
+        turn = np.empty((B, n), np.int64)  # place of each of `best` within its topic
+        np.put_along_axis(turn, by_topic, round_, axis=1)
+        turn[:, : SHORTLIST // 2] = -1
+        keep = np.take_along_axis(best, np.argsort(turn, axis=1, kind="stable")[:, :SHORTLIST], axis=1)
+        if self.null:
+            keep[:, 0] = 0
+        keep.sort(axis=1)
+        for name in ("items", "utility", "reward_given", "free", "choices"):
+            setattr(self, name, np.ascontiguousarray(np.take_along_axis(getattr(self, name), keep, axis=1)))
 
     def rows(self, index: Array) -> Look:
         """The same of some of the users."""
         part = object.__new__(Look)
         part.world, part.null, part.shown = self.world, self.null, self.shown
-        for name in ("items", "utility", "outside", "reward_given", "reward_otherwise", "free"):
+        for name in ("items", "utility", "outside", "reward_given", "reward_otherwise", "free", "choices"):
             setattr(part, name, getattr(self, name)[index])
         return part
 
@@ -348,6 +440,32 @@ def candidate_feature(env: RecVectorEnv, observation: Array, name: str) -> Array
 def top(score: Array, n: int) -> Array:
     """(B, n) indices of the n highest scores of each row, best first; ties go to the first."""
     return np.argsort(-score, axis=1, kind="stable")[:, :n]
+
+
+@kernel
+def _varied(out, utility, candidates, topic, recent, threshold):
+    B, K = utility.shape
+    S = out.shape[1]
+    room = np.empty(recent.shape[1])
+    taken = np.empty(K, np.bool_)
+    for b in range(B):
+        taken[:] = False
+        for z in range(recent.shape[1]):
+            room[z] = threshold - 1 - recent[b, z]
+        for s in range(S):
+            best, worst = -1, -1
+            for k in range(K):
+                if taken[k] or candidates[b, k] < 0:
+                    continue
+                if room[topic[candidates[b, k]]] > 0 and (best < 0 or utility[b, k] > utility[b, best]):
+                    best = k
+                if worst < 0 or utility[b, k] < utility[b, worst]:
+                    worst = k
+            pick = max(best if best >= 0 else worst, 0)
+            out[b, s] = pick
+            taken[pick] = True
+            if candidates[b, pick] >= 0:
+                room[topic[candidates[b, pick]]] -= 1.0
 
 
 @kernel

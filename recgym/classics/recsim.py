@@ -58,8 +58,8 @@ class InterestEvolutionEnv(RecEnv):
 
     ## Episode End
 
-    Terminated when the budget is spent. It never fails to be, but very good slates make episodes long: the horizon is
-    10,000 steps.
+    Terminated when the budget is spent, as it always is: each step costs more than the best video gives back. Episodes
+    of more than about 400 steps do not happen; the horizon is 1000.
 
     ## Arguments
 
@@ -185,7 +185,7 @@ def interest_evolution(*, items: int = 1000, seed: int = 0) -> World:
         departure=Spent("budget"),
         reward=Weighted({"watch": 1.0}),
         slate_size=3,
-        horizon=10_000,
+        horizon=1000,
     )
 
 

@@ -3,10 +3,10 @@
     python record_recogym.py OUT_DIR              # writes recogym_v1.npz, prints its means
     python record_recogym.py --speed ID SECONDS   # bandit steps/s of the original, five windows of SECONDS each, JSON
 
-Shims. The package's own requirements include TensorFlow, PyTorch, Jupyter and, at import, Stan: all for its agents.
-Hence `--no-deps` below with every package that the environment does need, and `recogym` and `recogym.agents` are put
-in `sys.modules` as empty packages before `recogym.envs` is imported (which takes from the latter one base class, for
-an annotation). NumPy 1.26 because gym 0.26 does not support NumPy 2. The environment itself runs as shipped.
+Shims. The package requires TensorFlow, PyTorch, Jupyter and more, all for its agents and plots, which its `__init__`
+imports. Hence `--no-deps` below with every package that the environment does need, and `recogym` and `recogym.agents`
+are put in `sys.modules` as bare packages before `recogym.envs` is imported (which takes from the latter one base class,
+for an annotation). NumPy 1.26 because gym 0.26 does not support NumPy 2. The environment itself runs as shipped.
 
 How the original orders things
 ------------------------------
@@ -30,10 +30,10 @@ Trace policy: each action is random with probability 0.7, else that of `populari
     click (T,) bool                    whether it was clicked, False for views
     chain (T,) uint8                   state drawn by the chain after the event
     next (T,) uint8                    state after the event: 0 if clicked, else chain
-    omega (V, 5) float32               user at each view. At event t it is omega[cumsum(kind == 0)[t] - 1], for bandit
+    omega (V, 5) float32 *             user at each view. At event t it is omega[cumsum(kind == 0)[t] - 1], for bandit
                                        steps too; the walk's noise is 0.1 times a standard normal
-    view_probability (V, 10) float32 * the original's, of all products
     visit (B,) int32                   event of the first step of each bandit visit
+    view_probability (B, 10) float32 * the original's for all products, of the last view before the visit
     click_probability (B, 10) float32 *   the original's for all actions, the same for the whole visit
 and the model: gamma (10, 5), mu_organic (10,), beta (10, 5), mu_bandit (10,), all float64; transition (3, 3) float64;
 sigma_omega_initial, sigma_omega () float64; model_seed () int64.
@@ -41,7 +41,7 @@ Distributions, all with that model, for each policy P in `policies`, one entry a
     P_return (N,) float32, P_clicks (N,) uint16   clicks
     P_length (N,) uint16                          bandit steps, 0 for some 4 % (who stop in their first organic session)
     P_views (N,) uint16                           organic events
-    P_expected (N,) float32                       sum over bandit steps of the click probability: the click rate is
+    P_expected (N,) float32 *                     sum over bandit steps of the click probability: the click rate is
                                                   sum(P_clicks) / sum(P_length), with less noise
                                                   sum(P_expected) / sum(P_length)
     P_position_clicks (1,) int64, P_impressions () int64   their totals
@@ -117,6 +117,7 @@ class Spy:
         self.env = env
         self.generator = env.rng
         self.action = -1  # product recommended in the step under way
+        self.view_probability = np.zeros(0)
         self.events: list[dict[str, Any]] = []
         self.views: list[dict[str, Any]] = []
         self.visits: list[dict[str, Any]] = []
@@ -127,12 +128,18 @@ class Spy:
     def choice(self, options: Any, p: np.ndarray) -> Any:
         value = self.generator.choice(options, p=p)
         if options == self.env.config.num_products:
-            self.views.append({"omega": self.env.omega.ravel().copy(), "view_probability": p})
+            self.view_probability = p
+            self.views.append({"omega": self.env.omega.ravel().copy()})
             self.events.append({"kind": ORGANIC, "item": value, "probability": p[value], "click": 0})
         elif options == [0, 1]:
             if self.events[-1]["kind"] == ORGANIC:
-                every = ff(self.env.cached_state_seed)
-                self.visits.append({"visit": len(self.events), "click_probability": every})
+                self.visits.append(
+                    {
+                        "visit": len(self.events),
+                        "view_probability": self.view_probability,
+                        "click_probability": ff(self.env.cached_state_seed),
+                    }
+                )
             self.events.append({"kind": BANDIT, "item": self.action, "probability": p[1], "click": value})
         else:
             last = self.events[-1]
@@ -208,7 +215,7 @@ def distribution(policy: Policy, epoch: int) -> Arrays:
         "clicks": clicks.astype(np.uint16),
         "length": lengths.astype(np.uint16),
         "views": views.astype(np.uint16),
-        "expected": expected.astype(np.float32),
+        "expected": np.float32(np.round(expected * 2.0**20) / 2.0**20),
         "position_clicks": np.array([clicks.sum()], np.int64),
         "impressions": np.array(lengths.sum(), np.int64),
     }
@@ -246,9 +253,9 @@ def trace(epoch: int) -> Arrays:
 
 
 def compact(arrays: Arrays) -> Arrays:
-    """Small dtypes; probabilities rounded to a multiple of 2**-20, whose zero low bits compress."""
-    dtypes = {key: np.uint8 for key in ("kind", "item", "chain", "next")}
-    dtypes |= {"episode": np.int32, "visit": np.int32, "click": np.bool_, "omega": np.float32}
+    """Small dtypes; floats rounded to a multiple of 2**-20, whose zero low bits compress."""
+    dtypes = {"episode": np.int32, "visit": np.int32, "click": np.bool_}
+    dtypes |= dict.fromkeys(("kind", "item", "chain", "next"), np.uint8)
     return {
         key: values.astype(dtypes[key]) if key in dtypes else np.float32(np.round(values * 2.0**20) / 2.0**20)
         for key, values in arrays.items()
@@ -268,7 +275,9 @@ def record(out: Path) -> None:
             error = (summary[key] - rate * length).std() / USERS**0.5 / length.mean()
             rates.append(f"{rate:.5f} +- {error:.5f}")
         means = [f"{x.mean():.2f} +- {x.std() / USERS**0.5:.2f}" for x in (length, summary["views"].astype(float))]
-        print(NAME, label, "click rate", rates[0], "expected", rates[1], "steps", means[0], "views", means[1], flush=True)
+        print(
+            NAME, label, "click rate", rates[0], "expected", rates[1], "steps", means[0], "views", means[1], flush=True
+        )
     arrays["policies"] = np.array(list(POLICIES))
     out.mkdir(parents=True, exist_ok=True)
     partial = out / f".{NAME}.npz"

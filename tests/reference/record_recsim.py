@@ -8,8 +8,8 @@ for its agents only. The two packages' user, document, environment and gym modul
 environments and the choice models differ in nothing that runs here (`import gin` for `import gin.tf`, a check that
 the null logit is not negative, and multi-click classes added beside the originals), and the real 0.2.4, with
 `gin.tf` replaced by `gin`, writes the same files byte for byte. `six` is imported by the package but missing from its
-requirements. No other shim is needed with NumPy 1.26 (gym 0.26 does not support NumPy 2). The code is Ie et al.,
-"RecSim" (arXiv 1909.04847) and "SlateQ" (arXiv 1905.12767).
+requirements. No other shim is needed with Python 3.11 and NumPy 1.26 (gym 0.26 does not support NumPy 2). Papers:
+Ie et al., "RecSim" (arXiv 1909.04847) and "SlateQ" (arXiv 1905.12767).
 
 How it is recorded
 ------------------
@@ -34,7 +34,7 @@ interest_evolution.npz (10 candidates, slate of 3; E episodes, T >= 20,000 steps
     up_probability (T,) float32 *       the original's probability that interest drifts up; 0 where no click
     up (T,) bool                        whether it did
     interest_next (T,) float32 *        next interest in the clicked topic, 0 where none; no other interest changes
-    budget_change (T,) float32 *        next budget less budget: sum it from 200, in float64
+    budget_change (T,) float32          next budget less budget: sum it from 200, in float64
 long_term_satisfaction.npz (sensitivity 0.01), long_term_satisfaction_hard.npz (0.1) (10 candidates, slate of 1)
     sensitivity () float64
     npe_start (E,) float32 *            net positive exposure x at reset
@@ -45,10 +45,10 @@ long_term_satisfaction.npz (sensitivity 0.01), long_term_satisfaction_hard.npz (
     reward (T,) float32                 engagement, as rewarded (upstream clips it to 100 in the observation only)
     npe_noise (T,) float32 *            normal innovation realised, its deviation 0.05 included
     npe_next (T,) float32 *             next x
-interest_exploration.npz (10 candidates, slate of 3)
+interest_exploration.npz (10 candidates, slate of 2)
     affinity (E, 2) float32 *           the user's affinity for each topic, constant and hidden
-    topic (T, 3) uint8, quality (T, 3) float32 *, click_probability (T, 3) float32 *, click (T,) int8   as above;
-                                        the reward is 1 for a click
+    topic (T, 2) uint8, quality (T, 2) float32 *, click_probability (T, 2) float32 *, click (T,) int8   as above,
+                                        but quality for every slot; the reward is 1 for a click
 
 Every file also has num_candidates () int64, slate_size () int64, and distributions, for each policy P in `policies`:
     P_return (N,) float32, P_length (N,) uint16, P_clicks (N,) uint16   one entry an episode, undiscounted
@@ -90,7 +90,7 @@ REQUIREMENTS = (
 STEPS = 20_000
 INFORMED_SHARE = 0.3
 EXPLORATION_HORIZON = 50  # upstream never ends
-USERS = {"interest_evolution": 10_000, "long_term_satisfaction": 4_000, "interest_exploration": 4_000}
+USERS = {"interest_evolution": 5_000, "long_term_satisfaction": 4_000, "interest_exploration": 4_000}
 MODULES = {
     "interest_evolution": interest_evolution,
     "long_term_satisfaction": long_term_satisfaction,
@@ -99,6 +99,13 @@ MODULES = {
 }
 SENSITIVITY = {"long_term_satisfaction": 0.01, "long_term_satisfaction_hard": 0.1}
 CANDIDATES = 10
+SLATE_SIZE = {
+    "interest_evolution": 3,
+    "long_term_satisfaction": 1,
+    "long_term_satisfaction_hard": 1,
+    "interest_exploration": 2,
+}
+SEED = 777
 
 Arrays = dict[str, np.ndarray]
 Policy = Callable[[Any, np.random.Generator], np.ndarray]  # (environment, rng) -> (k,) indices of candidates
@@ -153,8 +160,7 @@ class Spy:
 
 def make(name: str, n_candidates: int = CANDIDATES) -> Any:
     """The original environment called `name`, by its own factory."""
-    slate_size = 1 if name in SENSITIVITY else 3
-    config = dict(num_candidates=n_candidates, slate_size=slate_size, resample_documents=True, seed=0)
+    config = dict(num_candidates=n_candidates, slate_size=SLATE_SIZE[name], resample_documents=True, seed=0)
     if name in SENSITIVITY:
         gin.bind_parameter("LTSStaticUserSampler.sensitivity", SENSITIVITY[name])
     try:
@@ -163,9 +169,9 @@ def make(name: str, n_candidates: int = CANDIDATES) -> Any:
         gin.clear_config()
 
 
-def seeded(env: Any, seed: int) -> np.random.Generator:
+def seeded(env: Any, *seed: int) -> np.random.Generator:
     """Seeds the two samplers and the global generator, each differently; returns a generator for the policy."""
-    seeds = [int(s) for s in np.random.SeedSequence(seed).generate_state(4)]
+    seeds = [int(s) for s in np.random.SeedSequence([SEED, *seed]).generate_state(4)]
     env.environment.user_model._user_sampler._seed = seeds[0]
     env.environment._document_sampler._seed = seeds[1]
     env.reset_sampler()
@@ -221,9 +227,9 @@ POLICIES: dict[str, dict[str, Policy]] = {
 }
 
 
-def distribution(env: Any, policy: Policy, n_episodes: int, horizon: int | None, seed: int) -> Arrays:
+def distribution(env: Any, policy: Policy, n_episodes: int, horizon: int | None, *seed: int) -> Arrays:
     """Per-episode totals of `policy`, and its clicks by slot."""
-    rng = seeded(env, seed)
+    rng = seeded(env, *seed)
     returns, lengths, clicks, quality = [], [], [], []
     position_clicks = np.zeros(env.environment.slate_size, np.int64)
     for _ in range(n_episodes):
@@ -253,10 +259,10 @@ def distribution(env: Any, policy: Policy, n_episodes: int, horizon: int | None,
     }
 
 
-def trace(name: str, seed: int) -> Arrays:
+def trace(name: str, *seed: int) -> Arrays:
     """At least `STEPS` steps of whole episodes; what is recorded depends on the environment, see the module."""
     env = make(name)
-    rng = seeded(env, seed)
+    rng = seeded(env, *seed)
     informed = list(POLICIES[name].values())[1]
     before, after = RECORDERS[name]
     horizon = EXPLORATION_HORIZON if name == "interest_exploration" else None
@@ -353,7 +359,7 @@ RECORDERS = {
     "interest_exploration": (exploration_start, exploration_step),
 }
 DTYPES = {"episode": np.int32, "topic": np.uint8, "click": np.int8, "up": np.bool_}
-EXACT = ("reward", "log_scale")
+EXACT = ("reward", "log_scale", "budget_change")
 
 
 def compact(arrays: Arrays) -> Arrays:
@@ -368,9 +374,9 @@ def compact(arrays: Arrays) -> Arrays:
 
 def record(name: str, out: Path) -> None:
     """Writes `out / name.npz` whole or not at all; prints the means."""
-    seed = list(MODULES).index(name)
+    number = list(MODULES).index(name)
     env = make(name)
-    arrays = compact(trace(name, 10 * seed + 1))
+    arrays = compact(trace(name, number, 0))
     arrays["num_candidates"] = np.array(CANDIDATES)
     arrays["slate_size"] = np.array(env.environment.slate_size)
     if name in SENSITIVITY:
@@ -381,19 +387,15 @@ def record(name: str, out: Path) -> None:
     if name == "interest_evolution":
         runs.append(("random_20", make(name, 20), random, n_episodes // 4))
     for i, (label, run_env, policy, n) in enumerate(runs):
-        summary = distribution(run_env, policy, n, horizon, 10 * seed + 2 + i)
+        summary = distribution(run_env, policy, n, horizon, number, 1 + i)
         if name != "interest_evolution":
             del summary["quality"]
         arrays |= {f"{label}_{key}": values for key, values in summary.items()}
-        report = {
-            key: [summary[key].mean(dtype=float), summary[key].std(dtype=float) / n**0.5]
-            for key in summary
-            if summary[key].shape == (n,)
-        }
+        for key, values in summary.items():
+            if values.shape == (n,):
+                print(f"{name} {label} {key}: {values.mean(dtype=float):.4f} se {values.std(dtype=float) / n**0.5:.4f}")
         rates = summary["position_clicks"] / summary["impressions"]
-        print(
-            name, label, n, {k: [round(float(x), 4) for x in v] for k, v in report.items()}, rates.round(4), flush=True
-        )
+        print(f"{name} {label} clicks by slot: {rates.round(4)}", flush=True)
     arrays["policies"] = np.array([run[0] for run in runs])
     out.mkdir(parents=True, exist_ok=True)
     partial = out / f".{name}.npz"
