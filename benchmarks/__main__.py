@@ -29,8 +29,8 @@ from benchmarks import throughput as speed
 from benchmarks.references import run_references
 from benchmarks.report import Section, report, show
 from benchmarks.run import run_suite, software, write_json
-from recgym import ENV_IDS
-from recgym.errors import ConfigError, RecgymError, require
+from recgym import CLASSIC_IDS, ENV_IDS
+from recgym.errors import ConfigError, RecgymError, require, require_option
 
 app = typer.Typer(
     help="Benchmarks of recgym: suites, reports, references, throughput.",
@@ -135,7 +135,7 @@ def _list() -> None:
         rows.append((suite.name, f"{tasks}; {agents}", *numbers))
     show(Section("Suites", ("name", "tasks; agents", "steps", "seeds", "users"), rows, words=2), console)
     show(Section("Agents", ("name", "class"), [(name, target) for name, target in REGISTRY.items()], words=2), console)
-    show(Section("Tasks", ("id",), [(id,) for id in ENV_IDS]), console)
+    show(Section("Tasks", ("id",), [(id,) for id in (*ENV_IDS, *CLASSIC_IDS)]), console)
 
 
 @app.command("references")
@@ -143,16 +143,19 @@ def _references(
     output: Output = None,
     workers: Workers = None,
     fresh: Fresh = False,
-    id: Annotated[list[str] | None, typer.Option(help="An environment; repeat for more. Default: all six.")] = None,
+    id: Annotated[list[str] | None, typer.Option(help="An environment; repeat for more. Default: all of the suite.")] = None,
     users: Annotated[int, typer.Option(min=2, help="Evaluation users, one episode each.")] = suites.REFERENCE_USERS,
+    suite: Annotated[str, typer.Option(help="domains, or classics: the literature's, beside published numbers.")] = "domains",
     check: Annotated[
         bool, typer.Option(help="Exit status 1 unless planner >= 1.15 myopic >= 1.15 popularity > random.")
     ] = True,
 ) -> None:
     """What random, popularity, myopic oracle and planner earn, and whether planning pays."""
-    wrong = run_references(
-        output or Path("runs/references"), id or ENV_IDS, users, workers or _processors(), _command(), console, fresh
-    )
+    require_option("suite", suite, ["domains", "classics"])
+    classics = suite == "classics"
+    folder = output or Path("runs/references" + ("-classics" if classics else ""))
+    ids = id or (CLASSIC_IDS if classics else ENV_IDS)
+    wrong = run_references(folder, ids, users, workers or _processors(), _command(), console, fresh, classics)
     for line in wrong:
         console.print(f"[red]fails:[/] {escape(line)}", highlight=False)
     if wrong and check:
@@ -169,7 +172,7 @@ def _throughput(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="A JSON file for the numbers.")] = None,
 ) -> None:
     """Steps a second, single and in batches, beside CartPole."""
-    ids = ENV_IDS if every else tuple(id or [speed.DEFAULT_ID])
+    ids = (*ENV_IDS, *CLASSIC_IDS) if every else tuple(id or [speed.DEFAULT_ID])
     with console.status("measuring") as status:  # shows nothing where there is no terminal
         progress = lambda text: status.update(f"measuring {text}")  # noqa: E731
         speeds = speed.throughput(ids, windows=windows, seconds=seconds, progress=progress)

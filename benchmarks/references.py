@@ -1,11 +1,11 @@
-"""The table that every environment must pass: what the four references earn, and whether planning pays."""
+"""What the references earn, and whether planning pays: the domains, which must pass, and the classics, beside papers."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 
@@ -13,7 +13,7 @@ from baselines.agent import write_atomically
 from benchmarks.metrics import ratio
 from benchmarks.report import Section, markdown_table, show
 from benchmarks.run import read_result, run_suite, write_json
-from benchmarks.suite import REFERENCE_USERS, references_suite
+from benchmarks.suite import REFERENCE_USERS, classics_suite, references_suite
 from recgym import ENV_IDS
 
 GAIN = 1.15  # of the planner over the myopic oracle, and of that over popularity
@@ -24,6 +24,41 @@ UNKNOWN = "–"
 Row = dict[str, dict[str, Any]]  # agent -> its numbers on one id
 
 
+class Published(NamedTuple):
+    """A number of somebody else's: of whom, which agent of ours is the same policy ("" if none), and what it measures."""
+
+    id: str
+    who: str
+    value: str
+    agent: str
+    measure: str = "return"
+
+
+SLATEQ = "Ie et al. 2019, 5000 users"
+EXACT = "exact, dynamic programme"
+SARDINE = "sardine-rec 1.0.8, its own items"
+RECOGYM = "recogym 0.1.3"
+PUBLISHED = (
+    Published("InterestEvolution-v0", f"random ({SLATEQ})", "159.2", "random"),
+    Published("InterestEvolution-v0", f"myopic top-k ({SLATEQ})", "166.3", "myopic"),
+    Published("InterestEvolution-v0", f"best learned, SlateQ QL-OT-OS ({SLATEQ})", "174.6", ""),
+    Published("LongTermSatisfaction-v0", f"random ({EXACT})", "948.4", "random"),
+    Published("LongTermSatisfaction-v0", f"best of ten candidates ({EXACT})", "1117.2", "planner"),
+    Published("LongTermSatisfaction-Hard-v0", f"random ({EXACT})", "952.5", "random"),
+    Published("LongTermSatisfaction-Hard-v0", f"best of ten candidates ({EXACT})", "1024.5", "planner"),
+    Published("Sardine-SingleItem-Static-v0", f"random ({SARDINE})", "8.68", "random"),
+    Published("Sardine-SingleItem-Static-v0", f"greedy oracle ({SARDINE})", "100", "myopic"),
+    Published("Sardine-SlateTopK-Bored-v0", f"random ({SARDINE})", "43.9", "random"),
+    Published("Sardine-SlateTopK-Bored-v0", f"greedy oracle ({SARDINE})", "145.9", "myopic"),
+    Published("Sardine-SlateRerank-Static-v0", f"random ({SARDINE})", "14.69", "random"),
+    Published("Sardine-SlateRerank-Static-v0", f"greedy oracle ({SARDINE})", "21.34", "myopic"),
+    Published("Sardine-SlateRerank-Bored-v0", f"random ({SARDINE})", "12.76", "random"),
+    Published("Sardine-SlateRerank-Bored-v0", f"greedy oracle ({SARDINE})", "14.00", "myopic"),
+    Published("RecoGym-v1", f"random ({RECOGYM})", "1.09-1.17 %", "random", "click/step"),
+    Published("RecoGym-v1", f"most viewed ({RECOGYM})", "1.29-1.46 %", "most viewed", "click/step"),
+)
+
+
 def run_references(
     folder: str | os.PathLike[str],
     ids: Sequence[str] = ENV_IDS,
@@ -32,18 +67,20 @@ def run_references(
     command: str = "",
     console: Console | None = None,
     fresh: bool = False,
+    classics: bool = False,
 ) -> list[str]:
     """Run the references where they are missing; print the table; write references.json and references.md.
 
     Args:
         folder: of results and tables. ids: environments. users: evaluation users. workers: see `run_suite`.
+        classics: whether the ids are the literature's, with heuristics and published numbers instead of the test.
         command: how to repeat it. console: where to print. fresh: see `run_suite`.
 
     Returns:
         What is wrong, a line each: a gain too small, or a job that failed.
     """
     console = console or Console()
-    folder, suite = Path(folder), references_suite(ids, users)
+    folder, suite = Path(folder), classics_suite(ids, users) if classics else references_suite(ids, users)
     run_suite(suite, folder, workers, command, console, fresh)
     rows: dict[str, Row] = {id: {} for id in ids}
     for entry in suite.entries():
@@ -51,8 +88,9 @@ def run_references(
         if result:
             rows[entry.job.task.id][entry.label] = describe(result)
     gains = {id: gain(row) for id, row in rows.items()}
-    wrong = [f"{id}: {line}" for id, row in rows.items() for line in check(row)]
-    sections = _sections(rows, gains)
+    checked = (lambda row: [f"{entry} has no result" for entry in missing(row)]) if classics else check
+    wrong = [f"{id}: {line}" for id, row in rows.items() for line in checked(row)]
+    sections = _classic_sections(rows) if classics else _sections(rows, gains)
     write_json(folder / "references.json", {"command": command, "references": rows, "gains": gains, "wrong": wrong})
     lines = ["```", command, "```", "", *(line for section in sections for line in markdown_table(section))]
     write_atomically(folder / "references.md", "\n".join([*lines, *(f"- {line}" for line in wrong), ""]).encode())
@@ -97,6 +135,39 @@ def check(row: Row) -> list[str]:
     if popularity <= random:
         lines.append(f"popularity {popularity:.3f} is not above random {random:.3f}")
     return lines
+
+
+def missing(row: Row) -> list[str]:
+    """Which of random, myopic and planner have no result."""
+    return [agent for agent in ("random", "myopic", "planner") if agent not in row]
+
+
+def _classic_sections(rows: dict[str, Row]) -> list[Section]:
+    returns, beside, far = [], [], []
+    for id, row in rows.items():
+        name = id.removeprefix("recgym/")
+        value = {agent: "{:.2f} ± {:.2f}".format(*_score(row, agent)) for agent in row}
+        for agent in row:
+            numbers = row[agent]
+            steps = f"{numbers['length']['mean']:.1f}"
+            returns.append((name, agent, value[agent], steps, f"{numbers['shares']['click/step']:.4f}"))
+        best = max(row, key=lambda agent: _score(row, agent)[0], default="")
+        for published in PUBLISHED:
+            if published.id != name:
+                continue
+            here = UNKNOWN
+            if published.agent in row:
+                rate = row[published.agent]["shares"]["click/step"]
+                here = value[published.agent] if published.measure == "return" else f"{rate:.2%}"
+            beside.append((name, published.who, published.value, here))
+            if "learned" in published.who and best:
+                ratio_ = _score(row, best)[0] / float(published.value)
+                far.append((name, published.who, published.value, f"{best}: {value[best]}", f"{ratio_:.2f}"))
+    return [
+        Section("Mean return (± standard error)", ("id", "agent", "return", "steps", "clicks a step"), returns, words=2),
+        Section("Beside published numbers", ("id", "whose", "published", "here"), beside, words=2),
+        Section("What is attainable", ("id", "published learner", "published", "best here", "ratio"), far, words=2),
+    ]
 
 
 def _sections(rows: dict[str, Row], gains: dict[str, dict[str, list[float]]]) -> list[Section]:

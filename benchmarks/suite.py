@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from baselines.agent import Task
-from recgym import ENV_IDS
+from recgym import CLASSIC_IDS, ENV_IDS
 from recgym.errors import ConfigError, require, require_count, unknown
 
 FORMAT = 1  # of jobs and results; raise it when new results cannot be compared with old ones
@@ -83,6 +84,7 @@ class Contender:
         label: what a report calls it. agent: registry name or "package.module:Class". hyperparameters: its arguments.
         trained: whether it learns; one that does not runs once, with the first seed and no training steps.
         users: evaluation users, where not the suite's (planning is dear).
+        only: names of the tasks that it runs on; all where empty.
     """
 
     label: str
@@ -90,6 +92,7 @@ class Contender:
     hyperparameters: dict[str, Any] = field(default_factory=dict)
     trained: bool = True
     users: int | None = None
+    only: tuple[str, ...] = ()
 
 
 class Entry(NamedTuple):
@@ -127,6 +130,7 @@ class Suite:
             Entry(named.name, agent.label, self._job(named, agent, seed))
             for agent in self.agents
             for named in self.tasks
+            if not agent.only or named.name in agent.only
             for seed in self.seeds[: None if agent.trained else 1]
         ]
 
@@ -186,6 +190,33 @@ def references_suite(ids: Sequence[str] = ENV_IDS, users: int = REFERENCE_USERS)
             unknown("id", id, ENV_IDS)
     return Suite("references-v0", _tasks(ids, 0), references(), training_seeds(1), users)
 
+
+def classics_suite(ids: Sequence[str] = CLASSIC_IDS, users: int = REFERENCE_USERS) -> Suite:
+    """Random, an informed heuristic where there is one, and the two oracles on the literature's environments."""
+    for id in ids:
+        if id not in CLASSIC_IDS:
+            unknown("id", id, CLASSIC_IDS)
+    named = {_name(id) for id in ids}
+    heuristics = [dataclasses.replace(h, only=tuple(n for n in h.only if n in named)) for h in HEURISTICS]
+    oracles = (Contender("planner", "planner", trained=False, users=min(users, CLASSICS_PLANNER_USERS)),
+               *(h for h in heuristics if h.only),
+               *(Contender(name, name, trained=False) for name in ("myopic", "random")))  # fmt: skip
+    return Suite("classics-references-v0", _tasks(ids, 0), oracles, training_seeds(1), users)
+
+
+def _heuristic(label: str, agent: str, only: Sequence[str], **hyperparameters: Any) -> Contender:
+    return Contender(label, agent, hyperparameters, trained=False, only=tuple(only))
+
+
+CLASSICS_PLANNER_USERS = 500
+HEURISTICS = (
+    _heuristic("best quality", "ranked", ["InterestEvolution-v0", "InterestExploration-v0"], by="quality"),
+    _heuristic("most clickbait", "ranked", ["LongTermSatisfaction-v0", "LongTermSatisfaction-Hard-v0"], by="clickbait"),
+    _heuristic("least clickbait", "ranked", ["LongTermSatisfaction-v0", "LongTermSatisfaction-Hard-v0"], by="clickbait",
+               descending=False),
+    _heuristic("varied topics", "varied", [_name(id) for id in CLASSIC_IDS if "Bored" in id or "TopK-Uncertain" in id]),
+    _heuristic("most viewed", "ranked", ["RecoGym-v1"], by="views"),
+)  # fmt: skip
 
 SUITES = {
     suite.name: suite

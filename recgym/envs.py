@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from itertools import repeat
+from itertools import pairwise, repeat
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -116,7 +116,7 @@ class RecVectorEnv(VectorEnv):
         self._mode = autoreset_mode
         workers = max(1, min(threads or _processors(), num_envs // SHARE))
         ends = [num_envs * i // workers for i in range(workers + 1)]
-        self._rows = [slice(start, end) for start, end in zip(ends, ends[1:], strict=False)]  # one block a thread
+        self._rows = [slice(start, end) for start, end in pairwise(ends)]  # one block a thread
         self._pool = ThreadPoolExecutor(workers, "recgym") if workers > 1 else None
         self._users: list[Users] = []
         self._terminated = np.zeros(num_envs, np.bool_)
@@ -250,7 +250,7 @@ class RecVectorEnv(VectorEnv):
                 del self._frames[: -self.world.horizon - 1]
         if self._mode is AutoresetMode.SAME_STEP:
             self._add_final(info, done)
-        elif self._any_done or any([advance.ended for advance in done]):  # else nobody was done, nor is
+        elif self._any_done or any(advance.ended for advance in done):  # else nobody was done, nor is
             self._terminated, self._truncated = terminated.copy(), truncated.copy()
             self._any_done = bool(terminated.any() or truncated.any())
         return self.observations.view(observation), reward, terminated, truncated, info

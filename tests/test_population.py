@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from recgym import Catalog, ConfigError, Population, mix
-from recgym.population import TopicMixture
-from recgym.population import HOURS, draw_items, draw_topics, noisy_copy
+from recgym.population import HOURS, TopicMixture, draw_items, draw_topics, noisy_copy
 from recgym.types import Array, Sizes
 from recgym.world import World
 
