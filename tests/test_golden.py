@@ -38,7 +38,7 @@ def statistics(env_id: str) -> dict[str, float]:
     return totals
 
 
-@pytest.mark.parametrize("env_id", recgym.ENV_IDS)
+@pytest.mark.parametrize("env_id", (*recgym.ENV_IDS, *recgym.CLASSIC_IDS))
 def test_numbers_have_not_moved(env_id: str) -> None:
     golden = json.loads(FILE.read_text())
     # Compilers and libraries differ in last digits, and a last digit may turn a click: a few of 30,000 steps.
@@ -46,5 +46,5 @@ def test_numbers_have_not_moved(env_id: str) -> None:
 
 
 if __name__ == "__main__":
-    found = {env_id: {k: round(v, 6) for k, v in statistics(env_id).items()} for env_id in recgym.ENV_IDS}
+    found = {env_id: {k: round(v, 6) for k, v in statistics(env_id).items()} for env_id in (*recgym.ENV_IDS, *recgym.CLASSIC_IDS)}
     FILE.write_text(json.dumps(found, indent=1) + "\n")
