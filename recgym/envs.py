@@ -117,6 +117,7 @@ class RecVectorEnv(VectorEnv):
         workers = max(1, min(threads or _processors(), num_envs // SHARE))
         ends = [num_envs * i // workers for i in range(workers + 1)]
         self._rows = [slice(start, end) for start, end in pairwise(ends)]  # one block a thread
+        self._same = ("candidates",) if self.actions.static else ()
         self._pool = ThreadPoolExecutor(workers, "recgym") if workers > 1 else None
         self._users: list[Users] = []
         self._terminated = np.zeros(num_envs, np.bool_)
@@ -183,7 +184,7 @@ class RecVectorEnv(VectorEnv):
             else:
                 old = self._users[i]
                 new = self.world.arrive(old.key[index], old.episode[index] + 1)
-            blocks.append(new if whole else self._users[i].put(index, new))
+            blocks.append(new if whole else self._users[i].put(index, new, self._same))
         self._users = blocks
         self._terminated = self._terminated & ~mask
         self._truncated = self._truncated & ~mask
@@ -192,8 +193,15 @@ class RecVectorEnv(VectorEnv):
         flat = np.empty((self.num_envs, self.observations.width), np.float32)
         for rows, users in zip(self._rows, self._users, strict=True):
             self.observations.encode(users, flat[rows])
-        mask = np.concatenate([self.actions.mask(users.candidates) for users in self._users])
-        return self.observations.view(flat), {"action_mask": mask}
+        return self.observations.view(flat), {"action_mask": self._mask()}
+
+    def _mask(self) -> Array:
+        """(B, n) bool of the current step."""
+        if len(self._users) == 1:
+            return self.actions.mask(self._users[0].candidates)
+        if self.actions.static:
+            return self.actions.mask(self._terminated)
+        return np.concatenate([self.actions.mask(users.candidates) for users in self._users])
 
     @cached_property
     def _shapes(self) -> dict[str, tuple[int, ...]]:
@@ -237,9 +245,9 @@ class RecVectorEnv(VectorEnv):
         done = list(each(self._advance, range(len(self._rows)), repeat(actions), repeat(observation)))
         self._users = [advance.users for advance in done]
         arrays = done[0].rows if len(done) == 1 else [np.concatenate(parts) for parts in zip(*[a.rows for a in done])]
-        reward, terminated, truncated, objectives, slate, click, probability, mask = arrays
+        reward, terminated, truncated, objectives, slate, click, probability = arrays
         info: dict[str, Any] = dict(
-            objectives=objectives, slate=slate, click=click, probability=probability, action_mask=mask
+            objectives=objectives, slate=slate, click=click, probability=probability, action_mask=self._mask()
         )
         if self.render_mode is not None:
             before = Users.concatenate([advance.before for advance in done])
@@ -275,25 +283,23 @@ class RecVectorEnv(VectorEnv):
             index = np.flatnonzero(self._terminated[rows] | self._truncated[rows])
             reward[index], objectives[index], slate[index], click[index], probability[index] = 0, 0, -1, False, 0
             if self._mode is AutoresetMode.NEXT_STEP:
-                users = users.put(index, world.arrive(before.key[index], before.episode[index] + 1))
+                users = users.put(index, world.arrive(before.key[index], before.episode[index] + 1), self._same)
                 terminated[index] = truncated[index] = False
             else:
-                users = users.put(index, before.rows(index))
+                users = users.put(index, before.rows(index), self._same)
                 terminated[index], truncated[index] = self._terminated[rows][index], self._truncated[rows][index]
                 ended = True
         self.observations.encode(users, observation[rows])
-        mask = self.actions.mask(users.candidates)
         final = None
         if ended and self._mode is AutoresetMode.SAME_STEP:
             index = np.flatnonzero(terminated | truncated)
-            final = _Final(index + rows.start, observation[rows][index], mask[index])
+            final = _Final(index + rows.start, observation[rows][index], self.actions.mask(users.candidates)[index])
             new = world.arrive(users.key[index], users.episode[index] + 1)
-            users = users.put(index, new)
+            users = users.put(index, new, self._same)
             fresh = np.empty_like(final.observation)
             self.observations.encode(new, fresh)
             observation[final.rows] = fresh
-            mask[index] = self.actions.mask(new.candidates)
-        out = (reward, terminated, truncated, objectives, slate, click, probability, mask)
+        out = (reward, terminated, truncated, objectives, slate, click, probability)
         return _Advance(before, users, feedback, out, ended, final)
 
     def _add_final(self, info: dict[str, Any], done: list[_Advance]) -> None:
@@ -316,7 +322,7 @@ class RecVectorEnv(VectorEnv):
     def action_masks(self) -> Array:
         """(B, n) bool of the current step, or (B, S * n) for slates: sb3-contrib's convention."""
         require(self._users, "action_masks", "needs a reset first", "none")
-        mask = np.concatenate([self.actions.mask(users.candidates) for users in self._users])
+        mask = self._mask()
         return np.tile(mask, self.world.slate_size) if self.actions.form == "slate" else mask
 
     def get_state(self) -> EnvState:
@@ -434,7 +440,7 @@ class _Advance(NamedTuple):
     before: Users
     users: Users
     feedback: Feedback
-    rows: tuple[Array, ...]  # reward, terminated, truncated, objectives, slate, click, probability, action mask
+    rows: tuple[Array, ...]  # reward, terminated, truncated, objectives, slate, click, probability
     ended: bool  # for anyone
     final: _Final | None
 

@@ -39,6 +39,8 @@ class Actions:
     null: bool = False
     space: spaces.Space[Any] = field(init=False)
     shape: tuple[int, ...] = field(init=False)  # of one user's action
+    static: bool = field(init=False)  # whether all items are candidates, always
+    _ones: Array = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         require_option("action", self.form, ACTIONS)
@@ -54,6 +56,8 @@ class Actions:
             space = spaces.Box(-1.0, 1.0, (d + self.null,), np.float32)
         object.__setattr__(self, "space", space)
         object.__setattr__(self, "shape", space.shape or ())
+        object.__setattr__(self, "static", self.world.candidates.static(self.world.market))
+        object.__setattr__(self, "_ones", np.empty((0, n), np.bool_))
 
     @property
     def n(self) -> int:
@@ -101,7 +105,16 @@ class Actions:
         return slate
 
     def mask(self, candidates: Array) -> Array:
-        """(B, n) bool: choices that show something that is there (and nothing, where allowed)."""
+        """(B, n) bool: choices that show something that is there (and nothing, where allowed).
+
+        Where all items are candidates always, it is one array for all steps, and cannot be written to.
+        """
+        if self.static:
+            if len(self._ones) != len(candidates):
+                ones = np.ones((len(candidates), self.n), np.bool_)
+                ones.flags.writeable = False
+                object.__setattr__(self, "_ones", ones)
+            return self._ones
         mask = candidates >= 0
         return np.concatenate([np.ones((len(mask), 1), np.bool_), mask], axis=1) if self.null else mask
 
@@ -216,8 +229,8 @@ class Observations:
         )  # fmt: skip
         at = self._vectors_at
         for name, high in self._vectors:
-            vector = users[name]
-            out[:, at : at + vector.shape[1]] = vector / np.float32(high)
+            vector = users.__dict__[name]
+            _encode_vector(out, at, vector, high)
             at += vector.shape[1]
         if self.form == "latent":
             hidden = [users.interest, users.sensitivity, *(users[name].reshape(len(users), -1) for name in world.owned)]
@@ -284,6 +297,13 @@ def _nearest(slate, actions, candidates, embedding, null):
             taken[best] = True
             slate[b, s] = candidates[b, best]
     return -1
+
+
+@kernel
+def _encode_vector(out, at, vector, high):
+    for b in range(out.shape[0]):
+        for k in range(vector.shape[1]):
+            out[b, at + k] = vector[b, k] / high
 
 
 @kernel

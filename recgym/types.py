@@ -81,11 +81,15 @@ class Record:
         """The given rows (a slice gives views, an index array copies)."""
         return type(self).of({name: array[index] for name, array in self.__dict__.items()})
 
-    def put(self, index: Array, other: Record) -> Self:
-        """A copy in which rows `index` are the rows of `other`."""
-        arrays = {name: array.copy() for name, array in self.__dict__.items()}
+    def put(self, index: Array, other: Self, same: tuple[str, ...] = ()) -> Self:
+        """A copy in which rows `index`, in ascending order, are the rows of `other`; arrays in `same` agree anyway."""
+        if len(index) == len(self):
+            return other
+        arrays = dict(self.__dict__)
         for name, array in arrays.items():
-            array[index] = other[name]
+            if name not in same:
+                arrays[name] = array.copy()
+                arrays[name][index] = other[name]
         return type(self).of(arrays)
 
     @classmethod

@@ -600,6 +600,7 @@ def test_two_speeds_by_hand(small_catalog: Catalog) -> None:
     model = TwoSpeedDrift(0.4, 0.1, 0.7)
     u = unit(1.0, 2.0, -1.0)
     users = initial(model, interest=u[None])
+    users = users.replace(**model.begin(users, small_catalog, NOTHING))
     short = long = u.astype(float)
     for item in (5, 9, 5):
         users = users.replace(**model(users, small_catalog, feedback([[item]], [[True]]), NOTHING))

@@ -23,6 +23,10 @@ class CandidateSource(Component, abstract=True):
         """K, given the number of items."""
         raise NotImplementedError
 
+    def static(self, market: Market) -> bool:
+        """Whether the candidates are all items, always."""
+        return False
+
     def __call__(self, users: Users, catalog: Catalog, market: Market, noise: Array) -> Array:
         raise NotImplementedError
 
@@ -101,6 +105,9 @@ class Uniform(CandidateSource):
 class All(CandidateSource):
     """The whole catalogue: K = N, candidate i is item i, or -1 while it is not available."""
 
+    def static(self, market: Market) -> bool:
+        return len(market.offsets) == 2 and len(market.listed) == market.listed[-1] + 1
+
     def count(self, n_items: int) -> int:
         return n_items
 
@@ -140,7 +147,8 @@ def _uniform(out, noise, clock, slot, offsets, listed):
         position, stride = _walk(noise[0, b], noise[1, b], n)
         for k in range(min(K, n)):
             out[b, k] = listed[first + position]
-            position = (position + stride) % n
+            position += stride
+            position -= n if position >= n else 0
 
 
 @kernel

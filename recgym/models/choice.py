@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -83,6 +83,7 @@ class PositionBased(Choice):
 
     examination: float | tuple[float, ...] = 0.85
     threshold: float = 0.0
+    _memo: dict[int, Array] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         require_number("PositionBased.threshold", self.threshold, -1000, 1000)
@@ -108,10 +109,11 @@ class PositionBased(Choice):
         return sizes.slate
 
     def _examination(self, n: int) -> Array:
-        """(n,) or more float64 probabilities that a position is examined."""
-        if isinstance(self.examination, tuple):
-            return np.array(self.examination[:n], np.float64)
-        return float(self.examination) ** np.arange(n)
+        """(n,) float64 probabilities that a position is examined; made once."""
+        if n not in self._memo:
+            given = self.examination
+            self._memo[n] = np.array(given[:n]) if isinstance(given, tuple) else float(given) ** np.arange(n)
+        return self._memo[n]
 
     def sample(self, utility: Array, outside: Array, noise: Array) -> tuple[Array, Array]:
         examination = self._examination(utility.shape[1])

@@ -49,7 +49,7 @@ class Spent(Departure):
         return (f"users.{self.column}",)
 
     def __call__(self, users: Users, feedback: Feedback, noise: Array) -> dict[str, Array]:
-        return {"left": users[self.column] <= 0}
+        return {"left": users.__dict__[self.column] <= 0}
 
 
 @dataclass(frozen=True, eq=False)

@@ -229,7 +229,7 @@ class OrganicSessions(Dynamics):
         return self._browse(users, catalog, np.ones(len(users.t), np.bool_), True, noise)
 
     def __call__(self, users: Users, catalog: Catalog, feedback: Feedback, noise: Array) -> dict[str, Array]:
-        return self._browse(users, catalog, feedback.click.any(axis=1), False, noise)
+        return self._browse(users, catalog, np.asarray(feedback.click.any(axis=1)), False, noise)
 
     def _browse(self, users: Users, catalog: Catalog, clicked: Array, arrival: bool, noise: Array) -> dict[str, Array]:
         names = ("interest", "history", "history_feedback", "views", "n_views", "present")

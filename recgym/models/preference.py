@@ -78,9 +78,8 @@ class _Match(Preference, abstract=True):
     def __call__(self, users: Users, catalog: Catalog, signals: Array, items: Array) -> Array:
         columns = tuple([users.__dict__[name] for name in self.topics]) or (users.exposure,)
         utility = np.empty(items.shape, F32)
-        interest = _silenced(users.interest, users[self.unless]) if self.unless else users.interest
         _utility(
-            utility, items, interest, catalog.embedding, catalog.topic, catalog.attributes, catalog.weights(self._attribute_weights),
+            utility, items, users.interest, users.__dict__[self.unless or "exposure"], self.unless != "", catalog.embedding, catalog.topic, catalog.attributes, catalog.weights(self._attribute_weights),
             users.sensitivity, signals, columns, self._topic_weights, self.scale, self.mode,
         )  # fmt: skip
         return utility
@@ -173,11 +172,15 @@ class Loyal(DotProduct):
 
 @kernel
 def _utility(
-    out, items, interest, embedding, topic, attributes, attribute_weights, sensitivity, signals, columns, column_weights,
-    scale, mode,
+    out, items, interest, silencer, may_silence, embedding, topic, attributes, attribute_weights, sensitivity, signals,
+    columns, column_weights, scale, mode,
 ):  # fmt: skip
     B, S = items.shape
     for b in range(B):
+        weight = scale
+        if may_silence:
+            for z in range(silencer.shape[1]):
+                weight = 0.0 if silencer[b, z] > 0.0 else weight
         for s in range(S):
             i = items[b, s]
             if i < 0:
@@ -191,7 +194,7 @@ def _utility(
                     match = match / norm if norm > 0.0 else 0.0
                 else:
                     match = -math.sqrt(max(norms[0] + norms[1] - 2.0 * match, 0.0))
-            v = scale * match
+            v = weight * match
             for a in range(attribute_weights.shape[0]):
                 v += attribute_weights[a] * attributes[i, a]
             for f in range(signals.shape[2]):
@@ -199,11 +202,6 @@ def _utility(
             for c in range(column_weights.shape[0]):
                 v += column_weights[c] * columns[c][b, topic[i]]
             out[b, s] = v
-
-
-def _silenced(interest: Array, column: Array) -> Array:
-    """The interest, zero for users of whom any topic of the column is above 0."""
-    return np.where((column > 0).any(axis=1)[:, None], F32.type(0), interest)
 
 
 @kernel

@@ -76,9 +76,10 @@ class Clicks(Response):
 
     def __call__(self, users: Users, catalog: Catalog, market: Market, slate: Array, signals: Array,
                  utility: Array, outside: Array, click: Array, noise: Array) -> Outcome:  # fmt: skip
-        channels, objectives = np.empty((*click.shape, 1), F32), np.empty((len(click), 1), F32)
-        _count(channels, objectives, click)
-        return dict(channels=channels, objectives=objectives, dt=np.full(len(click), self.minutes, F32)), {}
+        B, S = click.shape
+        channels, objectives, dt = np.empty((B, S, 1), F32), np.empty((B, 1), F32), np.empty(B, F32)
+        _count(channels, objectives, dt, click, self.minutes)
+        return dict(channels=channels, objectives=objectives, dt=dt), {}
 
     def expected(self, users: Users, catalog: Catalog, market: Market, items: Array, signals: Array, utility: Array,
                  outside: Array) -> tuple[Array, Array]:  # fmt: skip
@@ -438,9 +439,10 @@ class Watch(Response):
 
 
 @kernel
-def _count(channels, objectives, click):
+def _count(channels, objectives, dt, click, minutes):
     for b in range(click.shape[0]):
         objectives[b, 0] = 0.0
+        dt[b] = minutes
         for s in range(click.shape[1]):
             channels[b, s, 0] = 1.0 if click[b, s] else 0.0
             objectives[b, 0] += channels[b, s, 0]

@@ -5,7 +5,7 @@
 
 No shim is needed: the package runs on current Gymnasium and NumPy and draws from its own `np_random`. `Spy` stands in
 for that generator, passes every call on, and notes the click probabilities: those recorded are the ones the original
-really used. ID is a file name below without `.npz`.
+really used. ID is upstream's without `sardine/` and `-v0`: SlateTopK-BoredInf, for instance.
 
 How the original orders things
 ------------------------------
@@ -87,14 +87,14 @@ INFORMED_SHARES, SHARE_PROBABILITIES = (0.0, 0.3, 1.0), (0.4, 0.3, 0.3)
 CHECKED_EVERY = 5  # episodes
 STEPS_PER_POLICY = {"random": 400_000, "random_distinct": 200_000, "greedy": 200_000}
 IDS = {
-    "sardine_single_item_static": "sardine/SingleItem-Static-v0",
-    "sardine_single_item_boredinf": "sardine/SingleItem-BoredInf-v0",
-    "sardine_single_item_uncertain": "sardine/SingleItem-Uncertain-v0",
-    "sardine_slate_topk_bored": "sardine/SlateTopK-Bored-v0",
-    "sardine_slate_topk_boredinf": "sardine/SlateTopK-BoredInf-v0",
-    "sardine_slate_topk_uncertain": "sardine/SlateTopK-Uncertain-v0",
-    "sardine_slate_rerank_static": "sardine/SlateRerank-Static-v0",
-    "sardine_slate_rerank_bored": "sardine/SlateRerank-Bored-v0",
+    "sardine_single_item_static": "SingleItem-Static",
+    "sardine_single_item_boredinf": "SingleItem-BoredInf",
+    "sardine_single_item_uncertain": "SingleItem-Uncertain",
+    "sardine_slate_topk_bored": "SlateTopK-Bored",
+    "sardine_slate_topk_boredinf": "SlateTopK-BoredInf",
+    "sardine_slate_topk_uncertain": "SlateTopK-Uncertain",
+    "sardine_slate_rerank_static": "SlateRerank-Static",
+    "sardine_slate_rerank_bored": "SlateRerank-Bored",
 }
 
 Arrays = dict[str, np.ndarray]
@@ -119,7 +119,7 @@ class Spy:
 def make(name: str, seed: int) -> tuple[Any, np.random.Generator]:
     """The original environment recorded as `name`, seeded, and a generator for the policy."""
     env_seed, policy_seed = np.random.SeedSequence(seed).spawn(2)
-    env = gymnasium.make(IDS[name]).unwrapped
+    env = gymnasium.make(f"sardine/{IDS[name]}-v0").unwrapped
     env.np_random = np.random.default_rng(env_seed)
     return env, np.random.default_rng(policy_seed)
 
@@ -221,7 +221,7 @@ def trace(name: str, seed: int) -> Arrays:
         "horizon": np.array(env.H),
         "offset": np.array(env.offset),
         "slope": np.array(float(env.slope)),
-        "propensity": np.array(float(gymnasium.spec(IDS[name]).kwargs["click_prop"])),
+        "propensity": np.array(float(env.spec.kwargs["click_prop"])),
         "omega": np.array(env.omega),
         "boredom_threshold": np.array(env.boredom_thresh),
         "boredom_window": np.array(env.boredom_moving_window),
@@ -287,7 +287,7 @@ def record_items(out: Path) -> None:
     save(out, "sardine_items", tables | {"licence": np.array(licence)})
 
 
-def speed(name: str, seconds: float) -> dict[str, Any]:
+def speed(name: str, seconds: float) -> list[float]:
     """Steps a second in each of five windows under random slates drawn beforehand, resets included."""
     env, rng = make(name, 0)
     slates = [random(env, rng) for _ in range(1024)]
@@ -300,19 +300,20 @@ def speed(name: str, seconds: float) -> dict[str, Any]:
                 env.reset()
             n += 1
         windows.append(n / (time.perf_counter() - start))
-    return {"id": name, "windows": windows}
+    return windows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("out", nargs="?", type=Path, metavar="OUT_DIR")
-    parser.add_argument("--speed", nargs=2, metavar=("ID", "SECONDS"), help=f"ID is one of {', '.join(IDS)}")
+    parser.add_argument("--speed", nargs=2, metavar=("ID", "SECONDS"), help=f"ID is one of {', '.join(IDS.values())}")
     arguments = parser.parse_args()
     if arguments.speed:
         name, seconds = arguments.speed
-        if name not in IDS:
-            parser.error(f"no environment {name!r}; choose from {', '.join(IDS)}")
-        print(json.dumps(speed(name, float(seconds))))
+        names = {upstream: ours for ours, upstream in IDS.items()}
+        if name not in names:
+            parser.error(f"no environment {name!r}; choose from {', '.join(names)}")
+        print(json.dumps({"id": name, "windows": speed(names[name], float(seconds))}))
     elif arguments.out:
         record_items(arguments.out)
         for name in IDS:
