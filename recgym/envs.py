@@ -345,7 +345,8 @@ class RecVectorEnv(VectorEnv):
         """A frame of each user since its last reset: text for "ansi", (height, width, 3) uint8 for "rgb_array"."""
         if self.render_mode is None:
             return None
-        return tuple(render(self.world, self._frames, row, self.render_mode) for row in range(self.num_envs))
+        users = Users.concatenate(self._users) if self._users else None
+        return tuple(render(self.world, self._frames, row, self.render_mode, users) for row in range(self.num_envs))
 
     def close_extras(self, **kwargs: Any) -> None:
         """Stop the threads."""

@@ -28,7 +28,7 @@ class Frame(NamedTuple):
     after: Users
 
 
-def render(world: World, frames: list[Frame], row: int, mode: str) -> Any:
+def render(world: World, frames: list[Frame], row: int, mode: str, users: Users | None = None) -> Any:
     """Draw the present session of one user.
 
     Args:
@@ -36,6 +36,7 @@ def render(world: World, frames: list[Frame], row: int, mode: str) -> Any:
         frames: the steps since the last reset, oldest first; an episode that autoreset began in the middle is found.
         row: which user of the batch.
         mode: "ansi" or "rgb_array".
+        users: as they are now, for sessions without a step yet.
 
     Returns:
         "ansi": text of several lines, the last without a line break. "rgb_array": (700, 1200, 3) uint8.
@@ -48,6 +49,8 @@ def render(world: World, frames: list[Frame], row: int, mode: str) -> Any:
     """
     require_option("render_mode", mode, RENDER_MODES)
     session = _session(world, frames, row)
+    if users is not None and session.user is None:
+        session = session._replace(user=users.rows(row))
     return _text(session) if mode == "ansi" else _picture(session)
 
 
@@ -163,6 +166,7 @@ _WORDS = {
     "click": "clicked", "cart": "in cart", "purchase": "bought",
     "dwell": "read {x:.1f} min", "satisfied_click": "satisfied", "share": "shared", "return": "came back",
     "watch": "watched {x:.1f} min", "long_watch": "long visit", "like": "liked", "gift": "gave {x:.2f}",
+    "engagement": "engaged {x:.2f}",
 }  # fmt: skip
 
 
@@ -235,8 +239,9 @@ def _scalars(world: World) -> list[str]:
 def _by_topic(world: World) -> list[str]:
     """User columns of one number a topic."""
     T, d = world.sizes.topics, world.sizes.dimensions
-    used = getattr(world.preference, "topics", {})
-    return [name for name, column in world.owned.items() if column.shape == (T,) and (d != T or name in used)]
+    used = getattr(world.preference, "topics", {})  # where T = d, a column with negative values may be a taste
+    return [name for name, column in world.owned.items()
+            if column.shape == (T,) and column.dtype is np.float32 and (d != T or name in used or column.low >= 0)]  # fmt: skip
 
 
 def _size(world: World) -> str:

@@ -738,17 +738,7 @@ def test_spent_at_nothing() -> None:
     assert got["left"].dtype == np.bool_
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        DotProduct,
-        Cosine,
-        pytest.param(
-            NegativeDistance,
-            marks=pytest.mark.xfail(reason="a silenced distance is -|embedding|, not nothing", strict=True),
-        ),
-    ],
-)
+@pytest.mark.parametrize("kind", [DotProduct, Cosine, NegativeDistance])
 def test_the_match_counts_unless_a_topic_bores(
     small_catalog: Catalog, rng: np.random.Generator, kind: type[Any]
 ) -> None:
@@ -1018,6 +1008,28 @@ def test_all_follows_a_market_of_several_slots() -> None:
         want = [i if i % 2 == odd else -1 for i in range(10)]
         assert users.candidates.tolist() == [want] * 3
         users, _ = world.step(users, users.candidates[:, :1].copy(), world.noise(users))
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        [*range(10)],
+        [1, 2, 3, 5, 6, 7, 8, 9],
+        pytest.param(
+            [*range(8)],
+            marks=pytest.mark.xfail(reason="All.static compares with the last item listed, not with all", strict=True),
+        ),
+    ],
+    ids=str,
+)
+def test_the_action_mask_leaves_out_what_is_never_available(listed: list[int]) -> None:
+    market = StaticMarket(1440.0, np.array([0, len(listed)]), np.array(listed, np.int32))
+    env = RecVectorEnv(by_name("recogym").replace(market=market), 3)
+    _, info = env.reset(seed=0)
+    want = [[i in listed for i in range(10)]] * 3
+    assert (env.get_state().users.candidates >= 0).tolist() == want
+    assert info["action_mask"].tolist() == want
+    assert env.step(np.array([1, 2, 3]))[4]["action_mask"].tolist() == want
 
 
 def test_uniform_candidates_are_distinct_available_and_as_likely(rng: np.random.Generator) -> None:

@@ -8,8 +8,8 @@ for its agents only. The two packages' user, document, environment and gym modul
 environments and the choice models differ in nothing that runs here (`import gin` for `import gin.tf`, a check that
 the null logit is not negative, and multi-click classes added beside the originals), and the real 0.2.4, with `gin.tf`
 replaced by `gin` and its training runner left out, writes the same files byte for byte. `six` is imported by the
-package but missing from its requirements. No other shim is needed with Python 3.11 and NumPy 1.26 (gym 0.26 does not support NumPy 2). Papers:
-Ie et al., "RecSim" (arXiv 1909.04847) and "SlateQ" (arXiv 1905.12767).
+package but missing from its requirements. No other shim is needed with Python 3.11 and NumPy 1.26 (gym 0.26 does not
+support NumPy 2). Papers: Ie et al., "RecSim" (arXiv 1909.04847) and "SlateQ" (arXiv 1905.12767).
 
 How it is recorded
 ------------------
