@@ -354,19 +354,8 @@ class Look:
         probability = self.world.choice.probability(alone, np.repeat(self.outside, n)).reshape(B, n)
         worth = np.where(self.items >= 0, probability * (self.reward_given - self.reward_otherwise[:, None]), 0.0)
         worth[~self.free] = -np.inf
-        best = np.argsort(-worth, axis=1, kind="stable")
-        topic = np.take_along_axis(self.world.catalog.topic[self.items], best, axis=1)
-        by_topic = np.argsort(topic, axis=1, kind="stable")  # the best of each topic first
-        start = np.take_along_axis(topic, by_topic, axis=1)
-        first = np.concatenate([np.ones((B, 1), np.bool_), start[:, 1:] != start[:, :-1]], axis=1)
-        round_ = np.arange(n) - np.maximum.accumulate(np.where(first, np.arange(n), 0), axis=1)
-        turn = np.empty((B, n), np.int64)  # place of each of `best` within its topic
-        np.put_along_axis(turn, by_topic, round_, axis=1)
-        turn[:, : SHORTLIST // 2] = -1
-        keep = np.take_along_axis(best, np.argsort(turn, axis=1, kind="stable")[:, :SHORTLIST], axis=1)
-        if self.null:
-            keep[:, 0] = 0
-        keep.sort(axis=1)
+        keep = np.empty((B, SHORTLIST), np.int64)
+        _shortlist(keep, worth, self.items, self.world.catalog.topic, self.world.sizes.topics, int(self.null))
         for name in ("items", "utility", "reward_given", "free", "choices"):
             setattr(self, name, np.ascontiguousarray(np.take_along_axis(getattr(self, name), keep, axis=1)))
 
@@ -440,6 +429,58 @@ def candidate_feature(env: RecVectorEnv, observation: Array, name: str) -> Array
 def top(score: Array, n: int) -> Array:
     """(B, n) indices of the n highest scores of each row, best first; ties go to the first."""
     return np.argsort(-score, axis=1, kind="stable")[:, :n]
+
+
+@kernel
+def _insert(worth, items, w, k):
+    """Put choice k of worth w in its place of a list in descending order, whose last falls out."""
+    if w <= worth[-1]:
+        return
+    at = len(worth) - 1
+    while at > 0 and worth[at - 1] < w:
+        worth[at], items[at] = worth[at - 1], items[at - 1]
+        at -= 1
+    worth[at], items[at] = w, k
+
+
+@kernel
+def _shortlist(keep, worth, items, topic, n_topics, null):
+    """The choices to keep, in ascending order: nothing (where allowed), half of the highest worth, then by topic."""
+    B, n = worth.shape
+    L = keep.shape[1]
+    half, each = L // 2, max(1, L // 2 // n_topics)
+    best, best_worth = np.empty(half, np.int64), np.empty(half)
+    of_topic, topic_worth = np.empty((n_topics, each), np.int64), np.empty((n_topics, each))
+    taken = np.empty(n, np.bool_)
+    for b in range(B):
+        best[:], best_worth[:], of_topic[:], topic_worth[:], taken[:] = -1, -np.inf, -1, -np.inf, False
+        for k in range(null, n):
+            if worth[b, k] > -np.inf:
+                _insert(best_worth, best, worth[b, k], k)
+                _insert(topic_worth[topic[items[b, k]]], of_topic[topic[items[b, k]]], worth[b, k], k)
+        count = 0
+        for k in range(null):
+            taken[k] = True
+            count += 1
+        for k in best:
+            if k >= 0 and not taken[k]:
+                taken[k] = True
+                count += 1
+        for r in range(each):
+            for z in range(n_topics):
+                k = of_topic[z, r]
+                if k >= 0 and not taken[k] and count < L:
+                    taken[k] = True
+                    count += 1
+        for k in range(n):  # what is left over goes to whoever comes first
+            if not taken[k] and count < L:
+                taken[k] = True
+                count += 1
+        at = 0
+        for k in range(n):
+            if taken[k]:
+                keep[b, at] = k
+                at += 1
 
 
 @kernel
