@@ -45,7 +45,7 @@ class RecVectorEnv(VectorEnv):
         num_envs: B >= 1.
         slate_size: S >= 1; None leaves the world's.
         action: "item", "slate" or "embedding", see `recgym.spaces.Actions`; None: "item" where S = 1, else "slate".
-        observation: "flat", "dict" or "latent", see `recgym.spaces.Observations`.
+        observation: "flat", "dict", "latent" or "compact", see `recgym.spaces.Observations`.
         reward: objective -> weight, or a Reward; "vector" pays all objectives, (M,) a step; None: the world's own.
         like_dislike: pay +1 for a clicked and -1 for an ignored item instead.
         expected_reward: pay E[reward | state, slate] instead of the realised one: less noise to learn from. The

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from gymnasium import spaces
 
-from recgym.errors import SlateError, require, require_option
+from recgym.errors import ConfigError, SlateError, require, require_option
 from recgym.kernel import dot, kernel
 from recgym.types import I32, Array, Users
 from recgym.world import World
@@ -136,6 +136,14 @@ class Block(NamedTuple):
     parts: tuple[Part, ...]
 
 
+class Layout(dict[str, Block]):
+    """Blocks by name; one that is not there is a ConfigError that says which forms have it."""
+
+    def __missing__(self, name: str) -> Block:
+        rule = f'has no block {name!r}, only {[*self]}; "flat" and "dict" have candidates and mask, "latent" all'
+        raise ConfigError(f"observation: {rule}")
+
+
 class Observations:
     """Encodes users.
 
@@ -181,7 +189,7 @@ class Observations:
         }  # fmt: skip
         if form == "compact":
             del blocks["candidates"], blocks["mask"]
-        self.layout: dict[str, Block] = {}
+        self.layout = Layout()
         end = 0
         for name, (lead, parts) in blocks.items():
             width = sum(part.width for part in parts)

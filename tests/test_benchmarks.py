@@ -26,6 +26,7 @@ from baselines.agent import OnlineAgent, Task, make_agent
 from benchmarks import __main__ as cli
 from benchmarks import metrics, references, report, run, suite, throughput
 from benchmarks.suite import Contender, Job, NamedTask, Suite
+from recgym import CLASSIC_IDS
 from recgym.errors import ConfigError
 
 SCALE = ("planner", "random")
@@ -478,6 +479,39 @@ def test_the_reference_check(tmp_path, capsys, monkeypatch, scores, wrong):
     assert shares == {"click/step": 0.2, "cart/click": 0.5, "purchase/cart": 0.25}
     assert max(map(len, printed(console).splitlines())) <= 80
     assert (tmp_path / "references.md").read_text().count("| EcommerceSlate-v0 |") == 2 + len(scores)
+
+
+def test_the_classics_stand_beside_published_numbers(tmp_path, monkeypatch):
+    ids = ["recgym/InterestEvolution-v0", "recgym/Sardine-SlateTopK-Bored-v0", "recgym/RecoGym-v1"]
+    chosen = suite.classics_suite(ids, 30)
+    labels = {(entry.task, entry.label) for entry in chosen.entries()}
+    assert ("InterestEvolution-v0", "best quality") in labels
+    assert ("RecoGym-v1", "most viewed") in labels
+    assert ("Sardine-SlateTopK-Bored-v0", "varied topics") in labels
+    assert ("RecoGym-v1", "varied topics") not in labels
+    for entry in chosen.entries():
+        if (entry.task, entry.label) != ("RecoGym-v1", "planner"):
+            run.write_json(run.result_file(tmp_path, entry.job.key), result_of(entry.job, 349.2))
+    monkeypatch.setattr(run, "serial", lambda jobs, folder, notify: None)
+    console = quiet()
+    found = references.run_references(tmp_path, ids, 30, console=console, classics=True)
+    assert found == ["recgym/RecoGym-v1: planner has no result"]
+    text = (tmp_path / "references.md").read_text()
+    assert "| InterestEvolution-v0 | random (Ie et al. 2019, 5000 users) | 159.2 | 349.20" in text
+    assert "2.00 |" in text, "what is attainable: twice the published 174.6"
+    assert max(map(len, printed(console).splitlines())) <= 80
+    with pytest.raises(ConfigError, match=r"id: must be one of .*InterestEvolution.*got 'recgym/News-v0'"):
+        suite.classics_suite(["recgym/News-v0"])
+
+
+def test_every_published_number_is_of_an_id_and_an_agent_that_exist():
+    labels = {"InterestEvolution-v0": {"best quality"}, "RecoGym-v1": {"most viewed"}}
+    for published in references.PUBLISHED:
+        assert f"recgym/{published.id}" in CLASSIC_IDS
+        known = {"random", "myopic", "planner", "", *labels.get(published.id, set())}
+        assert published.agent in known
+    for heuristic in suite.HEURISTICS:
+        assert all(f"recgym/{name}" in CLASSIC_IDS for name in heuristic.only)
 
 
 # Throughput

@@ -29,6 +29,13 @@ def played(world: World, n: int = 9, steps: int = 25, seed: int = 0) -> Users:
     return users
 
 
+def test_a_block_that_is_not_there(world_of: WorldOf) -> None:
+    layout = Observations(world_of("news"), "compact").layout
+    assert set(layout) == {"user", "history"}
+    with pytest.raises(ConfigError, match=r"observation: has no block 'candidates', only \['user', 'history'\]"):
+        layout["candidates"]
+
+
 def test_item_and_slate_actions_pick_candidates(world_of: WorldOf) -> None:
     candidates = np.array([[5, 9, -1, 7], [1, 2, 3, 4]], np.int32)
     world = world_of("ecommerce", 3).replace(candidates={"kind": "Uniform", "candidates": 4})
