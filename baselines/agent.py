@@ -182,6 +182,7 @@ REGISTRY: dict[str, str] = {
     "ranked": "baselines.reference:Ranked",
     "varied": "baselines.reference:Varied",
     "linucb": "baselines.bandits:LinUCB",
+    "slateq": "baselines.slateq:SlateQ",
     "dqn": "baselines.sb3:DQN",
 }
 

@@ -1248,15 +1248,8 @@ def test_varied_bores_nobody_where_the_best_oracle_does() -> None:
 
 @pytest.mark.parametrize(
     ("task", "null"),
-    [
-        ("SingleItem-Uncertain", False),
-        ("SlateTopK-Uncertain", False),
-        pytest.param(
-            "SingleItem-Uncertain", True,
-            marks=pytest.mark.xfail(reason="Look._shorten puts nothing in the place of the best choice", strict=True),
-        ),
-    ],
-)  # fmt: skip
+    [("SingleItem-Uncertain", False), ("SlateTopK-Uncertain", False), ("SingleItem-Uncertain", True)],
+)
 def test_the_oracle_finds_the_best_of_a_thousand(task: str, null: bool) -> None:
     """Independent clicks in falling places: the best slate is the items in the order of their utility."""
     env = vector("sardine", task=task, observation="compact", null_action=null)
