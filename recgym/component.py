@@ -42,8 +42,8 @@ class Component:
         return 0
 
     def reads(self) -> tuple[str, ...]:
-        """What the part needs from others: "users.name" (a column), "topics.name" (a column of shape (T,)),
-        "signals.name" (of the market), "feedback.name" (of the response).
+        """What the part needs from others: "users.name" (a column), "scalars.name" (a column of shape ()),
+        "topics.name" (one of shape (T,)), "signals.name" (of the market), "feedback.name" (of the response).
         """
         return ()
 

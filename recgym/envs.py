@@ -390,7 +390,7 @@ class RecEnv(gym.Env):
             mix([seed])  # a good seed, or a ConfigError
         super().reset(seed=None if seed is None else int(seed))
         observation, info = self.batch.reset(seed=None if seed is None else [seed])
-        return _first(observation), _first(info)
+        return _first(observation), self._info(info)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """One step; see `RecVectorEnv.step`. A finished episode must be reset first.
@@ -403,7 +403,13 @@ class RecEnv(gym.Env):
         action = np.asarray(action)
         observation, reward, terminated, truncated, info = self.batch.step(action[None])
         reward = reward[0] if self.batch.vector_reward else float(reward[0])
-        return _first(observation), reward, bool(terminated[0]), bool(truncated[0]), _first(info)
+        return _first(observation), reward, bool(terminated[0]), bool(truncated[0]), self._info(info)
+
+    def _info(self, info: dict[str, Any]) -> dict[str, Any]:
+        first = _first(info)
+        if self.batch.actions.static:  # one array for all steps, which a single env's info must not share
+            first["action_mask"] = first["action_mask"].copy()
+        return first
 
     def action_masks(self) -> Array:
         """(n,) bool, or (S * n,) for slates: what sb3-contrib's MaskablePPO asks for."""

@@ -121,9 +121,16 @@ class SparseInterests(Plain):
 
     def draw(self, noise: Array) -> Array:
         interest = np.zeros((noise.shape[1], self.topics), F32)
-        weights = [math.comb(self.topics, n) * (self.share / (1 - self.share)) ** n for n in range(self.low, self.high + 1)]
-        _sparse(interest, noise, self.low, np.cumsum(weights) / sum(weights))
+        _sparse(interest, noise, self.low, self._cumulative)
         return interest
+
+    @cached_property
+    def _cumulative(self) -> NDArray[np.float64]:
+        """(high - low + 1,) probability of at most low, low + 1, ... active topics: a binomial within its bounds."""
+        n = np.arange(self.low, self.high + 1)
+        log = [-math.lgamma(k + 1) - math.lgamma(self.topics - k + 1) + k * math.log(self.share / (1 - self.share)) for k in n]
+        weights = np.exp(np.array(log) - max(log))
+        return np.cumsum(weights) / weights.sum()
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,6 +152,10 @@ class NormalInterests(Plain):
     def uniforms(self, sizes: Sizes) -> int:
         return self.dimensions
 
+    def check(self, catalog: Catalog) -> None:
+        d = catalog.embedding.shape[1]
+        require(self.dimensions == d, "NormalInterests.dimensions", f"must be the {d} of the items", self.dimensions)
+
     def draw(self, noise: Array) -> Array:
         interest = np.empty((noise.shape[1], self.dimensions), F32)
         _normals(interest, noise, 0.0, self.sd)
@@ -165,11 +176,14 @@ class UserTypes(Plain):
     norm: ClassVar[float] = 100.0  # out of reach of any user
 
     def __post_init__(self) -> None:
+        require(isinstance(self.probability, (list, tuple)), "UserTypes.probability", "must be numbers", self.probability)
         for p in self.probability:
             require_number("UserTypes.probability", p, 0, 1)
         require(abs(sum(self.probability) - 1) < 1e-6, "UserTypes.probability", "must add up to 1", self.probability)
         rule = f"must be {len(self.probability)} rows of numbers of one length"
-        fits = len(self.location) == len(self.probability) and len({len(row) for row in self.location}) == 1
+        rows = self.location
+        fits = isinstance(rows, (list, tuple)) and all(isinstance(row, (list, tuple)) and row for row in rows)
+        fits = fits and len(rows) == len(self.probability) and len({len(row) for row in rows}) == 1
         require(fits, "UserTypes.location", rule, self.location)
         for row in self.location:
             for x in row:

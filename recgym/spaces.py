@@ -56,7 +56,7 @@ class Actions:
             space = spaces.Box(-1.0, 1.0, (d + self.null,), np.float32)
         object.__setattr__(self, "space", space)
         object.__setattr__(self, "shape", space.shape or ())
-        object.__setattr__(self, "static", self.world.candidates.static(self.world.market))
+        object.__setattr__(self, "static", self.world.candidates.static(self.world.market, self.world.sizes.items))
         object.__setattr__(self, "_ones", np.empty((0, n), np.bool_))
 
     @property

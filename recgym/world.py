@@ -150,6 +150,7 @@ class World(Component):
         topics = (self.catalog.n_topics,)
         there = {
             "users": {*self.owned, *Users.__annotations__},
+            "scalars": {name for name, column in self.owned.items() if column.shape == ()},
             "topics": {name for name, column in self.owned.items() if column.shape == topics} | {"exposure"},
             "signals": {signal.name for signal in self.market.signals},
             "feedback": {*Feedback.__annotations__, *self.response.extras},

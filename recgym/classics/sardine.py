@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from recgym.catalog import Catalog
 from recgym.envs import RecEnv
-from recgym.errors import require, require_count, unknown
+from recgym.errors import require, require_count, require_option
 from recgym.market import StaticMarket
 from recgym.models.candidates import All
 from recgym.models.choice import PositionBased
@@ -103,8 +103,7 @@ class SardineEnv(RecEnv):
 
 def world(*, task: str = "SlateTopK-BoredInf", seed: int = 0, faithful: bool = False) -> World:
     """The world of a task, see `SardineEnv`."""
-    if task not in TASKS:
-        unknown("task", task, TASKS)
+    require_option("task", task, TASKS)
     require_count("seed", seed, 0, 2**63)
     require(isinstance(faithful, bool), "faithful", "must be True or False", faithful)
     t = TASKS[task]

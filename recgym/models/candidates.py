@@ -23,7 +23,7 @@ class CandidateSource(Component, abstract=True):
         """K, given the number of items."""
         raise NotImplementedError
 
-    def static(self, market: Market) -> bool:
+    def static(self, market: Market, n_items: int) -> bool:
         """Whether the candidates are all items, always."""
         return False
 
@@ -105,8 +105,8 @@ class Uniform(CandidateSource):
 class All(CandidateSource):
     """The whole catalogue: K = N, candidate i is item i, or -1 while it is not available."""
 
-    def static(self, market: Market) -> bool:
-        return len(market.offsets) == 2 and len(market.listed) == market.listed[-1] + 1
+    def static(self, market: Market, n_items: int) -> bool:
+        return len(market.offsets) == 2 and len(market.listed) == n_items
 
     def count(self, n_items: int) -> int:
         return n_items

@@ -46,7 +46,7 @@ class Spent(Departure):
     column: str = "budget"
 
     def reads(self) -> tuple[str, ...]:
-        return (f"users.{self.column}",)
+        return (f"scalars.{self.column}",)
 
     def __call__(self, users: Users, feedback: Feedback, noise: Array) -> dict[str, Array]:
         return {"left": users.__dict__[self.column] <= 0}

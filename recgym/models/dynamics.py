@@ -142,6 +142,7 @@ class MeanDrift(Dynamics):
 class Boredom(Dynamics):
     """A topic clicked `threshold` times within the last `window` steps bores for `duration` steps. SARDINE.
 
+    If its clicks are still that many when the spell ends, another one begins at once.
     At most `memory` clicks are remembered, the latest. Columns: `bored` (T,) steps left; `recent` (T,) clicks in the
     window, at most `threshold`, which the platform sees. What boredom does is up to the preference, see `unless` there.
 
@@ -202,8 +203,8 @@ class OrganicSessions(Dynamics):
     def __post_init__(self) -> None:
         float_array(self, "affinity")
         float_array(self, "appeal", (len(self.affinity),))
-        for name in ("browse", "leave", "advertise"):
-            require_number(f"OrganicSessions.{name}", getattr(self, name), 0, 1)
+        for name in ("leave", "browse", "advertise"):
+            require_number(f"OrganicSessions.{name}", getattr(self, name), 0, 1 if name == "leave" else 1 - self.leave)
         require_number("OrganicSessions.sd", self.sd, 0, 100)
         require_count("OrganicSessions.longest", self.longest, 1, 10_000)
 
@@ -269,14 +270,6 @@ class Fatigue(Dynamics):
                  self.ignored, self.clicked, self.half_life, self.limit)  # fmt: skip
         return {"fatigue": fatigue}
 
-    def uniforms_at_arrival(self, sizes: Sizes) -> int:
-        """Uniforms that `begin` gets."""
-        return 0
-
-    def begin(self, users: Users, catalog: Catalog, noise: Array) -> dict[str, Array]:
-        """Columns of users who have just arrived, where a constant will not do; nothing by default."""
-        return {}
-
     def rest(self, users: Users, minutes: Array) -> dict[str, Array]:
         return {"fatigue": users.fatigue * (0.5 ** (minutes / self.half_life))[:, None].astype(np.float32)}
 
@@ -314,14 +307,6 @@ class Satiation(Dynamics):
         _satiation(satiation, catalog.topic, feedback.bought, feedback.dt,
                    self.gain, self.complement, self.half_life, self.limit)  # fmt: skip
         return {"satiation": satiation}
-
-    def uniforms_at_arrival(self, sizes: Sizes) -> int:
-        """Uniforms that `begin` gets."""
-        return 0
-
-    def begin(self, users: Users, catalog: Catalog, noise: Array) -> dict[str, Array]:
-        """Columns of users who have just arrived, where a constant will not do; nothing by default."""
-        return {}
 
     def rest(self, users: Users, minutes: Array) -> dict[str, Array]:
         return {"satiation": users.satiation * (0.5 ** (minutes / self.half_life))[:, None].astype(np.float32)}

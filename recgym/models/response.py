@@ -135,7 +135,7 @@ class WatchTime(Response):
                  outside: Array) -> tuple[Array, Array]:  # fmt: skip
         given = np.zeros((*items.shape, 3), np.float32)
         given[:, :, 0] = 1.0
-        given[:, :, 1] = np.minimum(users.budget, np.float32(self.length))[:, None]
+        given[:, :, 1] = np.clip(users.budget, np.float32(0), np.float32(self.length))[:, None]
         given[:, :, 2] = catalog["quality"][items]
         given[items < 0] = 0.0
         return given, np.zeros((len(items), 3), np.float32)
@@ -149,7 +149,7 @@ class Engagement(Response):
 
     Args:
         choc, kale: means at satisfaction 1 of items that are all clickbait, and not at all. sd: > 0.
-        high: engagement that an observation shows as 1, > 0.
+        high: engagement that an observation shows as 1, > 0; it shows at most 1000 times as much.
 
     The catalogue must have the attribute `clickbait`, a dynamics the column `satisfaction`.
     """
@@ -159,7 +159,7 @@ class Engagement(Response):
     sd: float = 1.0
     high: float = 50.0
     channels: ClassVar[tuple[str, ...]] = ("click", "engagement")
-    highs: ClassVar[tuple[float, ...]] = (1.0, 1000.0)  # 5 sds above what the default high makes 1
+    highs: ClassVar[tuple[float, ...]] = (1.0, 1000.0)
     objectives: ClassVar[tuple[str, ...]] = ("click", "engagement")
 
     def __post_init__(self) -> None:
@@ -457,7 +457,7 @@ def _watch_time(channels, objectives, dt, budget, slate, click, attributes, qual
         for s in range(S):
             if click[b, s]:
                 quality = np.float64(attributes[slate[b, s], quality_column])
-                minutes = min(before, length)
+                minutes = min(max(before, 0.0), length)
                 after, dt[b] = before - minutes + bonus * minutes * quality, minutes
                 channels[b, s, 0] = 1.0
                 channels[b, s, 1] = minutes / length
@@ -476,7 +476,7 @@ def _engagement(channels, objectives, slate, click, attributes, clickbait_column
                 c = np.float64(attributes[slate[b, s], clickbait_column])
                 engagement = math.exp((choc * c + kale * (1.0 - c)) * satisfaction[b] + sd * normal(u[s, b]))
                 channels[b, s, 0] = 1.0
-                channels[b, s, 1] = engagement / high
+                channels[b, s, 1] = min(engagement / high, 1000.0)
                 objectives[b, 0] += 1.0
                 objectives[b, 1] += engagement
 
