@@ -1,0 +1,165 @@
+"""SlateQ: slate optimisers against exhaustive search, and learning on a world whose best policy is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import pytest
+import torch
+from test_bandits import CLICK, HORIZON, tiny_world
+
+from baselines.agent import Task, evaluate, make_agent
+from baselines.slateq import OPTIMISERS, SlateQ, exact, greedy, slate_value, top_k
+from recgym import ConfigError
+from recgym.models.choice import MultinomialLogit
+from recgym.models.departure import Departure
+
+ODDS = CLICK / (1 - CLICK)
+
+
+@dataclass(frozen=True, eq=False)
+class SlateTrap(Departure):
+    """Whoever is shown item 0, the most clickable one, leaves."""
+
+    def __call__(self, users, feedback, noise):
+        return {"left": (feedback.slate == 0).any(axis=1)}
+
+
+def trap_task(**options: object) -> Task:
+    world = tiny_world(SlateTrap(), slate_size=2).replace(choice=MultinomialLogit(null=0.0))
+    return Task("recgym/Ecommerce-v0", {"world": world, "slate_size": 2, **options})
+
+
+def problem(seed: int, B: int = 40, K: int = 7) -> tuple[torch.Tensor, torch.Tensor]:
+    rng = np.random.default_rng(seed)
+    weights = rng.exponential(size=(B, 1 + K))
+    weights[:, 1:] *= rng.random((B, K)) < 0.9  # some candidates are not there
+    weights[:, 1:4] += 0.01
+    return torch.from_numpy(weights), torch.from_numpy(rng.normal(2.0, 3.0, (B, 1 + K)))
+
+
+def value_by_hand(w: np.ndarray, q: np.ndarray, slate: tuple[int, ...]) -> float:
+    total = w[0] + sum(w[1 + i] for i in slate)
+    return (w[0] * q[0] + sum(w[1 + i] * q[1 + i] for i in slate)) / total
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_exact_optimiser_is_exact(seed: int) -> None:
+    weights, values = problem(seed)
+    found = exact(weights, values, 3)
+    for b, slate in enumerate(found.tolist()):
+        w, q = weights[b].numpy(), values[b].numpy()
+        there = [i for i in range(7) if w[1 + i] > 0]
+        best = max(value_by_hand(w, q, slate) for slate in combinations(there, 3))
+        assert value_by_hand(w, q, tuple(slate)) == pytest.approx(best, abs=1e-9)
+    for heuristic in (top_k, greedy):
+        assert (slate_value(weights, values, heuristic(weights, values, 3)) <= slate_value(weights, values, found) + 1e-9).all()
+
+
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_slates_hold_distinct_candidates_that_are_there(name: str) -> None:
+    weights, values = problem(9)
+    slates = OPTIMISERS[name](weights, values, 3)
+    assert all(len(set(slate)) == 3 for slate in slates.tolist())
+    assert (weights[:, 1:].gather(1, slates) > 0).all()
+
+
+def test_greedy_by_hand() -> None:
+    """First the best alone, 4 * 3 / 5; then, to it, what lifts the ratio most: a heavy weight of a low value does not."""
+    weights = torch.tensor([[1.0, 4.0, 9.0, 2.0]])
+    values = torch.tensor([[0.0, 3.0, 1.0, 2.5]])
+    assert greedy(weights, values, 2).tolist() == [[0, 2]]
+    assert top_k(weights, values, 2).tolist() == [[0, 1]]
+    assert slate_value(weights, values, torch.tensor([[0, 2]])).item() == pytest.approx(17 / 7)
+
+
+@pytest.fixture(scope="module")
+def trained() -> SlateQ:
+    agent = SlateQ(learning_starts=640, epsilon_steps=6000, target_update=50, learning_rate=3e-3, gamma=0.95,
+                   reward_scale=1.0, width=32, batch_size=128, gradient_steps=4)  # fmt: skip
+    agent.fit(trap_task(), 16_000, seed=1)
+    return agent
+
+
+def expected_return(agent, task: Task) -> float:
+    task = Task(task.id, {**task.options, "expected_reward": True})
+    return float(evaluate(agent, task, 500, seed=10**6).returns.mean())
+
+
+def test_plans_around_the_trap(trained: SlateQ) -> None:
+    """Best: items 1 and 2, and at the end 0 and 1. The myopic slate has item 0 at once."""
+    pair = lambda i, j: (ODDS[i] + ODDS[j]) / (1 + ODDS[i] + ODDS[j])  # noqa: E731
+    best = (HORIZON - 1) * pair(1, 2) + pair(0, 1)
+    assert expected_return(make_agent("myopic"), trap_task()) == pytest.approx(pair(0, 1), rel=1e-4)
+    assert expected_return(trained, trap_task()) >= 0.93 * best
+
+
+def test_learns_how_users_choose(trained: SlateQ) -> None:
+    env = trap_task().make(4)
+    observation, info = env.reset(seed=0)
+    trained.start(env)
+    with torch.no_grad():
+        weights = trained._weights(torch.from_numpy(observation), info["action_mask"]).numpy()
+    odds = weights[:, 1:] / weights[:, :1]
+    np.testing.assert_allclose(odds[0, 1:5], ODDS[1:5], rtol=0.5)
+    assert (odds[:, 9] == 0).all(), "item 9 is never in stock"
+
+
+def test_files_bring_the_agent_back(trained: SlateQ, tmp_path) -> None:
+    trained.save(tmp_path)
+    loaded = SlateQ.load(tmp_path)
+    assert loaded == trained
+    env = trap_task().make(16)
+    observation, info = env.reset(seed=3)
+    chosen = []
+    for agent in (trained, loaded):
+        agent.start(env)
+        chosen.append(agent.act(observation, info["action_mask"]))
+    np.testing.assert_array_equal(*chosen)
+    (tmp_path / "slateq.pt").unlink()
+    with pytest.raises(ConfigError, match=r"slateq\.pt"):
+        SlateQ.load(tmp_path)
+
+
+@pytest.mark.parametrize("options", [{}, {"target": "sarsa", "optimiser": "top-k"}, {"choice": "given", "no_click": False}])
+def test_same_seed_same_weights(options: dict) -> None:
+    weights = []
+    for seed in (3, 3, 4):
+        agent = SlateQ(envs=16, learning_starts=64, batch_size=32, buffer=20, gradient_steps=1, **options)
+        agent.fit(Task("recgym/InterestEvolution-v0"), 480, seed=seed)
+        weights.append(agent.weights["value"])
+    torch.testing.assert_close(weights[0], weights[1], rtol=0, atol=0)
+    assert any(not torch.equal(a, b) for a, b in zip(weights[0].values(), weights[2].values(), strict=True))
+
+
+def test_given_weights_are_those_of_the_world() -> None:
+    agent = SlateQ(choice="given")
+    env = Task("recgym/InterestEvolution-v0").make(5)
+    observation, info = env.reset(seed=0)
+    agent.start(env)
+    agent.act(observation, info["action_mask"])
+    users = env.get_state().users
+    topics = env.world.catalog.topic[users.candidates]
+    want = np.take_along_axis(users.interest, topics.astype(np.int64), axis=1) + 1
+    np.testing.assert_allclose(agent._now, np.concatenate([np.full((5, 1), 2.0), want], axis=1), rtol=1e-5)
+    assert agent.privileged
+    assert not SlateQ().privileged
+
+
+@pytest.mark.parametrize(
+    ("make", "fragment"),
+    [
+        (lambda: SlateQ(target="td"), r"SlateQ.target: must be one of .*got 'td'"),
+        (lambda: SlateQ(optimiser="topk"), r"SlateQ.optimiser: .*Did you mean 'top-k'"),
+        (lambda: SlateQ(gamma=1.5), r"SlateQ.gamma: .*got 1.5"),
+        (lambda: SlateQ(buffer=1), r"SlateQ.buffer: .*got 1"),
+        (lambda: SlateQ().start(Task("recgym/NewsSlate-v0").make(2)), r"choice: SlateQ needs at most one click"),
+        (lambda: SlateQ(choice="given").start(Task("recgym/EcommerceSlate-v0").make(2)), r'"given" needs'),
+        (lambda: SlateQ().start(Task("recgym/InterestEvolution-v0", {"action": "embedding"}).make(2)), r'needs "item"'),
+    ],
+)
+def test_bad_input(make, fragment: str) -> None:
+    with pytest.raises(ConfigError, match=fragment):
+        make()
