@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from recgym.types import Users
 
 Array = NDArray[Any]
 SHORTLIST = 64  # choices that an oracle weighs at most
+DRAWS = 4  # futures in which the planner tries a whole slate
 
 
 @dataclass
@@ -141,7 +143,9 @@ class Planner(Agent):
         sum_s P(click s) (r_s + V_click(s) - V_else(s)) + P(no click) r_otherwise + mean_s V_else(s).
 
     For one item this is the exact one-step lookahead; for slates the future is split by item as in SlateQ (Ie et al.
-    2019). It fits itself to the env's world at the first `start`.
+    2019). Where a slate can get several clicks, what they do together need not be the sum of what each does: where it
+    earns more on the trial users, that slate competes with those of the most clickable items with at most 1, 2, 3, ...
+    of a topic, each tried as a whole on the simulator. It fits itself to the env's world at the first `start`.
 
     Args:
         iterations: policy improvements, >= 1.
@@ -169,20 +173,22 @@ class Planner(Agent):
         for ridge in self.ridges:
             require_number("ridges", ridge, 1e-12, 1e12)
         self._value: Value | None = None
+        self._whole = False  # whether whole slates are tried
 
     def start(self, env: RecVectorEnv) -> None:
         super().start(env)
         if self._value is None:
-            best = (-np.inf, self._value)
+            several = env.world.slate_size > 1 and not env.world.choice.single
+            best: tuple[float, Value | None, bool] = (-np.inf, None, False)
             for iteration in range(self.iterations):
                 tried = []
-                for value in self._improve(env, iteration):
-                    self._value = value
-                    tried.append((self._trial(env), value))
-                now = max(tried, key=lambda pair: pair[0])
-                self._value = now[1]
-                best = max(best, now, key=lambda pair: pair[0])
-            self._value = best[1]
+                for value, whole in product(self._improve(env, iteration), (False, True) if several else (False,)):
+                    self._value, self._whole = value, whole
+                    tried.append((self._trial(env), value, whole))
+                now = max(tried, key=lambda found: found[0])
+                _, self._value, self._whole = now
+                best = max(best, now, key=lambda found: found[0])
+            _, self._value, self._whole = best
 
     def _trial(self, env: RecVectorEnv) -> float:
         """Mean expected return of the present policy, on simulated users who are the same at every call."""
@@ -259,8 +265,30 @@ class Planner(Agent):
         for rows in np.array_split(np.arange(len(users)), -(-len(users) // 256)):
             part = look.rows(rows)
             otherwise, clicked = self._futures(env, users.rows(rows), part.items)
-            choices[rows] = part.greedy(part.reward_given + clicked - otherwise, part.reward_otherwise, otherwise)
+            slate = part.greedy(part.reward_given + clicked - otherwise, part.reward_otherwise, otherwise)
+            choices[rows] = self._best(env, users.rows(rows), part, slate) if self._whole else slate
         return choices
+
+    def _best(self, env: RecVectorEnv, users: Users, look: Look, slate: Array) -> Array:
+        """The best of some whole slates: the given one and those with at most so many items of a topic."""
+        world, (B, S) = env.world, slate.shape
+        slates = [slate, *(look.varied(most) for most in (*range(1, min(S, 6)), S))]
+        weights, known = env._weights[0], len(world.response.objectives)
+        branch = users.replace(candidates=users.candidates[:, :0]).rows(np.tile(np.arange(B), DRAWS))
+        key = np.repeat(mix(range(self.seed + 1, self.seed + 1 + DRAWS)), B)
+        branch = branch.replace(key=branch.key ^ key)  # the same futures for all slates
+        noise = world.noise(branch)
+        worth = []
+        for choice in slates:
+            shown = np.take_along_axis(look.items, choice, axis=1)
+            after, feedback = world.step(branch, np.tile(shown, (DRAWS, 1)), noise)
+            alive = ~feedback.left & (after.t < world.horizon)
+            assert self._value is not None
+            future = np.where(alive, self._value(state_features(env, after)), 0.0)
+            future += feedback.objectives[:, known:] @ weights[known:]
+            worth.append(world.expected(users, shown) @ weights + future.reshape(DRAWS, B).mean(axis=0))
+        best = np.argmax(worth, axis=0)
+        return np.stack(slates, axis=1)[np.arange(B), best]
 
     def _futures(self, env: RecVectorEnv, users: Users, items: Array) -> tuple[Array, Array]:
         """(B, n) values after showing each item alone: not clicked, and clicked."""
@@ -366,6 +394,13 @@ class Look:
         for name in ("items", "utility", "outside", "reward_given", "reward_otherwise", "free", "choices"):
             setattr(part, name, getattr(self, name)[index])
         return part
+
+    def varied(self, most: int) -> Array:
+        """(B, S) choices: the highest utilities first, at most `most` items of a topic as long as there are others."""
+        topic = np.where(self.items >= 0, self.world.catalog.topic[self.items], -1)
+        slate = np.empty((len(topic), self.world.slate_size), np.int64)
+        _at_most(slate, np.where(self.items >= 0, self.utility, -np.inf), topic, self.world.sizes.topics, most)
+        return slate
 
     def greedy(self, given: Array, otherwise: Array, impression: Array | None = None) -> Array:
         """(B, S) choices: each place takes what raises most the worth of the slate so far.
@@ -507,6 +542,29 @@ def _varied(out, utility, candidates, topic, recent, threshold):
             taken[pick] = True
             if candidates[b, pick] >= 0:
                 room[topic[candidates[b, pick]]] -= 1.0
+
+
+@kernel
+def _at_most(slate, utility, topic, n_topics, most):
+    B, n = utility.shape
+    shown = np.empty(n_topics, np.int64)
+    taken = np.empty(n, np.bool_)
+    for b in range(B):
+        shown[:], taken[:] = 0, False
+        for s in range(slate.shape[1]):
+            pick, other = -1, -1
+            for k in range(n):
+                if taken[k]:
+                    continue
+                if topic[b, k] >= 0 and shown[topic[b, k]] < most and (pick < 0 or utility[b, k] > utility[b, pick]):
+                    pick = k
+                if other < 0 or utility[b, k] < utility[b, other]:
+                    other = k  # nothing, or else what is clicked least
+            pick = pick if pick >= 0 else other
+            slate[b, s] = pick
+            taken[pick] = True
+            if topic[b, pick] >= 0:
+                shown[topic[b, pick]] += 1
 
 
 @kernel

@@ -198,7 +198,8 @@ def classics_suite(ids: Sequence[str] = CLASSIC_IDS, users: int = REFERENCE_USER
             unknown("id", id, CLASSIC_IDS)
     named = {_name(id) for id in ids}
     heuristics = [dataclasses.replace(h, only=tuple(n for n in h.only if n in named)) for h in HEURISTICS]
-    oracles = (Contender("planner", "planner", trained=False, users=min(users, CLASSICS_PLANNER_USERS)),
+    planner = Contender("planner", "planner", {"users": 500}, trained=False, users=min(users, CLASSICS_PLANNER_USERS))
+    oracles = (planner,
                *(h for h in heuristics if h.only),
                *(Contender(name, name, trained=False) for name in ("myopic", "random")))  # fmt: skip
     return Suite("classics-references-v0", _tasks(ids, 0), oracles, training_seeds(1), users)
@@ -208,7 +209,7 @@ def _heuristic(label: str, agent: str, only: Sequence[str], **hyperparameters: A
     return Contender(label, agent, hyperparameters, trained=False, only=tuple(only))
 
 
-CLASSICS_PLANNER_USERS = 500
+CLASSICS_PLANNER_USERS = 300
 HEURISTICS = (
     _heuristic("best quality", "ranked", ["InterestEvolution-v0", "InterestExploration-v0"], by="quality"),
     _heuristic("most clickbait", "ranked", ["LongTermSatisfaction-v0", "LongTermSatisfaction-Hard-v0"], by="clickbait"),
