@@ -168,7 +168,7 @@ def _tasks(ids: Sequence[str], steps: int) -> tuple[NamedTask, ...]:
 
 QUICKSTART_STEPS = 30_000
 QUICKSTART_USERS = 1000
-QUICKSTART_PLANNER = Contender("planner", "planner", {"iterations": 2, "users": 1000}, trained=False, users=300)
+QUICKSTART_PLANNER = Contender("planner", "planner", {"iterations": 2}, trained=False, users=300)
 SMOKE_STEPS = 512
 SMOKE_USERS = 8
 SMOKE_PLANNER = Contender("planner", "planner", {"iterations": 1, "users": 100}, trained=False)
