@@ -15,7 +15,7 @@ from recgym.errors import require, require_count, require_number, unknown
 from recgym.kernel import kernel
 from recgym.models.dynamics import Boredom
 from recgym.noise import mix, noise
-from recgym.types import Users
+from recgym.types import Feedback, Users
 
 Array = NDArray[Any]
 SHORTLIST = 64  # choices that an oracle weighs at most
@@ -107,10 +107,11 @@ class Varied(Agent):
 
     def act(self, observation: Array, mask: Array, explore: bool = False) -> Array:
         users, world, null = self.env.get_state().users, self.env.world, self.env.actions.null
-        utility = world.appraise(users, users.candidates)[0]
-        out = np.empty((len(users), world.slate_size), np.int64)
-        _varied(out, utility, users.candidates, world.catalog.topic, users.recent, self.threshold)
-        return as_actions(out + null, self.env)
+        items = users.candidates
+        topic = np.where(items >= 0, world.catalog.topic[items], -1)
+        slate = np.empty((len(users), world.slate_size), np.int64)
+        _varied(slate, world.appraise(users, items)[0], items >= 0, topic, self.threshold - 1 - users.recent)
+        return as_actions(slate + null, self.env)
 
 
 @dataclass
@@ -282,9 +283,7 @@ class Planner(Agent):
         for choice in slates:
             shown = np.take_along_axis(look.items, choice, axis=1)
             after, feedback = world.step(branch, np.tile(shown, (DRAWS, 1)), noise)
-            alive = ~feedback.left & (after.t < world.horizon)
-            assert self._value is not None
-            future = np.where(alive, self._value(state_features(env, after)), 0.0)
+            future = self._worth(env, after, feedback)
             future += feedback.objectives[:, known:] @ weights[known:]
             worth.append(world.expected(users, shown) @ weights + future.reshape(DRAWS, B).mean(axis=0))
         best = np.argmax(worth, axis=0)
@@ -300,10 +299,14 @@ class Planner(Agent):
         click = np.zeros(slate.shape, np.bool_)
         click[1::2, 0] = slate[1::2, 0] >= 0
         after, feedback = world.step(branch, slate, world.noise(branch), click)
-        alive = ~feedback.left & (after.t < world.horizon)
-        assert self._value is not None
-        value = np.where(alive, self._value(state_features(env, after)), 0.0).reshape(B, n, 2)
+        value = self._worth(env, after, feedback).reshape(B, n, 2)
         return value[:, :, 0], value[:, :, 1]
+
+    def _worth(self, env: RecVectorEnv, after: Users, feedback: Feedback) -> Array:
+        """(B,) values of users after a step; 0 where it was their last."""
+        assert self._value is not None
+        alive = ~feedback.left & (after.t < env.world.horizon)
+        return np.where(alive, self._value(state_features(env, after)), 0.0)
 
     def act(self, observation: Array, mask: Array, explore: bool = False) -> Array:
         users = self.env.get_state().users
@@ -399,7 +402,8 @@ class Look:
         """(B, S) choices: the highest utilities first, at most `most` items of a topic as long as there are others."""
         topic = np.where(self.items >= 0, self.world.catalog.topic[self.items], -1)
         slate = np.empty((len(topic), self.world.slate_size), np.int64)
-        _at_most(slate, np.where(self.items >= 0, self.utility, -np.inf), topic, self.world.sizes.topics, most)
+        room = np.full((len(topic), self.world.sizes.topics), most)
+        _varied(slate, np.where(self.items >= 0, self.utility, -np.inf), np.ones(topic.shape, np.bool_), topic, room)
         return slate
 
     def greedy(self, given: Array, otherwise: Array, impression: Array | None = None) -> Array:
@@ -519,52 +523,29 @@ def _shortlist(keep, worth, items, topic, n_topics, null):
 
 
 @kernel
-def _varied(out, utility, candidates, topic, recent, threshold):
-    B, K = utility.shape
-    S = out.shape[1]
-    room = np.empty(recent.shape[1])
-    taken = np.empty(K, np.bool_)
-    for b in range(B):
-        taken[:] = False
-        for z in range(recent.shape[1]):
-            room[z] = threshold - 1 - recent[b, z]
-        for s in range(S):
-            best, worst = -1, -1
-            for k in range(K):
-                if taken[k] or candidates[b, k] < 0:
-                    continue
-                if room[topic[candidates[b, k]]] > 0 and (best < 0 or utility[b, k] > utility[b, best]):
-                    best = k
-                if worst < 0 or utility[b, k] < utility[b, worst]:
-                    worst = k
-            pick = max(best if best >= 0 else worst, 0)
-            out[b, s] = pick
-            taken[pick] = True
-            if candidates[b, pick] >= 0:
-                room[topic[candidates[b, pick]]] -= 1.0
+def _varied(slate, utility, free, topic, room):
+    """The highest utilities first, of topics that have room left; where none has, what is clicked least.
 
-
-@kernel
-def _at_most(slate, utility, topic, n_topics, most):
+    `topic` is -1 where a choice shows nothing; `room` (B, T) is used up.
+    """
     B, n = utility.shape
-    shown = np.empty(n_topics, np.int64)
     taken = np.empty(n, np.bool_)
     for b in range(B):
-        shown[:], taken[:] = 0, False
+        taken[:] = False
         for s in range(slate.shape[1]):
-            pick, other = -1, -1
+            best, least = -1, -1
             for k in range(n):
-                if taken[k]:
+                if taken[k] or not free[b, k]:
                     continue
-                if topic[b, k] >= 0 and shown[topic[b, k]] < most and (pick < 0 or utility[b, k] > utility[b, pick]):
-                    pick = k
-                if other < 0 or utility[b, k] < utility[b, other]:
-                    other = k  # nothing, or else what is clicked least
-            pick = pick if pick >= 0 else other
+                if topic[b, k] >= 0 and room[b, topic[b, k]] > 0 and (best < 0 or utility[b, k] > utility[b, best]):
+                    best = k
+                if least < 0 or utility[b, k] < utility[b, least]:
+                    least = k
+            pick = max(best if best >= 0 else least, 0)
             slate[b, s] = pick
             taken[pick] = True
             if topic[b, pick] >= 0:
-                shown[topic[b, pick]] += 1
+                room[b, topic[b, pick]] -= 1
 
 
 @kernel
