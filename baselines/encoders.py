@@ -1,13 +1,18 @@
-"""Networks over observations, shared by the agents."""
+"""Networks over observations, and their files, shared by the agents."""
 
 from __future__ import annotations
 
+import io
+import os
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from baselines.agent import write_atomically
 from recgym.envs import RecVectorEnv
+from recgym.errors import require
 
 
 class CandidateHead(nn.Module):
@@ -83,3 +88,21 @@ def head_of(env: RecVectorEnv, width: int = 32, dueling: bool = True) -> dict[st
     for name in ("history", "candidates"):
         head[name] = (layout[name].slice.start, layout[name].slice.stop, *layout[name].shape)
     return {**head, "null": env.actions.null, "width": width, "dueling": dueling}
+
+
+def write_weights(folder: str | os.PathLike[str], name: str, weights: Any) -> None:
+    """Write tensors in dicts to a file of that name, atomically."""
+    buffer = io.BytesIO()
+    torch.save(weights, buffer)
+    write_atomically(Path(folder) / name, buffer.getvalue())
+
+
+def read_weights(folder: str | os.PathLike[str], name: str) -> Any:
+    """Read what `write_weights` wrote. Nothing is unpickled but plain tensors (``weights_only=True``).
+
+    Raises:
+        ConfigError: no such file.
+    """
+    file = Path(folder) / name
+    require(file.is_file(), "agent folder", f"must hold {name}", str(folder))
+    return torch.load(file, map_location="cpu", weights_only=True)

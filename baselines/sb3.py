@@ -8,12 +8,10 @@ Raffin et al., "Stable-Baselines3: reliable reinforcement learning implementatio
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -29,8 +27,8 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
 from torch import Tensor, nn
 
-from baselines.agent import Agent, Progress, Task, write_atomically
-from baselines.encoders import CandidateHead, head_of
+from baselines.agent import Agent, Progress, Task
+from baselines.encoders import CandidateHead, head_of, read_weights, write_weights
 from recgym.envs import RecVectorEnv
 from recgym.errors import ConfigError, require, require_count, require_number, require_option, unknown
 
@@ -306,9 +304,7 @@ class DQN(Agent):
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write ``agent.json`` and ``dqn.pt``, each atomically."""
-        buffer = io.BytesIO()
-        torch.save(self.weights, buffer)
-        write_atomically(Path(folder) / "dqn.pt", buffer.getvalue())
+        write_weights(folder, "dqn.pt", self.weights)
         super().save(folder)
 
     @classmethod
@@ -319,9 +315,7 @@ class DQN(Agent):
             ConfigError: no DQN there.
         """
         agent = super().load(folder)
-        file = Path(folder) / "dqn.pt"
-        require(file.is_file(), "agent folder", "must hold dqn.pt", str(folder))
-        agent.weights = torch.load(file, map_location="cpu", weights_only=True)
+        agent.weights = read_weights(folder, "dqn.pt")
         return agent
 
 

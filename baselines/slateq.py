@@ -12,10 +12,8 @@ which takes a user who picks one item at most, whatever the order. The paper giv
 
 from __future__ import annotations
 
-import io
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -23,8 +21,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from baselines.agent import OnlineAgent, Progress, Task, write_atomically
-from baselines.encoders import CandidateHead, head_of
+from baselines.agent import OnlineAgent, Progress, Task
+from baselines.encoders import CandidateHead, head_of, read_weights, write_weights
 from recgym.envs import RecVectorEnv
 from recgym.errors import require, require_count, require_number, require_option
 from recgym.models.choice import MultinomialLogit, Proportional
@@ -36,9 +34,10 @@ def slate_value(weights: Tensor, values: Tensor, slate: Tensor) -> Tensor:
     """(B,) values of slates.
 
     Args:
-        weights, values: (B, 1 + K), nothing first. slate: (B, S) int64 candidates in [0, K).
+        weights, values: (B, 1 + K), nothing first. slate: (B, S) int64 candidates in [0, K), -1 = nothing.
     """
-    w, q = weights[:, 1:].gather(1, slate), values[:, 1:].gather(1, slate)
+    place = slate.clamp(min=0)
+    w, q = weights[:, 1:].gather(1, place).masked_fill(slate < 0, 0.0), values[:, 1:].gather(1, place)
     return (weights[:, 0] * values[:, 0] + (w * q).sum(dim=1)) / (weights[:, 0] + w.sum(dim=1))
 
 
@@ -159,10 +158,10 @@ class SlateQ(OnlineAgent):
                 isinstance(world.choice, MultinomialLogit) and world.choice.decay == 0
             )
             require(known, "SlateQ.choice", '"given" needs Proportional or a MultinomialLogit without decay', world.choice)
-        head = {**head_of(env, self.width, dueling=False), "null": True}
+        self._head = {**head_of(env, self.width, dueling=False), "null": True}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(self._rng.integers(2**31)))
-            self._nets = {name: CandidateHead(**head) for name in self.nets}
+            self._nets = {name: CandidateHead(**self._head) for name in self.nets}
         for name, state in self.weights.items():
             self._nets[name].load_state_dict(state)
 
@@ -240,7 +239,7 @@ class SlateQ(OnlineAgent):
                 self._replay[name] = np.zeros((self.buffer, *value.shape), kind)
             self._replay[name][at] = value
         if self._steps == 0:
-            self._target = CandidateHead(**{**head_of(self.env, self.width, dueling=False), "null": True})
+            self._target = CandidateHead(**self._head)
             self._target.load_state_dict(self._nets["value"].state_dict())
             parameters = [p for net in self._nets.values() for p in net.parameters()]
             self._adam = torch.optim.Adam(parameters, lr=self.learning_rate, fused=True)
@@ -267,14 +266,10 @@ class SlateQ(OnlineAgent):
             if self.choice == "learned":
                 weights = self._weights(following["observation"], (weights[:, 1:] > 0).numpy())
             if self.target == "sarsa":
-                slate, empty = following["shown"].clamp(min=0), following["shown"] < 0
-                there = torch.cat([weights[:, :1], weights[:, 1:]], dim=1)
-                w = there[:, 1:].gather(1, slate).masked_fill(empty, 0.0)
-                q = values[:, 1:].gather(1, slate)
-                future = (weights[:, 0] * values[:, 0] + (w * q).sum(dim=1)) / (weights[:, 0] + w.sum(dim=1))
+                slate = following["shown"]
             else:
                 slate = OPTIMISERS[self.target_optimiser](weights, values, sample["shown"].shape[1])
-                future = slate_value(weights, values, slate)
+            future = slate_value(weights, values, slate)
             goal = sample["reward"] + self.gamma * future.masked_fill(sample["terminated"], 0.0)
         value = self._nets["value"](sample["observation"]).gather(1, 1 + sample["picked"][:, None])[:, 0]
         counts = ~sample["cut"] & (self.no_click | (sample["picked"] >= 0))
@@ -294,9 +289,7 @@ class SlateQ(OnlineAgent):
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write ``agent.json`` and ``slateq.pt``, each atomically."""
-        buffer = io.BytesIO()
-        torch.save(self.weights, buffer)
-        write_atomically(Path(folder) / "slateq.pt", buffer.getvalue())
+        write_weights(folder, "slateq.pt", self.weights)
         super().save(folder)
 
     @classmethod
@@ -307,7 +300,5 @@ class SlateQ(OnlineAgent):
             ConfigError: no SlateQ there.
         """
         agent = super().load(folder)
-        file = Path(folder) / "slateq.pt"
-        require(file.is_file(), "agent folder", "must hold slateq.pt", str(folder))
-        agent.weights = torch.load(file, map_location="cpu", weights_only=True)
+        agent.weights = read_weights(folder, "slateq.pt")
         return agent
