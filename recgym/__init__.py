@@ -67,38 +67,32 @@ def __dir__() -> list[str]:
     return sorted([*globals(), *_WHERE])
 
 
-CLASSIC_IDS: tuple[str, ...] = ()
-
-
-def _classic(name: str, entry_point: str, **options: Any) -> None:
-    global CLASSIC_IDS
+def _register(name: str, entry_point: str, **options: Any) -> str:
     register(
         f"recgym/{name}",
-        entry_point=f"recgym.classics.{entry_point}",
+        entry_point=f"recgym.{entry_point}",
         vector_entry_point="recgym.envs:RecVectorEnv",
         kwargs=options,
+        # Gymnasium's passive checker doubles the cost of a step and calls vector rewards wrong; our tests run it.
         disable_env_checker=True,
     )
-    CLASSIC_IDS = (*CLASSIC_IDS, f"recgym/{name}")
+    return f"recgym/{name}"
 
 
-_classic("InterestEvolution-v0", "recsim:InterestEvolutionEnv", world="interest-evolution")
-_classic("LongTermSatisfaction-v0", "recsim:LongTermSatisfactionEnv", world="long-term-satisfaction")
-_classic("LongTermSatisfaction-Hard-v0", "recsim:LongTermSatisfactionEnv", world="long-term-satisfaction", sensitivity=0.1)
-_classic("InterestExploration-v0", "recsim:InterestExplorationEnv", world="interest-exploration")
-for _name in ("SingleItem-Static", "SingleItem-BoredInf", "SingleItem-Uncertain", "SlateTopK-Bored", "SlateTopK-BoredInf",
-              "SlateTopK-Uncertain", "SlateRerank-Static", "SlateRerank-Bored"):  # fmt: skip
-    _classic(f"Sardine-{_name}-v0", "sardine:SardineEnv", world="sardine", task=_name, observation="compact")
-_classic("RecoGym-v1", "recogym:RecoGymEnv", world="recogym", observation="compact")
-
-ENV_IDS = tuple(f"recgym/{name}{slate}-v0" for name in ("Ecommerce", "News", "LiveStream") for slate in ("", "Slate"))
-for _name, _size in (("", 1), ("Slate", 5)):
-    for _domain in ("Ecommerce", "News", "LiveStream"):
-        register(
-            f"recgym/{_domain}{_name}-v0",
-            entry_point=f"recgym.domains.{_domain.lower()}:{_domain}Env",
-            vector_entry_point="recgym.envs:RecVectorEnv",
-            kwargs={"world": _domain.lower(), "slate_size": _size},
-            # Gymnasium's passive checker doubles the cost of a step and calls vector rewards wrong; our tests run it.
-            disable_env_checker=True,
-        )
+ENV_IDS = tuple(
+    _register(f"{name}{slate}-v0", f"domains.{name.lower()}:{name}Env", world=name.lower(), slate_size=size)
+    for name in ("Ecommerce", "News", "LiveStream")
+    for slate, size in (("", 1), ("Slate", 5))
+)
+_LONG_TERM = "classics.recsim:LongTermSatisfactionEnv"
+_SARDINE = ("SingleItem-Static", "SingleItem-BoredInf", "SingleItem-Uncertain", "SlateTopK-Bored", "SlateTopK-BoredInf",
+            "SlateTopK-Uncertain", "SlateRerank-Static", "SlateRerank-Bored")  # fmt: skip
+CLASSIC_IDS = (
+    _register("InterestEvolution-v0", "classics.recsim:InterestEvolutionEnv", world="interest-evolution"),
+    _register("LongTermSatisfaction-v0", _LONG_TERM, world="long-term-satisfaction"),
+    _register("LongTermSatisfaction-Hard-v0", _LONG_TERM, world="long-term-satisfaction", sensitivity=0.1),
+    _register("InterestExploration-v0", "classics.recsim:InterestExplorationEnv", world="interest-exploration"),
+    *(_register(f"Sardine-{task}-v0", "classics.sardine:SardineEnv", world="sardine", task=task, observation="compact")
+      for task in _SARDINE),
+    _register("RecoGym-v1", "classics.recogym:RecoGymEnv", world="recogym", observation="compact"),
+)  # fmt: skip

@@ -11,7 +11,6 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 from typing import NoReturn
 
 import gymnasium as gym
@@ -68,12 +67,10 @@ def _fit(options: argparse.Namespace) -> None:
 
 
 def _worlds(options: argparse.Namespace) -> None:
-    from recgym.worlds import BUILDERS, fitted_worlds
+    from recgym.worlds import BUILDERS, builder, fitted_worlds
 
-    for name, where in BUILDERS.items():
-        module, _, function = where.partition(":")
-        text = getattr(import_module(module), function).__doc__
-        print(f"{name:<24}{(text or '').strip().splitlines()[0]}")
+    for name in BUILDERS:
+        print(f"{name:<24}{(builder(name).__doc__ or '').strip().splitlines()[0]}")
     for name, folder in fitted_worlds().items():
         file = folder / "report.json"
         source = json.loads(file.read_text())["source"] if file.is_file() else {}

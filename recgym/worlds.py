@@ -6,6 +6,7 @@ import difflib
 import inspect
 import numbers
 import os
+from collections.abc import Callable
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
@@ -25,6 +26,12 @@ BUILDERS = {  # name -> module:function
     "sardine": "recgym.classics.sardine:world",
 }
 NULL_ACTION = ("livestream",)  # domains where recommending nothing is an action by default
+
+
+def builder(name: str) -> Callable[..., World]:
+    """The function that makes the world of a name in `BUILDERS`."""
+    module, _, function = BUILDERS[name].partition(":")
+    return getattr(import_module(module), function)
 
 
 def fitted_worlds() -> dict[str, Path]:
@@ -59,8 +66,7 @@ def make_world(world: World | str | os.PathLike[str], options: dict[str, Any]) -
         made = world
     elif isinstance(world, str) and world in BUILDERS:
         null = world in NULL_ACTION
-        module, _, function = BUILDERS[str(world)].partition(":")
-        build = getattr(import_module(module), function)
+        build = builder(world)
         known = list(inspect.signature(build).parameters)
         unspelled = [name for name in parameters if name not in known]
         if not unspelled:

@@ -32,7 +32,28 @@ class CandidateSource(Component, abstract=True):
 
 
 @dataclass(frozen=True, eq=False)
-class Retrieval(CandidateSource):
+class _Some(CandidateSource, abstract=True):
+    """Base of those that walk through the available items, see `_walk`: K of them, whatever the size of the catalogue."""
+
+    candidates: int = 20
+
+    def __post_init__(self) -> None:
+        require_count("candidates", self.candidates, 1, 1_000_000)
+
+    def count(self, n_items: int) -> int:
+        return self.candidates
+
+    def uniforms(self, sizes: Sizes) -> int:
+        return 2
+
+    def check(self, catalog: Catalog) -> None:
+        require(
+            self.candidates <= len(catalog), "candidates", f"must be at most the {len(catalog)} items", self.candidates
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Retrieval(_Some):
     """A noisy two-tower stage: K disjoint random pools of available items, of each the best match to the profile.
 
     The score is ``profile . embedding``, what the platform knows, not the user's interest; users without a profile
@@ -44,23 +65,11 @@ class Retrieval(CandidateSource):
             where fewer than K, the rest of the candidates are -1.
     """
 
-    candidates: int = 20
     pool: int = 4
 
     def __post_init__(self) -> None:
-        require_count("candidates", self.candidates, 1, 1_000_000)
+        super().__post_init__()
         require_count("candidates.pool", self.pool, 1, 1_000_000)
-
-    def count(self, n_items: int) -> int:
-        return self.candidates
-
-    def uniforms(self, sizes: Sizes) -> int:
-        return 2
-
-    def check(self, catalog: Catalog) -> None:
-        require(
-            self.candidates <= len(catalog), "candidates", f"must be at most the {len(catalog)} items", self.candidates
-        )
 
     def __call__(self, users: Users, catalog: Catalog, market: Market, noise: Array) -> Array:
         out = np.empty((noise.shape[1], self.candidates), I32)
@@ -72,28 +81,12 @@ class Retrieval(CandidateSource):
 
 
 @dataclass(frozen=True, eq=False)
-class Uniform(CandidateSource):
+class Uniform(_Some):
     """K available items at random, without replacement.
 
     Args:
         candidates: K >= 1.
     """
-
-    candidates: int = 20
-
-    def __post_init__(self) -> None:
-        require_count("candidates", self.candidates, 1, 1_000_000)
-
-    def count(self, n_items: int) -> int:
-        return self.candidates
-
-    def uniforms(self, sizes: Sizes) -> int:
-        return 2
-
-    def check(self, catalog: Catalog) -> None:
-        require(
-            self.candidates <= len(catalog), "candidates", f"must be at most the {len(catalog)} items", self.candidates
-        )
 
     def __call__(self, users: Users, catalog: Catalog, market: Market, noise: Array) -> Array:
         out = np.empty((noise.shape[1], self.candidates), I32)
