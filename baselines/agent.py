@@ -52,9 +52,22 @@ class Agent(ABC):
     """
 
     privileged = False  # reads the simulator's hidden state: a reference, not a competitor
+    preference: dict[str, float] | None = None  # objective -> weight in training; None: the task's own reward
+
+    def training(self, task: Task) -> Task:
+        """The task as the agent is trained on it: paying by its preference over the objectives, where it has one.
+
+        Raises:
+            ConfigError: the agent has a preference and the task a like_dislike reward.
+        """
+        if self.preference is None:
+            return task
+        clash = task.options.get("like_dislike", False)
+        require(not clash, "preference", "must be None where the task pays likes and dislikes", self.preference)
+        return Task(task.id, {**task.options, "reward": self.preference})
 
     def fit(self, task: Task, steps: int, seed: int = 0, progress: Progress | None = None) -> None:  # noqa: B027
-        """Learn from `steps` user-steps of the task. The default learns nothing."""
+        """Learn from `steps` user-steps of the task, `training` it where it pays. The default learns nothing."""
 
     def start(self, env: RecVectorEnv) -> None:
         """Get ready to act for the users of an env. The default remembers the env."""
@@ -154,7 +167,7 @@ class OnlineAgent(Agent):
 
     def fit(self, task: Task, steps: int, seed: int = 0, progress: Progress | None = None) -> None:
         """The online loop: act with exploration, step, learn; SAME_STEP, so that no step is lost to resets."""
-        env = task.make(self.envs, AutoresetMode.SAME_STEP)
+        env = self.training(task).make(self.envs, AutoresetMode.SAME_STEP)
         observation, info = env.reset(seed=seed)
         self.start(env)
         shown = weight = 0.0  # moving average of the reward, and of ones
@@ -182,8 +195,20 @@ REGISTRY: dict[str, str] = {
     "ranked": "baselines.reference:Ranked",
     "varied": "baselines.reference:Varied",
     "linucb": "baselines.bandits:LinUCB",
+    "thompson": "baselines.bandits:Thompson",
+    "pctr": "baselines.bandits:LogisticPCTR",
+    "q-learning": "baselines.tabular:QLearning",
+    "sarsa": "baselines.tabular:Sarsa",
+    "reinforce": "baselines.reinforce:Reinforce",
     "slateq": "baselines.slateq:SlateQ",
+    "full-slateq": "baselines.slateq:FullSlateQ",
     "dqn": "baselines.sb3:DQN",
+    "qrdqn": "baselines.sb3:QRDQN",
+    "ppo": "baselines.sb3:PPO",
+    "maskable-ppo": "baselines.sb3:MaskablePPO",
+    "recurrent-ppo": "baselines.sb3:RecurrentPPO",
+    "sac": "baselines.sb3:SAC",
+    "td3": "baselines.sb3:TD3",
 }
 
 
