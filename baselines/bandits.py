@@ -1,17 +1,18 @@
-"""LinUCB: a linear model of the immediate reward, with optimism where it is unsure.
+"""Contextual bandits: models of what an item pays at once. They plan nothing: what it does to later steps is lost on them.
 
-Li, Chu, Langford and Schapire, "A contextual-bandit approach to personalized news article recommendation", WWW 2010
-(doi:10.1145/1772690.1772758), in the form whose coefficients are shared by all items: items come and go, their
-features stay. It plans nothing: what an item does to later steps is lost on it.
+`LinUCB` and `Thompson` fit a linear model of the reward, and differ in how they explore. `LogisticPCTR` fits a logistic
+model of the click: the ranker by predicted click-through rate that most shops start from. Their coefficients are shared
+by all items: items come and go, their features stay.
 """
 
 from __future__ import annotations
 
 import io
 import os
+from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,48 +24,60 @@ from recgym.errors import require, require_count, require_number
 Array = NDArray[Any]
 
 
-@dataclass
-class LinUCB(OnlineAgent):
-    """Shows the items with the largest theta . x + alpha sqrt(x' A^-1 x), where A = ridge I + sum of x x'.
+@dataclass(kw_only=True)
+class LinearBandit(OnlineAgent):
+    """Base: scores theta . x, and a Gaussian belief over theta with mean `theta` and precision `gram`.
 
-    x of a candidate: its own features, matches to profile and history among them; the user block, which explains why
-    users differ; 1; the position. Recommending nothing, where that is an action, has a user block and a 1 of its own.
+    x of a candidate: its own features, matches to profile and history (the products of user and item that matter most)
+    among them; the user block, which explains why users differ; 1; the position. Recommending nothing, where that is an action, has a user block and a 1 of its own.
 
     **Slates.** Each item shown is one observation, at its position. A step pays one number, which is shared out: what
     every item shown pays (`LikeDislike`: -1) to each item shown, the rest in equal parts to the items clicked or,
     where nothing was clicked (a purchase from the cart), to all items shown. Items are ranked as if all were at the
-    first position, which is fair as the position only adds to x. Nothing is an observation where nothing was shown
-    at all, and is recommended where it promises more than the sum of the slate.
+    first position, which is fair as the position only adds to the score. Nothing is an observation where nothing was
+    shown at all, and is recommended where it promises more than the sum of the slate.
 
     Args:
-        alpha: width of the confidence bound while learning, in units of the reward, >= 0. What has been learned acts
-            without it.
-        ridge: prior precision of the coefficients, > 0.
-        epsilon: share of slates drawn at random while learning, in [0, 1]. Optimism explores by itself, so 0.
+        ridge: prior precision of the coefficients, in [1e-6, 1e9].
+        epsilon: share of slates drawn at random while learning, in [0, 1].
         user: whether x has the user block.
-        refresh: steps of the batch between two updates of A and theta, >= 1. Li et al. update at every step; to wait
-            for 16 costs nothing that can be measured and saves most of the time.
+        refresh: steps of the batch between two updates of the belief, >= 1. To wait for 16 costs nothing that can be
+            measured and saves most of the time.
         envs: users it learns from at a time, >= 1.
+        preference: weights of the objectives it is trained for; None: the task's own reward.
     """
 
-    alpha: float = 1.0
     ridge: float = 1.0
     epsilon: float = 0.0
     user: bool = True
     refresh: int = 16
     envs: int = 64
+    preference: dict[str, float] | None = None
+    learned: ClassVar[tuple[str, ...]] = ("gram", "theta")  # arrays that a file holds
 
     def __post_init__(self) -> None:
-        require_number("LinUCB.alpha", self.alpha, 0, 1e6)
-        require_number("LinUCB.ridge", self.ridge, 1e-9, 1e9)
-        require_number("LinUCB.epsilon", self.epsilon, 0, 1)
-        require(isinstance(self.user, bool), "LinUCB.user", "must be True or False", self.user)
-        require_count("LinUCB.refresh", self.refresh, 1, 10**9)
-        require_count("LinUCB.envs", self.envs, 1, 10**6)
-        self.gram = np.zeros((0, 0))  # (D, D) float64, A; empty before the first env
-        self.target = np.zeros(0)  # (D,) float64, sum of reward * x
-        self._pending: list[tuple[Array, Array]] = []  # observations x and their rewards, not yet in A
+        name = type(self).__name__
+        require_number(f"{name}.ridge", self.ridge, 1e-6, 1e9)
+        require_number(f"{name}.epsilon", self.epsilon, 0, 1)
+        require(isinstance(self.user, bool), f"{name}.user", "must be True or False", self.user)
+        require_count(f"{name}.refresh", self.refresh, 1, 10**9)
+        require_count(f"{name}.envs", self.envs, 1, 10**6)
+        self.gram = np.zeros((0, 0))  # (D, D) float64; empty before the first env
+        self.theta = np.zeros(0)  # (D,) float64
+        self._pending: list[tuple[Array, Array, Array]] = []  # x, share of the reward and click, not yet learned from
         self._rng = np.random.default_rng(0)
+
+    @abstractmethod
+    def _absorb(self, x: Array, share: Array, click: Array) -> None:
+        """Learn from N observations: x (N, D), what each was paid (N,) float64, and whether it was clicked (N,)."""
+
+    def _exploring(self, x: Array) -> Array:
+        """(B, m) scores of m choices of B users, x (B, m, D), to rank by while learning."""
+        return x @ self._theta
+
+    def _worth(self, x: Array, score: Array) -> Array:
+        """What choices with these scores are worth; rises with the score."""
+        return score
 
     def fit(self, task: Task, steps: int, seed: int = 0, progress: Progress | None = None) -> None:
         """Learn from `steps` user-steps; what was learned before is kept."""
@@ -79,9 +92,10 @@ class LinUCB(OnlineAgent):
             ConfigError: actions are embeddings, observations a dict, rewards vectors, or the features not those
                 learned from.
         """
-        require(env.actions.form != "embedding", "action", 'LinUCB needs "item" or "slate"', env.actions.form)
-        require(env.observations.form != "dict", "observation", "LinUCB needs a flat one", "dict")
-        require(not env.vector_reward, "reward", "LinUCB needs one number a step", "vector")
+        name = type(self).__name__
+        require(env.actions.form != "embedding", "action", f'{name} needs "item" or "slate"', env.actions.form)
+        require(env.observations.form != "dict", "observation", f"{name} needs a flat one", "dict")
+        require(not env.vector_reward, "reward", f"{name} needs one number a step", "vector")
         super().start(env)
         layout = env.observation_layout
         self._user, self._candidates = layout["user"], layout["candidates"]
@@ -91,38 +105,46 @@ class LinUCB(OnlineAgent):
         widths = dict(candidate=self._candidates.shape[1], user=user, one=1, position=env.world.slate_size - 1,
                       null_user=user * self._null, null_one=self._null)  # fmt: skip
         self._columns, end = {}, 0
-        for name, width in widths.items():
-            self._columns[name] = slice(end, end := end + width)
-        if len(self.target):
-            known = len(self.target)
-            require(known == end, "env", f"must have the {known} features that LinUCB has learned from", end)
+        for block, width in widths.items():
+            self._columns[block] = slice(end, end := end + width)
+        if len(self.theta):
+            known = len(self.theta)
+            require(known == end, "env", f"must have the {known} features that {name} has learned from", end)
         else:
-            self.gram, self.target = self.ridge * np.eye(end), np.zeros(end)
+            self.gram, self.theta = self.ridge * np.eye(end), np.zeros(end)
         self._update()
 
+    def values(self, observation: Array, mask: Array) -> Array:
+        """(B, n) float32: what each choice, shown first, promises by what is known; -inf where there is none."""
+        x = self._features(observation, np.broadcast_to(np.arange(mask.shape[1]), mask.shape))
+        return np.where(mask, self._worth(x, x @ self._theta), np.float32(-np.inf))
+
     def act(self, observation: Array, mask: Array, explore: bool = False) -> Array:
-        """The best by what is known; with `explore`, by the upper confidence bound."""
-        B, n = mask.shape
+        """The best by what is known; with `explore`, as in learning."""
         S, null = self.env.world.slate_size, self._null
-        x = self._features(observation, np.broadcast_to(np.arange(n), (B, n)))
-        score = x @ self._theta
-        if explore and self.alpha > 0:
-            score += self.alpha * np.sqrt(np.maximum(((x @ self._inverse) * x).sum(axis=2), 0))
-        if explore and self.epsilon > 0:
-            random = self._rng.random(B) < self.epsilon
-            score[random] = self._rng.random((int(random.sum()), n), np.float32)
-        score = np.where(mask, score, -np.inf)
-        order = np.argsort(-score[:, null:], axis=1, kind="stable")[:, :S]
+        x = self._features(observation, np.broadcast_to(np.arange(mask.shape[1]), mask.shape))
+        score = self._exploring(x) if explore else x @ self._theta
+        order = np.argsort(-np.where(mask, score, -np.inf)[:, null:], axis=1, kind="stable")[:, :S]
         slate = order + null
         if null:
-            best = np.take_along_axis(score[:, null:], order, axis=1)
-            total = np.where(np.isfinite(best), best, 0).sum(axis=1) + self._theta[self._columns["position"]].sum()
-            slate[(score[:, 0] > total) | ~np.isfinite(best[:, 0])] = 0
+            there = np.take_along_axis(mask, slate, axis=1)
+            shown = np.take_along_axis(score, slate, axis=1)
+            shown[:, 1:] += self._theta[self._columns["position"]][: slate.shape[1] - 1]
+            worth = self._worth(np.take_along_axis(x, slate[:, :, None], axis=1), shown)
+            nothing = self._worth(x[:, :1], score[:, :1])[:, 0]
+            slate[(nothing > (worth * there).sum(axis=1)) | ~there[:, 0]] = 0
+        if explore and self.epsilon > 0:
+            random = self._rng.random(len(mask)) < self.epsilon
+            keys = np.where(mask, self._rng.random(mask.shape), -1.0)
+            chance = np.argsort(-keys[:, null:], axis=1, kind="stable")[:, :S] + null
+            if null:
+                chance[keys[:, 0] > keys[:, 1:].max(axis=1)] = 0
+            slate = np.where(random[:, None], chance, slate)
         return slate[:, 0] if self.env.actions.form == "item" else slate
 
     def learn(self, observation: Array, action: Array, reward: Array, next_observation: Array, terminated: Array,
               info: dict[str, Any]) -> None:  # fmt: skip
-        """Add what was shown, and its share of the reward, to A."""
+        """Take note of what was shown, of its share of the reward, and of the clicks."""
         choices = action.reshape(len(action), -1)
         shown, click = info["slate"] >= 0, info["click"]
         paid = np.where(click.any(axis=1, keepdims=True), click, shown)  # who shares what is not paid for being shown
@@ -133,23 +155,23 @@ class LinUCB(OnlineAgent):
         nothing = (choices[:, 0] < self._null) & ~shown.any(axis=1)
         share[nothing, 0] = reward[nothing]
         shown[nothing, 0] = True
-        self._pending.append((x[shown], share[shown]))
+        self._pending.append((x[shown], share[shown], click[shown]))
         if len(self._pending) >= self.refresh:
             self._update()
 
     def _update(self) -> None:
         if self._pending:
-            x, reward = (np.concatenate(parts, dtype=np.float64) for parts in zip(*self._pending, strict=True))
-            self.gram += x.T @ x
-            self.target += reward @ x
+            x, share, click = (np.concatenate(parts, dtype=np.float64) for parts in zip(*self._pending, strict=True))
+            self._absorb(x, share, click)
             self._pending = []
-        inverse = np.linalg.inv(self.gram)
-        self._inverse, self._theta = inverse.astype(np.float32), (inverse @ self.target).astype(np.float32)
+        # gram = C C', so root = C'^-1 has root root' = gram^-1: the spread of the belief.
+        self._root = np.linalg.inv(np.linalg.cholesky(self.gram)).T.astype(np.float32)
+        self._theta = self.theta.astype(np.float32)
 
     def _features(self, observation: Array, choices: Array) -> Array:
         """(B, m, D) float32: x of m choices of each user, at the first position."""
         columns = self._columns
-        x = np.zeros((*choices.shape, len(self.target)), np.float32)
+        x = np.zeros((*choices.shape, len(self.theta)), np.float32)
         item = (choices >= self._null)[:, :, None]
         row = np.maximum(choices - self._null, 0)[:, :, None]
         candidates = observation[:, self._candidates.slice].reshape(-1, *self._candidates.shape)
@@ -165,12 +187,12 @@ class LinUCB(OnlineAgent):
         return x
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write ``agent.json`` and ``linucb.npz``, each atomically."""
+        """Write ``agent.json`` and ``bandit.npz``, each atomically."""
         if self._pending:
             self._update()
         buffer = io.BytesIO()
-        np.savez(buffer, gram=self.gram, target=self.target)
-        write_atomically(Path(folder) / "linucb.npz", buffer.getvalue())
+        np.savez(buffer, **{name: getattr(self, name) for name in self.learned})
+        write_atomically(Path(folder) / "bandit.npz", buffer.getvalue())
         super().save(folder)
 
     @classmethod
@@ -178,11 +200,163 @@ class LinUCB(OnlineAgent):
         """Read what `save` wrote. Nothing is unpickled.
 
         Raises:
-            ConfigError: no LinUCB there.
+            ConfigError: no such agent there.
         """
         agent = super().load(folder)
-        file = Path(folder) / "linucb.npz"
-        require(file.is_file(), "agent folder", "must hold linucb.npz", str(folder))
+        file = Path(folder) / "bandit.npz"
+        require(file.is_file(), "agent folder", "must hold bandit.npz", str(folder))
         with np.load(file, allow_pickle=False) as arrays:
-            agent.gram, agent.target = arrays["gram"], arrays["target"]
+            for name in cls.learned:
+                setattr(agent, name, arrays[name])
         return agent
+
+
+def least_squares(gram: Array, theta: Array, x: Array, y: Array) -> tuple[Array, Array]:
+    """Precision and mean of a Gaussian belief over the coefficients of y = theta . x + noise, after N observations."""
+    new = gram + x.T @ x
+    return new, np.linalg.solve(new, gram @ theta + y @ x)
+
+
+@dataclass(kw_only=True)
+class LinUCB(LinearBandit):
+    """Shows the items with the largest theta . x + alpha sqrt(x' A^-1 x), where A = ridge I + sum of x x'.
+
+    Li, Chu, Langford and Schapire, "A contextual-bandit approach to personalized news article recommendation", WWW
+    2010 (doi:10.1145/1772690.1772758), with coefficients shared by all items. They update at every step.
+
+    Args:
+        alpha: width of the confidence bound while learning, in units of the reward, >= 0. What has been learned acts
+            without it. Optimism explores by itself, so `epsilon` is 0.
+
+    The others: see `LinearBandit`.
+    """
+
+    alpha: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_number("LinUCB.alpha", self.alpha, 0, 1e6)
+
+    def _exploring(self, x: Array) -> Array:
+        return x @ self._theta + self.alpha * np.linalg.norm(x @ self._root, axis=2)
+
+    def _absorb(self, x: Array, share: Array, click: Array) -> None:
+        self.gram, self.theta = least_squares(self.gram, self.theta, x, share)
+
+
+@dataclass(kw_only=True)
+class Thompson(LinearBandit):
+    """Shows the items with the largest theta~ . x, theta~ ~ N(theta, scale^2 A^-1) drawn for each user at each step.
+
+    Agrawal and Goyal, "Thompson sampling for contextual bandits with linear payoffs", ICML 2013 (arXiv 1209.3352). A
+    is the one of `LinUCB`, so theta is the ridge regression of the reward.
+
+    Args:
+        scale: the paper's v, in units of the reward, >= 0: the standard deviation of the reward, if the prior is to be
+            taken at its word. The v of their proof grows with the dimension, and explores far more than pays.
+
+    The others: see `LinearBandit`.
+    """
+
+    scale: float = 0.25
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_number("Thompson.scale", self.scale, 0, 1e6)
+
+    def sample(self, n: int) -> Array:
+        """(n, D) float32 coefficients drawn from the belief."""
+        noise = self._rng.standard_normal((n, len(self._theta)), np.float32)
+        return self._theta + self.scale * noise @ self._root.T
+
+    def _exploring(self, x: Array) -> Array:
+        return (x @ self.sample(len(x))[:, :, None])[:, :, 0]
+
+    def _absorb(self, x: Array, share: Array, click: Array) -> None:
+        self.gram, self.theta = least_squares(self.gram, self.theta, x, share)
+
+
+@dataclass(kw_only=True)
+class LogisticPCTR(LinearBandit):
+    """Ranks by the predicted probability of a click, sg(theta . x), with random slates now and then while learning.
+
+    The learned myopic baseline: a click is a click, whatever it pays. theta is the most likely one given all clicks
+    and the prior N(0, I / ridge), tracked by Laplace approximations: each batch is fitted by Newton's method with the
+    belief before it as prior, and adds its curvature to the precision (Spiegelhalter and Lauritzen, Networks 20, 1990;
+    Chapelle and Li, NeurIPS 2011, with a diagonal one).
+
+    **Recommending nothing** is never clicked, but may pay. So what is paid to an item ignored, to an item clicked and
+    to nothing is learned too, each as a linear function of the user block, and a slate is worth the sum over its items
+    of p * paid if clicked + (1 - p) * paid if ignored.
+
+    Args:
+        epsilon: share of random slates, constant while learning, in [0, 1].
+
+    The others: see `LinearBandit`. `values` are click probabilities; where nothing can be recommended, rewards.
+    """
+
+    epsilon: float = 0.05
+    learned: ClassVar[tuple[str, ...]] = ("gram", "theta", "pay_gram", "pay")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.pay_gram, self.pay = np.zeros((0, 0)), np.zeros(0)  # belief over what is paid; empty before the first env
+
+    def start(self, env: RecVectorEnv) -> None:
+        super().start(env)
+        if not len(self.pay):
+            width = 3 * (1 + (self._user.shape[0] if self.user else 0)) * self._null
+            self.pay_gram, self.pay = self.ridge * np.eye(width), np.zeros(width)
+
+    def _outcome(self, x: Array, click: Array) -> Array:
+        """(..., 3 (1 + U)): what explains the pay, the user block and 1 by what happened: ignored, clicked, nothing."""
+        user, nothing = (
+            np.concatenate([x[..., self._columns[block]], x[..., self._columns[one]]], axis=-1)
+            for block, one in (("user", "one"), ("null_user", "null_one"))
+        )
+        return np.concatenate([user * (1 - click)[..., None], user * click[..., None], nothing], axis=-1)
+
+    def _worth(self, x: Array, score: Array) -> Array:
+        probability = logistic(score)
+        return self._outcome(x, probability) @ self.pay.astype(np.float32) if self._null else probability
+
+    def _absorb(self, x: Array, share: Array, click: Array) -> None:
+        if self._null:
+            self.pay_gram, self.pay = least_squares(self.pay_gram, self.pay, self._outcome(x, click), share)
+        item = x[:, self._columns["one"]][:, 0] > 0
+        self.gram, self.theta = logistic_regression(self.gram, self.theta, x[item], click[item])
+
+
+def logistic(score: Array) -> Array:
+    """1 / (1 + exp(-score)), in a form that cannot overflow."""
+    return 0.5 * (1 + np.tanh(0.5 * score))
+
+
+def logistic_regression(gram: Array, theta: Array, x: Array, click: Array, rounds: int = 20) -> tuple[Array, Array]:
+    """Precision and mode of the belief over the coefficients of P(click) = sg(theta . x), after N observations.
+
+    Newton's method, each step halved until the posterior density does not fall.
+
+    Args:
+        gram, theta: precision (D, D) and mean (D,) of the Gaussian belief before. x: (N, D). click: (N,) 0 or 1.
+        rounds: Newton steps at most.
+    """
+
+    def loss(new: Array) -> float:
+        score, change = x @ new, new - theta
+        return float((np.logaddexp(0, score) - click * score).sum() + 0.5 * change @ gram @ change)
+
+    mode, now = theta, loss(theta)
+    for _ in range(rounds):
+        p = logistic(x @ mode)
+        slope = (p - click) @ x + gram @ (mode - theta)
+        step = np.linalg.solve(gram + (x.T * (p * (1 - p))) @ x, slope)
+        if slope @ step < 1e-10 * (1 + now):
+            break
+        size = 1.0
+        while size > 1e-6 and not loss(mode - size * step) <= now:
+            size /= 2
+        mode = mode - size * step
+        now = loss(mode)
+    p = logistic(x @ mode)
+    return gram + (x.T * (p * (1 - p))) @ x, mode
