@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import gymnasium as gym
 import numpy as np
@@ -20,6 +23,9 @@ import recgym
 from recgym.envs import RecVectorEnv
 from recgym.errors import require, require_count, unknown
 from recgym.files import write_atomically
+
+if TYPE_CHECKING:
+    from baselines.explain import Explanation
 
 Progress = Callable[[int, dict[str, float]], None]  # (environment steps so far, what to show)
 
@@ -84,6 +90,12 @@ class Agent(ABC):
         Returns:
             Actions of the env's action space: (B,) for items, (B, S) for slates.
         """
+
+    def explain(self, observation: NDArray[np.float32], mask: NDArray[np.bool_], background: Any = None) -> Explanation:
+        """Values of the choices of B users and what they are made of, see `baselines.explain.explain`."""
+        from baselines.explain import explain
+
+        return explain(self, observation, mask, background)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the agent; files appear whole or not at all. The default writes the hyper-parameters."""
@@ -213,27 +225,50 @@ REGISTRY: dict[str, str] = {
 
 
 def agent_class(name: str) -> type[Agent]:
-    """An agent class by registry name, entry point (group "recgym.agents") or "package.module:Class".
+    """An agent class by registry name, entry point (group "recgym.agents"), "package.module:Class" or "file.py:Class".
 
     Raises:
         ConfigError: no such agent; the message names the nearest.
     """
-    from importlib import import_module
     from importlib.metadata import entry_points
 
     plugins = {point.name: point.value for point in entry_points(group="recgym.agents")}
     target = REGISTRY.get(name) or plugins.get(name) or (name if ":" in name else None)
     if target is None:
         unknown("agent", name, [*REGISTRY, *plugins])
-    module, _, attribute = target.partition(":")
+    module, _, attribute = target.rpartition(":")
     try:
-        found = getattr(import_module(module), attribute)
+        found = getattr(_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise recgym.ConfigError(f"agent: cannot import {target!r}: {error}") from None
     require(
         isinstance(found, type) and issubclass(found, Agent), "agent", "must be a subclass of baselines.Agent", found
     )
     return found
+
+
+def _module(name: str) -> ModuleType:
+    """A module by dotted name or by the path of a .py file; a file that has changed is loaded anew."""
+    from importlib import import_module
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    if not name.endswith(".py"):
+        return import_module(name)
+    file = Path(name).resolve()
+    require(file.is_file(), "agent", "must be in a file that exists", name)
+    digest = hashlib.sha256(str(file).encode() + file.read_bytes()).hexdigest()
+    known = f"{file.stem}_{digest[:12]}"  # the same in every process, as pickle and dataclasses look modules up by name
+    if known not in sys.modules:
+        spec = spec_from_file_location(known, file)
+        assert spec is not None
+        assert spec.loader is not None
+        module = sys.modules[known] = module_from_spec(spec)
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[known]
+            raise
+    return sys.modules[known]
 
 
 def make_agent(name: str, **hyperparameters: Any) -> Agent:

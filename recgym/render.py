@@ -7,16 +7,47 @@ own is drawn like any other. Three small tables (`_WORDS`, `_FIRST`, `_age_minut
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from recgym.errors import ConfigError, require_option
+from recgym.errors import ConfigError, require, require_option
 from recgym.market import LiveMarket, NewsMarket
 from recgym.types import Array, Feedback, Users
 from recgym.world import World
 
 RENDER_MODES = ("ansi", "rgb_array")
+
+
+class Reasons(NamedTuple):
+    """What an agent expects of each choice of one user, and what speaks for and against it.
+
+    `baselines.explain` makes them; anything that values choices can.
+    """
+
+    values: Array  # (n,) float; -inf where a choice is not available
+    contributions: Array  # (n, G) float, in units of the value; 0 where a choice is not available
+    groups: tuple[str, ...]  # G names of groups of features
+
+    def strongest(self, most: int) -> list[int]:
+        """The groups whose contributions, and zero, span most over the choices; widest first."""
+        strength = self.contributions.max(axis=0, initial=0) - self.contributions.min(axis=0, initial=0)
+        return [int(g) for g in np.argsort(-strength, kind="stable")[:most] if strength[g] > 0]
+
+    @property
+    def digits(self) -> int:
+        """Decimals that show the values and contributions to about three significant digits."""
+        values = self.values[np.isfinite(self.values)]
+        largest = max(float(np.abs(part).max(initial=0)) for part in (values, self.contributions))
+        return min(max(2 - math.floor(math.log10(largest)), 0), 6) if largest > 0 else 2
+
+    def best(self, most: int, always: Sequence[int] = ()) -> list[int]:
+        """The available choices of the highest values, best first; `always` those of them that are given."""
+        ranked = [int(c) for c in np.argsort(-self.values, kind="stable") if self.values[c] > -np.inf]
+        given = {c for c in always if c in ranked}
+        free = [c for c in ranked if c not in given][: max(most - len(given), 0)]
+        return [c for c in ranked if c in given or c in free]
 
 
 class Frame(NamedTuple):
@@ -28,7 +59,9 @@ class Frame(NamedTuple):
     after: Users
 
 
-def render(world: World, frames: list[Frame], row: int, mode: str, users: Users | None = None) -> Any:
+def render(
+    world: World, frames: list[Frame], row: int, mode: str, users: Users | None = None, reasons: Reasons | None = None
+) -> Any:
     """Draw the present session of one user.
 
     Args:
@@ -37,6 +70,9 @@ def render(world: World, frames: list[Frame], row: int, mode: str, users: Users 
         row: which user of the batch.
         mode: "ansi" or "rgb_array".
         users: as they are now, for sessions without a step yet.
+        reasons: what an agent expected of the user's choices before the last step or, where the session has none yet,
+            expects now. The text gets a table of the best of them, the picture a panel in place of the user's state;
+            a user whose session had ended before the last step ("Disabled") had no choice, and gets neither.
 
     Returns:
         "ansi": text of several lines, the last without a line break. "rgb_array": (700, 1200, 3) uint8.
@@ -45,12 +81,15 @@ def render(world: World, frames: list[Frame], row: int, mode: str, users: Users 
         it has been replaced by the next user's. Without a step yet they say so.
 
     Raises:
-        ConfigError: an unknown mode, or matplotlib is missing.
+        ConfigError: an unknown mode, reasons of another number of choices, or matplotlib is missing.
     """
     require_option("render_mode", mode, RENDER_MODES)
     session = _session(world, frames, row)
     if users is not None and session.user is None:
         session = session._replace(user=users.rows(row))
+    over = session.ended and not (session.steps and _moved(world, frames, len(frames) - 1, row))
+    if reasons is not None and session.user is not None and not over:
+        session = session._replace(choices=_choices(session, reasons))
     return _text(session) if mode == "ansi" else _picture(session)
 
 
@@ -65,6 +104,32 @@ class _Session(NamedTuple):
     user: Users | None  # as of now; None where no step was ever recorded
     rewards: Array  # (n,) float64; vector rewards are weighted as the world weighs them
     ended: str  # why the episode is over, or ""
+    choices: _Choices | None = None  # what an agent expected of them
+
+
+class _Choices(NamedTuple):
+    """The choices that a table of reasons has room for, best first."""
+
+    reasons: Reasons
+    shown: list[int]  # R choices
+    items: list[int]  # (R,) item ids; -1 = recommending nothing
+    places: list[int | None]  # (R,) position in the slate
+    groups: list[int]  # those with a column; the others' contributions are one "other" column
+
+
+def _choices(session: _Session, reasons: Reasons, most: int = 12, most_groups: int = 5) -> _Choices:
+    assert session.user is not None
+    step = session.steps[-1] if session.steps else None
+    candidates = (step.before if step else session.user).candidates
+    null = len(reasons.values) - len(candidates)
+    rule = f"must have a value for each of {len(candidates)} candidates, and perhaps one for nothing"
+    require(null in (0, 1), "reasons", rule, len(reasons.values))
+    items = [-1] * null + [int(item) for item in candidates]
+    slate = [int(item) for item in step.feedback.slate] if step else []
+    shown = reasons.best(most, [c for c, item in enumerate(items) if item in slate])
+    # A position is empty where an item is repeated too; nothing was recommended where all are.
+    places = [slate.index(i) if i in slate and (i >= 0 or max(slate) < 0) else None for i in (items[c] for c in shown)]
+    return _Choices(reasons, shown, [items[c] for c in shown], places, reasons.strongest(most_groups))
 
 
 def _session(world: World, frames: list[Frame], row: int) -> _Session:
@@ -260,7 +325,8 @@ def _text(session: _Session) -> str:
     world, steps, user = session.world, session.steps, session.user
     if not steps:
         text = f"No step yet: {_size(world)}."
-        return text if user is None else f"{text} It is {_time(user.clock)}. {session.ended}".rstrip()
+        text = text if user is None else f"{text} It is {_time(user.clock)}. {session.ended}".rstrip()
+        return "\n".join([text, *_reasons_text(session)])
     assert user is not None
     step = steps[-1]
     feedback, slate = step.feedback, step.feedback.slate
@@ -273,21 +339,46 @@ def _text(session: _Session) -> str:
         **_properties(world, slate, step.before.clock),
         "P(click)": [f"{p:.3f}" if i >= 0 else "-" for i, p in zip(shown, feedback.probability, strict=True)],
     }
-    widths = {name: max(len(name), *map(len, column)) for name, column in table.items()}
-    lines = [f"Step {user.t}/{world.horizon}, {_time(user.clock)}"]
-    lines.append("  ".join(f"{name:>{width}}" for name, width in widths.items()) + "  user")
-    for s, i in enumerate(shown):
-        cells = "  ".join(f"{table[name][s]:>{width}}" for name, width in widths.items())
-        lines.append(f"{cells}  {did[s] if i >= 0 else 'nothing shown'}")
-    state = [f"{name} {_number(user[name])}" for name in _scalars(world)]
-    state += [f"total {name} {_number(user[name].sum())}" for name in _by_topic(world)]
+    head, *body = _columns(table)
+    lines = [f"Step {user.t}/{world.horizon}, {_time(user.clock)}", f"{head}  user"]
+    lines += [f"{cells}  {words if i >= 0 else 'nothing shown'}" for cells, words, i in zip(body, did, shown, strict=True)]
+    state = [f"{name.replace('_', ' ')} {_number(series.values[-1])}" for name, series in _series(session).items()]
     lines += [f"{note[0].upper()}{note[1:]}" for note in _notes(world, step)]
     lines.append(f"User        {', '.join(state) or 'no state of its own'}")
     lines.append(f"Objectives  {_objectives(world, feedback)}")
     since = f" since step {steps[0].after.t}" if steps[0].before.t > 0 else ""
     lines.append(f"Reward      {_reward(world, step.reward)}")
     lines.append(f"Return      {_reward(world, np.sum([s.reward for s in steps], axis=0))}{since}")
+    lines += _reasons_text(session)
     return "\n".join([*lines, session.ended] if session.ended else lines)
+
+
+def _columns(table: dict[str, list[str]]) -> list[str]:
+    """Lines of a table, its headings first, flush right."""
+    widths = {name: max(len(name), *map(len, column)) for name, column in table.items()}
+    rows = zip(*[[name, *column] for name, column in table.items()], strict=True)
+    return ["  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths.values(), strict=True)) for row in rows]
+
+
+def _reasons_text(session: _Session) -> list[str]:
+    choices = session.choices
+    if choices is None or not choices.shown:
+        return []
+    reasons, items = choices.reasons, choices.items
+    part = reasons.contributions[choices.shown]
+    other, digits = part.sum(axis=1) - part[:, choices.groups].sum(axis=1), reasons.digits
+    table = {
+        "shown": ["-" if place is None else str(place + 1) for place in choices.places],
+        "item": [str(item) if item >= 0 else "nothing" for item in items],
+        "topic": [str(session.world.catalog.topic[item]) if item >= 0 else "-" for item in items],
+        "value": [f"{reasons.values[c]:.{digits}f}" for c in choices.shown],
+        **{reasons.groups[g]: [f"{x:+.{digits}f}" for x in part[:, g]] for g in choices.groups},
+    }
+    if len(choices.groups) < len(reasons.groups):
+        table["other"] = [f"{x:+.{digits}f}" for x in other]
+    n = int(np.isfinite(reasons.values).sum())
+    title = f"The agent's values of {n} choices" + (f", the best {len(items)}" if len(items) < n else "")
+    return [f"{title}, and what speaks for and against each:", *_columns(table)]
 
 
 # The picture. Lengths are pixels, y runs downwards; font sizes are points.
@@ -457,7 +548,8 @@ def _picture(session: _Session) -> np.ndarray:
     slate = min(max(columns * 134, 320), 670)
     _header(pen, session)
     _slate(pen, session, 20, 108, slate, 302, columns)
-    _state(pen, session, slate + 50, 108, WIDTH - slate - 70, 302)
+    right = _state if session.choices is None else _reasons
+    right(pen, session, slate + 50, 108, WIDTH - slate - 70, 302)
     _timeline(pen, session, 76, 450, WIDTH - 76 - 70, 210)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
@@ -612,9 +704,11 @@ def _series(session: _Session) -> dict[str, _Series]:
         low, high = -_bound(-float(column.low), -float(values.min())), _bound(float(column.high), float(values.max()))
         series[name] = _Series(values, low, max(high, low + 1e-6) if high > 0 or low < 0 else 1.0)
     for name in _by_topic(world):
-        values = _history(session, name).sum(axis=1)
+        values, share = _history(session, name), world.owned[name].high <= 1  # shares add up to 1: a total says nothing
+        values = values.max(axis=1) if share else values.sum(axis=1)
         high, low = float(values.max()), float(values.min())
-        series[f"total {name}"] = _Series(values, -_round_up(-low) if low < 0 else 0.0, _round_up(max(high, 1.0)))
+        label = f"highest {name}" if share else f"total {name}"
+        series[label] = _Series(values, -_round_up(-low) if low < 0 else 0.0, _round_up(max(high, 1.0)))
     if "spent" in series and "stamina" in series:  # patience is what is left of the stamina
         stamina, spent = series.pop("stamina").values, series.pop("spent").values
         series["patience left"] = _Series(np.maximum(stamina - spent, 0.0), 0.0, float(stamina.max()))
@@ -665,6 +759,56 @@ def _state(pen: _Pen, session: _Session, x: float, y: float, w: float, h: float)
         pen.text(x, middle - 7, _fit(name.replace("_", " "), label - 4, 9), 9)
         pen.text(x, middle + 8, f"{_number(low)} to {_number(high)}", 7.5, MUTED)
         pen.text(x + w, middle, _number(values[-1]), 10, colour, ha="right", weight="bold")
+
+
+def _reasons(pen: _Pen, session: _Session, x: float, y: float, w: float, h: float) -> None:
+    """A line a choice: its place in the slate, its item, contributions as bars from a common zero, its value."""
+    assert session.choices is not None
+    reasons, shown, items, places, groups = session.choices
+    _heading(pen, x, y, "What the agent expects of the choices, and why")
+    part = reasons.contributions[shown]
+    bars = np.column_stack([part[:, groups], part.sum(axis=1) - part[:, groups].sum(axis=1)])
+    names = [*(reasons.groups[g].replace("_", " ") for g in groups), "other"]
+    colours: list[Colour] = [*(BLUE, ORANGE, GREEN, RED, PURPLE)[: len(groups)], "#9aa3b2"]
+    low, high = (float(side.sum(axis=1).max(initial=0)) for side in (np.maximum(-bars, 0), np.maximum(bars, 0)))
+    label, number, foot = 122.0, 62.0, 56.0
+    plot = _Plot(x + label, y, w - label - number, h - foot, -1.06 * max(low, 1e-9), 1.06 * max(high, 1e-9),
+                 max(len(shown), 6), 0)  # fmt: skip
+    pen.box(plot.x, plot.y, plot.w, plot.h, WHITE)
+    pen.text(x + w, y - 14, "value", 9, MUTED, ha="right")
+    for r, (item, place, c) in enumerate(zip(items, places, shown, strict=True)):
+        (_, top), (_, middle), (_, bottom) = plot.at(0, [r, r + 0.5, r + 1])
+        if place is not None:
+            pen.box(x, top + 1, w, bottom - top - 2, "#e3e8f4", rounding=4)
+            pen.box(x + 3, middle - 7, 17, 14, INK, rounding=6)
+            pen.text(x + 11.5, middle, str(place + 1), 7.5, WHITE, ha="center", weight="bold")
+        if item >= 0:
+            colour = _topic_colour(int(session.world.catalog.topic[item]))
+            pen.box(x + 26, middle - 6, 12, 12, colour)
+        pen.text(x + 44, middle, _fit(f"item {item}" if item >= 0 else "nothing", label - 48, 9), 9,
+                 weight="normal" if place is None else "bold")  # fmt: skip
+        pen.text(x + w, middle, f"{reasons.values[c]:.{reasons.digits}f}", 9, ha="right", weight="normal" if place is None else "bold")
+        ends = [np.cumsum(np.maximum(side, 0)) for side in (bars[r], -bars[r])]
+        for k, size in enumerate(bars[r]):
+            end = ends[0][k] if size > 0 else -ends[1][k]
+            corners = np.concatenate([plot.at(min(end, end - size), r + 0.18)[0], plot.at(max(end, end - size), r + 0.82)[0]])
+            pen.cells(corners[None], colours[k])
+        pen.line(plot.at(bars[r].sum(), r + 0.5), INK, 0, marker="D", markersize=4, markeredgecolor=WHITE)
+    for mark in _round_numbers(plot.left, plot.right, 5):
+        (above, below) = plot.at(mark, [plot.high, plot.low])
+        pen.line(np.array([above, below]), INK if mark == 0 else MUTED, 0.9 if mark == 0 else 0.4)
+        pen.text(below[0], below[1] + 9, f"{mark:+g}" if mark else "average", 8, MUTED, ha="center")
+    at, line = plot.x, y + h - foot + 28
+    for k, (name, colour) in enumerate(zip([*names, "sum"], [*colours, INK], strict=True)):
+        width = 17 + _width(name, 8)
+        if at + width > x + w:
+            at, line = plot.x, line + 17
+        if k == len(names):
+            pen.line(np.array([[at + 6, line]]), colour, 0, marker="D", markersize=4, markeredgecolor=WHITE)
+        else:
+            pen.box(at, line - 6, 12, 12, colour)
+        pen.text(at + 17, line, name, 8, MUTED)
+        at += width + 8
 
 
 def _timeline(pen: _Pen, session: _Session, x: float, y: float, w: float, h: float) -> None:

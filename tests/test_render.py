@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Any
 
 import gymnasium as gym
@@ -24,7 +24,7 @@ from recgym.models.preference import DotProduct
 from recgym.models.response import Clicks
 from recgym.models.reward import Weighted
 from recgym.population import TopicMixture
-from recgym.render import Frame, render
+from recgym.render import Frame, Reasons, render
 
 
 def play(name: str, mode: str, steps: int, seed: int = 0, **options: Any) -> Any:
@@ -248,6 +248,76 @@ def test_late_purchase_and_return_are_told() -> None:
     assert text.endswith("The user left.") != bool(returned)
 
 
+def reasons_of(candidates: int, available: int, null: bool, seed: int = 0) -> Reasons:
+    """Random reasons; names are long ones."""
+    rng = np.random.default_rng(seed)
+    groups = ("match_profile", "match_history", "last_feedback", "quality_signal", "embedding", "popularity", "session")
+    values, contributions = rng.normal(size=candidates + null), rng.normal(size=(candidates + null, len(groups)))
+    values[available + null :], contributions[available + null :] = -np.inf, 0
+    return Reasons(values, contributions, groups)
+
+
+def test_reasons_of_a_text_are_the_agents() -> None:
+    world = recgym.load_world("livestream", slate_size=2, candidates=20)
+    users = world.arrive(recgym.mix([0]))
+    candidates = [int(item) for item in users.candidates[0]]
+    why = reasons_of(20, 18, True, seed=1)
+    worst = [int(k) for k in np.argsort(why.values[1:19])[:2]]  # shown, so listed, though 12 others are better
+    frame = step_once(world, [candidates[k] for k in worst], [False, False])
+    text = render(world, [frame], 0, "ansi", None, why)
+    assert "values of 19 choices, the best 12" in text
+    lines = text.splitlines()
+    head = next(k for k, line in enumerate(lines) if line.lstrip().startswith("shown"))
+    names, rows = lines[head].split(), [line.split() for line in lines[head + 1 :]]
+    spans = why.contributions.max(axis=0) - why.contributions.min(axis=0)
+    strongest = np.argsort(-spans)[:5]
+    assert names == ["shown", "item", "topic", "value", *(why.groups[g] for g in strongest), "other"]
+    assert {row[1]: row[0] for row in rows if row[0] != "-"} == {str(candidates[k]): str(s + 1) for s, k in enumerate(worst)}
+    assert len(rows) == 12
+    assert all(float(a[3]) >= float(b[3]) for a, b in pairwise(rows))
+    for row in rows:
+        c = 0 if row[1] == "nothing" else 1 + candidates.index(int(row[1]))
+        assert row[2] == ("-" if c == 0 else str(world.catalog.topic[candidates[c - 1]]))
+        expected = [why.values[c], *why.contributions[c, strongest]]
+        assert [float(x) for x in row[3:-1]] == pytest.approx(expected, abs=0.006)
+        assert sum(float(x) for x in row[4:]) == pytest.approx(why.contributions[c].sum(), abs=0.04)
+
+    nothing = why._replace(values=np.where(np.arange(21) == 0, 9.0, why.values))
+    shown = render(world, [step_once(world, [-1, -1], [False, False])], 0, "ansi", None, nothing)
+    assert re.search(r"^ *1  nothing", shown, re.MULTILINE)  # the null action was taken
+    assert not re.search(r"^ *1  nothing", render(world, [], 0, "ansi", users, nothing), re.MULTILINE)
+    pictures = [render(world, [frame], 0, "rgb_array", None, each) for each in (None, why, nothing)]
+    for one, other in combinations(pictures, 2):
+        assert (one != other).any(axis=2).mean() > 0.002
+    with pytest.raises(ConfigError, match="reasons: must have a value for each of 20 candidates"):
+        render(world, [frame], 0, "ansi", None, reasons_of(19, 19, False))
+
+
+def test_reasons_of_a_pause_are_not_shown() -> None:
+    leaving = {"kind": "Hazard", "level": -1.0, "satisfaction": 0.0, "fatigue": 0.0}
+    env = RecVectorEnv("ecommerce", 6, departure=leaving, horizon=4, autoreset_mode="Disabled", render_mode="ansi")
+    env.reset(seed=0)
+    why, ended = reasons_of(20, 20, False), np.zeros(6, bool)
+    for _ in range(4):
+        *_, terminated, truncated, _ = env.step(np.zeros(6, np.int64))
+        texts = [render(env.world, env._frames, row, "ansi", env.get_state().users, why) for row in range(6)]
+        assert ["values of 20 choices" in text for text in texts] == [not over for over in ended]
+        before, ended = ended, terminated | truncated
+    assert 0 < before.sum() < 6
+    env.reset(options={"reset_mask": np.arange(6) == 2})  # no step of the others is left
+    texts = [render(env.world, env._frames, row, "ansi", env.get_state().users, why) for row in range(6)]
+    assert all("No step yet" in text for text in texts)
+    assert "values of 20 choices" in texts[2]
+
+
+def test_shares_by_topic_show_the_largest() -> None:
+    env = play("recgym/RecoGym-v1", "ansi", 30, seed=3)
+    views = env.get_state().users.views[0]
+    assert views.sum() == pytest.approx(1)
+    assert f"highest views {views.max():.2f}".rstrip("0").rstrip(".") in env.render()
+    assert "total views" not in env.render()
+
+
 def plain_world(slate_size: int = 3) -> World:
     """No price, no signals, no user state, nobody leaves."""
     rng = np.random.default_rng(0)
@@ -320,7 +390,9 @@ def test_no_text_overlaps_or_leaves_the_page(name: str, size: int, monkeypatch: 
     clicked = step_once(env.world, np.arange(size), np.arange(size) % 2 == 0, seed=size)
     render(env.world, [clicked], 0, "rgb_array")
     env.render()
-    assert len(figures) == 2
+    why = reasons_of(50, 1 if size == 2 else 50, env.batch.actions.null, seed=size)
+    render(env.world, [clicked], 0, "rgb_array", None, why)
+    assert len(figures) == 3
     for figure in figures:
         renderer = figure.canvas.get_renderer()
         texts = [text for text in figure.texts if text.get_text()]
