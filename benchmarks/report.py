@@ -1,10 +1,11 @@
-"""The report of a results folder, from its files alone: leaderboard in the terminal, in Markdown and as a picture."""
+"""The report of a results folder, from its files alone: in the terminal, in Markdown with a picture, and as a page."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
+import shlex
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -18,19 +19,24 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from baselines.agent import write_atomically
 from benchmarks.metrics import Statistic, bootstrap_interval, iqm, mean, normalised, standard_error
 from benchmarks.run import error_file, read_result
-from benchmarks.suite import FORMAT
+from benchmarks.suite import FORMAT, SUITES
 from recgym.errors import ConfigError, require
+from recgym.files import write_atomically
 
 UNKNOWN = "–"
+NOT_RUN = "not run yet"
+# Options of a command that say nothing of what is run; the first ones take a value.
+WHERE_IT_RAN = ("-o", "--output", "-w", "--workers", "--executor", "--ray-address", "--device", "--only")
+HOW_IT_RAN = ("--fresh", "--retry-failed")
 
 
 @dataclass(frozen=True)
 class Cell:
     """The runs of one agent on one task."""
 
+    job: dict[str, Any]  # of the first run
     expected: int  # runs asked for
     results: list[dict[str, Any]]  # those there are
     scores: np.ndarray  # (n,) normalised; empty where a run or a reference is missing
@@ -63,29 +69,57 @@ class Results:
     command: str
     tasks: list[str]
     labels: list[str]
-    cells: dict[tuple[str, str], Cell]  # (task, label) -> runs
-    missing: list[str]  # jobs without a result, a line each
+    cells: dict[tuple[str, str], Cell]  # (task, label) -> runs; not there where the agent does not run on the task
+    missing: list[str]  # jobs without a result, a line each, or one for an agent of which nothing has run
     software: list[str]  # a line for each set of versions
+    fronts: dict[str, tuple[str, ...]]  # task -> the objectives that agents trade off there
 
     def estimate(self, label: str, tasks: list[str], statistic: Statistic = iqm) -> Estimate | None:
         """Normalised score of an agent over some tasks; None where anything that it needs is missing."""
-        cells = [self.cells[task, label] for task in tasks]
-        if not all(len(cell.scores) for cell in cells):
+        if not self.scored(label, tasks):
             return None
-        runs, errors = [cell.scores for cell in cells], [cell.error for cell in cells]
+        runs, errors = self.scores(label, tasks)
         low, high = bootstrap_interval(runs, statistic, np.random.default_rng(0), errors)
-        return Estimate(float(statistic(np.concatenate(runs))), low, high)
+        return Estimate(float(statistic(runs)), float(low), float(high))
+
+    def scored(self, label: str, tasks: list[str]) -> bool:
+        """Whether the agent has normalised scores on all the tasks."""
+        return all((task, label) in self.cells and len(self.cells[task, label].scores) for task in tasks)
+
+    def scores(self, label: str, tasks: list[str]) -> tuple[list[np.ndarray], list[float]]:
+        """Normalised scores of the agent's runs on each task, and the standard errors that they have in common."""
+        cells = [self.cells[task, label] for task in tasks]
+        return [cell.scores for cell in cells], [cell.error for cell in cells]
+
+    def on(self, *tasks: str) -> list[str]:
+        """Labels of the agents that run on all the tasks."""
+        return [label for label in self.labels if all((task, label) in self.cells for task in tasks)]
 
     def text(self, label: str, tasks: list[str], statistic: Statistic = iqm) -> str:
         """The estimate in words."""
-        if not all(self.cells[task, label].complete for task in tasks):
+        cells = [self.cells.get((task, label)) for task in tasks]
+        if any(cell is not None and not cell.complete for cell in cells):
             return "missing"
         return str(self.estimate(label, tasks, statistic) or UNKNOWN)
 
     def title(self, label: str) -> str:
         """The label, with a star where the agent reads the simulator's hidden state."""
-        found = [r for task in self.tasks for r in self.cells[task, label].results]
-        return label + ("*" if found and found[0]["privileged"] else "")
+        return label + ("*" if self.privileged(label) else "")
+
+    def privileged(self, label: str) -> bool:
+        """Whether the agent reads the simulator's hidden state; False where nothing of it has run."""
+        found = [r for (_, name), cell in self.cells.items() if name == label for r in cell.results[:1]]
+        return bool(found and found[0]["privileged"])
+
+    def row_command(self, label: str) -> str:
+        """What runs the agent's row again; empty where the folder does not say."""
+        if self.suite in SUITES:
+            return shlex.join(["python", "-m", "benchmarks", "run", self.suite, "--only", label])
+        words = shlex.split(self.command)
+        if words[2:4] != ["benchmarks", "run"]:
+            return self.command
+        kept = [w for before, w in zip(["", *words], words) if before not in WHERE_IT_RAN and w not in WHERE_IT_RAN]
+        return shlex.join([*(word for word in kept if word not in HOW_IT_RAN), "--only", label])
 
 
 class Section(NamedTuple):
@@ -111,26 +145,40 @@ def read_folder(folder: str | os.PathLike[str]) -> Results:
         require(manifest["format"] == FORMAT, "folder", f"must be of format {FORMAT}", manifest["format"])
         entries, suite, command = manifest["entries"], manifest["suite"], manifest["command"]
         tasks, labels = (list(dict.fromkeys(entry[name] for entry in entries)) for name in ("task", "label"))
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        pinned = {task: {name: score[0] for name, score in scores.items()}
+                  for task, scores in manifest.get("references", {}).items()}  # fmt: skip
+        fronts = {task: tuple(objectives) for task, objectives in manifest.get("fronts", {}).items()}
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"folder: {path} is corrupt: {type(error).__name__}: {error}") from None
     runs: dict[tuple[str, str], list[dict[str, Any] | None]] = {}
-    yardsticks: dict[tuple[str, str], float] = {}
-    missing, software = [], {}
+    jobs: dict[tuple[str, str], dict[str, Any]] = {}
+    yardsticks: dict[str, dict[str, float]] = {task: {} for task in tasks}
+    reasons: dict[str, list[tuple[str, str]]] = {label: [] for label in labels}
+    software = {}
     for entry in entries:
-        result = read_result(folder, entry["key"])
-        runs.setdefault((entry["task"], entry["label"]), []).append(result)
+        result, place = read_result(folder, entry["key"]), (entry["task"], entry["label"])
+        runs.setdefault(place, []).append(result)
+        jobs.setdefault(place, entry["job"])
         if result:
-            yardsticks[entry["task"], entry["job"]["agent"]] = result["return"]["mean"]
+            yardsticks[entry["task"]].setdefault(entry["job"]["agent"], result["return"]["mean"])
             versions = [f"{name} {version}" for name, version in result["software"].items() if version != "none"]
             software[", ".join(versions)] = None
         else:
             name = f"{entry['task']}, {entry['label']}, seed {entry['job']['seed']}"
-            missing.append(f"{name}: {_reason(error_file(folder, entry['key']))}")
+            reasons[entry["label"]].append((name, _reason(error_file(folder, entry["key"]))))
     cells = {
-        (task, label): _cell(found, yardsticks.get((task, "random")), yardsticks.get((task, "planner")))
-        for (task, label), found in runs.items()
+        place: _cell(jobs[place], found, {**yardsticks[place[0]], **pinned.get(place[0], {})})
+        for place, found in runs.items()
     }
-    results = Results(suite, command, tasks, labels, cells, missing, list(software))
+    missing = []
+    for label, lines in reasons.items():
+        expected = sum(cell.expected for (_, name), cell in cells.items() if name == label)
+        if len(lines) == expected and all(reason == NOT_RUN for _, reason in lines):
+            missing.append(f"{label}: {NOT_RUN} (all {expected} jobs)")
+        else:
+            missing += [f"{name}: {reason}" for name, reason in lines]
+    fronts = {**_trade_offs(cells), **fronts}
+    results = Results(suite, command, tasks, labels, cells, missing, list(software), fronts)
     scores = {label: results.estimate(label, tasks) for label in labels}
     labels.sort(key=lambda label: -(scores[label].value if scores[label] else -np.inf))  # type: ignore[union-attr]
     return results
@@ -138,18 +186,29 @@ def read_folder(folder: str | os.PathLike[str]) -> Results:
 
 def _reason(error: Path) -> str:
     if not error.is_file():
-        return "not run yet"
+        return NOT_RUN
     lines = error.read_text(errors="replace").strip().splitlines()
     return f"failed: {lines[-1] if lines else 'no reason given'} (see {error.name})"
 
 
-def _cell(found: list[dict[str, Any] | None], random: float | None, planner: float | None) -> Cell:
+def _trade_offs(cells: dict[tuple[str, str], Cell]) -> dict[str, tuple[str, ...]]:
+    """By task the objectives that the preferences of its agents name."""
+    fronts: dict[str, dict[str, None]] = {}
+    for (task, _), cell in cells.items():
+        preference = cell.job["hyperparameters"].get("preference")
+        if isinstance(preference, dict):
+            fronts.setdefault(task, {}).update(dict.fromkeys(preference))
+    return {task: tuple(objectives) for task, objectives in fronts.items()}
+
+
+def _cell(job: dict[str, Any], found: list[dict[str, Any] | None], yardsticks: dict[str, float]) -> Cell:
     results = [result for result in found if result]
     scores, error = np.zeros(0), 0.0
+    random, planner = yardsticks.get("random"), yardsticks.get("planner")
     if len(results) == len(found) and random is not None and planner is not None and planner > random:
         scores = normalised([result["return"]["mean"] for result in results], random, planner)
         error = _user_error(results) / (planner - random)
-    return Cell(len(found), results, scores, error)
+    return Cell(job, len(found), results, scores, error)
 
 
 def _user_error(results: list[dict[str, Any]]) -> float:
@@ -159,20 +218,31 @@ def _user_error(results: list[dict[str, Any]]) -> float:
 def sections(results: Results) -> list[Section]:
     """All tables of the report."""
     rows = []
-    for label in results.labels:
+    for label in results.on(*results.tasks):
         cells = [results.cells[task, label] for task in results.tasks]
         there, expected = sum(len(cell.results) for cell in cells), sum(cell.expected for cell in cells)
         texts = [results.text(label, results.tasks, statistic) for statistic in (iqm, mean)]
         rows.append((results.title(label), *texts, f"{there} of {expected}"))
-    out = [Section("All tasks, normalised score", ("agent", "IQM", "mean", "runs"), rows)]
+    # An agent that does not run on all tasks has no score over all tasks.
+    out = [Section("All tasks, normalised score", ("agent", "IQM", "mean", "runs"), rows)] if rows else []
     header = ("agent", "return", "normalised", "length", "trained", "seconds")
     for task in results.tasks:
-        rows = [_row(results, task, label) for label in results.labels]
-        out.append(Section(task, header, rows))
+        out.append(Section(task, header, [task_row(results, task, label) for label in ranked(results, task)]))
     return out
 
 
-def _row(results: Results, task: str, label: str) -> tuple[str, ...]:
+def ranked(results: Results, task: str) -> list[str]:
+    """Labels of the agents that run on the task: in the order of the leaderboard, or by return where some have no place
+    there as they do not run on all tasks."""
+    labels, overall = results.on(task), results.on(*results.tasks)
+    if set(labels) <= set(overall):
+        return labels
+    returns = {label: [r["return"]["mean"] for r in results.cells[task, label].results] for label in labels}
+    return sorted(labels, key=lambda label: -float(np.mean(returns[label])) if returns[label] else np.inf)
+
+
+def task_row(results: Results, task: str, label: str) -> tuple[str, ...]:
+    """A row of a task's table: agent, return, normalised score, length, training steps and seconds."""
     cell = results.cells[task, label]
     if not cell.complete:
         count = f"missing {cell.expected - len(cell.results)} of {cell.expected}"
@@ -246,9 +316,9 @@ def show(section: Section, console: Console) -> None:
 
 def picture(results: Results) -> bytes:
     """A PNG: normalised scores with intervals, all tasks and each task."""
-    panels = [("all tasks (IQM)", results.tasks), *((task, [task]) for task in results.tasks)]
-    if len(results.tasks) == 1:
-        panels = panels[1:]
+    panels = [(task, [task]) for task in results.tasks]
+    if len(panels) > 1 and results.on(*results.tasks):
+        panels = [("all tasks (IQM)", results.tasks), *panels]
     columns = len(panels) if len(panels) <= 4 else min(4, -(-len(panels) // 2))
     rows = -(-len(panels) // columns)
     labels = results.labels[::-1]
@@ -259,11 +329,13 @@ def picture(results: Results) -> bytes:
         for mark in (0.0, 1.0):
             axis.axvline(mark, color="0.6", linewidth=1, linestyle="--", zorder=0)
         for y, label in enumerate(labels):
+            if not all((task, label) in results.cells for task in tasks):
+                continue
             found = results.estimate(label, tasks)
             if found is None:
                 axis.text(0.5, y, results.text(label, tasks), ha="center", va="center", color="tab:red", fontsize=8)
                 continue
-            privileged = results.title(label).endswith("*")
+            privileged = results.privileged(label)
             axis.plot([found.low, found.high], [y, y], color="tab:blue", linewidth=2)
             axis.plot(found.value, y, "o", color="tab:blue", markerfacecolor="white" if privileged else "tab:blue")
         axis.set_title(title, fontsize=10)
@@ -281,19 +353,22 @@ def picture(results: Results) -> bytes:
 
 
 def report(folder: str | os.PathLike[str], console: Console | None = None) -> Results:
-    """Print the leaderboard of a results folder, and write leaderboard.md and leaderboard.png into it.
+    """Print the leaderboard of a results folder; write leaderboard.md, leaderboard.png and index.html into it.
 
     Raises:
         ConfigError: no results there.
     """
+    from benchmarks.page import page  # which is made of what is above
+
     console = console or Console()
     folder = Path(folder)
     results = read_folder(folder)
     write_atomically(folder / "leaderboard.md", markdown(results, "leaderboard.png").encode())
     write_atomically(folder / "leaderboard.png", picture(results))
+    write_atomically(folder / "index.html", page(results).encode())
     for section in sections(results):
         show(section, console)
     for note in notes(results):
         console.print(escape(note), style="yellow" if note.startswith("Missing") else "dim", highlight=False)
-    console.print(f"Written: {escape(str(folder / 'leaderboard.md'))}, leaderboard.png", highlight=False)
+    console.print(f"Written: {escape(str(folder / 'leaderboard.md'))}, leaderboard.png, index.html", highlight=False)
     return results

@@ -1,0 +1,247 @@
+"""Reports: pinned references, agents on some tasks only, what is missing, commands, and the HTML page."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import shlex
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rich")
+pytest.importorskip("matplotlib")
+pytest.importorskip("jinja2")
+
+from rich.console import Console
+
+from baselines.agent import Task
+from benchmarks import report, run, suite
+from benchmarks.metrics import hypervolume
+from benchmarks.page import page
+from benchmarks.suite import Contender, NamedTask, Suite
+
+SHOP, STREAM = "shop", "stream"
+
+
+def sweep(agent: str, *shares: float) -> tuple[Contender, ...]:
+    return tuple(
+        Contender(f"{agent} {share:g}", agent, {"preference": {"click": share, "cart": 1 - share}}, only=(SHOP,))
+        for share in shares
+    )
+
+
+CHOSEN = Suite(
+    "made-up-v0",
+    (NamedTask(SHOP, Task("recgym/Ecommerce-v0"), 1000), NamedTask(STREAM, Task("recgym/LiveStream-v0"), 1000)),
+    (
+        Contender("<b>bold</b>", "dqn"),
+        Contender("slow", "linucb"),
+        Contender("dear", "ppo"),
+        *sweep("reinforce", 0.0, 0.5, 1.0),
+        *(c for c in suite.references() if c.label in ("random", "planner")),
+    ),
+    suite.training_seeds(3),
+    users=100,
+)
+RETURNS = {"<b>bold</b>": 4.0, "slow": 3.0, "random": 2.0, "planner": 6.0}
+OBJECTIVES = {"reinforce 0": (1.0, 3.0), "reinforce 0.5": (2.0, 2.0), "reinforce 1": (3.0, 1.0), "random": (0.5, 0.5)}
+
+
+def write(folder: Path, **manifest) -> Path:
+    """A results folder: "dear" has not run, one run of "slow" has failed."""
+    entries = [{"task": e.task, "label": e.label, "key": e.job.key, "job": e.job.to_dict()} for e in CHOSEN.entries()]
+    command = "python -m benchmarks run --agent 'my agent.py:A' --task x -o out --workers 2 --only slow --fresh"
+    fixed = {"format": suite.FORMAT, "suite": CHOSEN.name, "command": command, "entries": entries}
+    run.write_json(folder / "suite.json", {**fixed, **manifest})
+    for task, label, job in CHOSEN.entries():
+        if label == "dear":
+            continue
+        if (label, task, job.seed) == ("slow", SHOP, suite.SEED_STRIDE):
+            run.error_file(folder, job.key).write_text("Traceback:\n  somewhere\nValueError: 1 < 2 & more\n")
+            continue
+        rate = 0.5 if label == "slow" else 1.0
+        curve = [{"steps": s, "reward": 0.2 + rate * s / 1000, "loss": 1.0} for s in range(20, 1001, 20)]
+        mean = RETURNS.get(label, 3.0) + job.seed / suite.SEED_STRIDE * 0.1
+        x, y = OBJECTIVES.get(label, (1.5, 1.5))
+        run.write_json(
+            run.result_file(folder, job.key),
+            {
+                "format": suite.FORMAT, "key": job.key, "job": job.to_dict(), "privileged": job.agent == "planner",
+                "return": {"mean": mean, "se": 0.05, "n": job.users}, "length": {"mean": 10.0, "median": 9.0},
+                "objectives": {"click": x, "cart": y}, "curve": curve if job.steps else [],
+                "software": {"recgym": "7.7", "torch": "none"}, "cost": {"train_seconds": 30.0, "evaluation_seconds": 1.0},
+            },
+        )  # fmt: skip
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    folder = write(tmp_path_factory.mktemp("results"))
+    report.report(folder, Console(file=io.StringIO(), width=80))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def html(folder) -> str:
+    return (folder / "index.html").read_text()
+
+
+class Reader(HTMLParser):
+    """Checks that tags nest; collects what the page asks for, its ids, its texts and its table cells."""
+
+    VOID = {"meta", "link", "br"}
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict]] = []
+        self.rows: list[list[str]] = []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if {"td", "th"} & set(self.open):
+            self.rows[-1][-1] += data
+
+
+@pytest.fixture(scope="module")
+def reader(html) -> Reader:
+    return Reader(html)
+
+
+def test_the_page_needs_nothing_beside_it(html, reader):
+    assert not {"script", "img", "iframe"} & {tag for tag, _ in reader.tags}
+    for tag, attributes in reader.tags:
+        for name in ("src", "href", "xlink:href"):
+            target = attributes.get(name) or "#"
+            assert target.startswith(("#", "data:")), (tag, target)
+            local = target.startswith("#") and len(target) > 1
+            assert not local or any(found.get("id") == target[1:] for _, found in reader.tags), target
+    assert "@import" not in html
+    assert html.count("url(") == html.count("url(#"), "only clip paths"
+
+
+def test_the_page_is_accessible_and_fits_both_modes(html, reader):
+    assert "prefers-color-scheme: dark" in html
+    assert 'name="viewport"' in html
+    kinds = [tag for tag, _ in reader.tags]
+    assert kinds.count("table") == kinds.count("caption") > 4
+    assert kinds.count("figure") == kinds.count("figcaption") > 3
+    pictures = [attributes for tag, attributes in reader.tags if attributes.get("class") == "picture"]
+    assert len(pictures) == kinds.count("figure")
+    assert all(attributes["role"] == "img" and attributes["aria-label"] for attributes in pictures)
+    scrolling = [attributes for tag, attributes in reader.tags if attributes.get("class") == "scroll"]
+    assert len(scrolling) == kinds.count("table")
+    assert all("tabindex" in attributes for attributes in scrolling), "scrolled by keyboard too"
+    for fixed in ("#010101", "#000000", "fill: #ffffff", "0fe"):
+        assert fixed not in html, "colours of a picture follow the mode"
+
+
+def test_the_page_holds_what_the_files_say(html, reader):
+    rows = {(row[0], len(row)): row for row in reversed(reader.rows)}
+    assert "<b>bold</b>" not in html, "labels are text"
+    leaderboard = rows["<b>bold</b>", 6]
+    assert leaderboard[1].startswith("0.52 ["), "returns of 4, 4.1 and 4.2 between 2 and 6"
+    assert leaderboard[3].startswith("0.47 [")
+    assert leaderboard[4:] == ["6 of 6", "30"]
+    assert rows["slow", 6][1] == rows["dear", 6][1] == "missing"
+    task = next(row for row in reader.rows if row[0] == "<b>bold</b>" and len(row) == 7)
+    assert task[1].startswith("4.10 ± ")
+    # Best 1.2 less a tenth's fall, random 2 / 10: half way is 0.2 + (1.155 - 0.2) / 2 = 0.678, first at step 480.
+    assert task[6] == "480"
+    assert next(row for row in reader.rows if row[0] == "slow" and len(row) == 7)[6] == "960"
+    matrix = [row for row in reader.rows if row[0] in ("planner*", "random") and len(row) == 4]
+    assert {row[0]: [cell[:4] for cell in row[1:]] for row in matrix} == {
+        "planner*": ["–", "1.00", "1.00"], "random": ["0.00", "0.00", "–"],
+    }  # fmt: skip
+    assert "recgym 7.7" in html
+    assert "torch" not in html
+    assert "ValueError: 1 &lt; 2 &amp; more" in html
+    assert "dear: not run yet (all 6 jobs)" in html
+
+
+def test_a_front_and_its_hypervolume(html, tmp_path):
+    points = np.array([value for label, value in OBJECTIVES.items() if label != "random"])
+    volume = hypervolume(points, OBJECTIVES["random"])
+    assert volume == pytest.approx(0.5 * 2.5 + 1 * 1.5 + 1 * 0.5)
+    assert "Pareto front: cart against click" in html, "as the jobs name them"
+    assert f"reinforce: {volume:.3g} ± 0" in html
+    assert html.count("Pareto front") == 2, "a caption and an alternative text, of one task"
+    results = report.read_folder(write(tmp_path, fronts={SHOP: ["click", "cart"]}))
+    assert results.fronts == {SHOP: ("click", "cart")}, "a suite says in which order"
+
+
+def test_agents_on_some_tasks_have_no_score_over_all(folder):
+    results = report.read_folder(folder)
+    assert results.on(STREAM) == results.on(SHOP, STREAM) == ["planner", "<b>bold</b>", "random", "slow", "dear"]
+    assert "reinforce 0" in results.on(SHOP)
+    tables = {section.title: [row[0] for row in section.rows] for section in report.sections(results)}
+    assert "reinforce 0" in tables[SHOP]
+    assert tables[STREAM] == tables["All tasks, normalised score"]
+    assert results.estimate("reinforce 0", results.tasks) is None
+
+
+def test_pinned_references_are_the_scale(tmp_path):
+    pinned = {SHOP: {"random": [0.0, 0.1], "planner": [8.0, 0.1]}}
+    results = report.read_folder(write(tmp_path, references=pinned))
+    assert results.estimate("<b>bold</b>", [SHOP]).value == pytest.approx(4.1 / 8)
+    assert results.estimate("<b>bold</b>", [STREAM]).value == pytest.approx(2.1 / 4), "its own jobs, where none are pinned"
+    for _, label, job in CHOSEN.entries():
+        if label in ("random", "planner"):
+            run.result_file(tmp_path, job.key).unlink()
+    results = report.read_folder(tmp_path)
+    assert results.estimate("<b>bold</b>", [SHOP]).value == pytest.approx(4.1 / 8), "without their runs too"
+    assert results.estimate("<b>bold</b>", [STREAM]) is None
+
+
+def test_the_interval_is_that_of_student_over_runs_and_users(folder):
+    found = report.read_folder(folder).estimate("<b>bold</b>", [SHOP], report.mean)
+    runs, users = 0.1 / math.sqrt(3) / 4, 0.05 / 4
+    freedom = (runs**2 + users**2) ** 2 / (runs**4 / 2)
+    assert 6 < freedom < 7, "so that t is between 2.365 and 2.447"
+    error = math.hypot(runs, users)
+    assert 2.3 * error < found.high - found.value < 2.5 * error
+
+
+def test_commands(folder, tmp_path):
+    results = report.read_folder(folder)
+    words = shlex.split(results.row_command("a 'b'"))
+    assert words == ["python", "-m", "benchmarks", "run", "--agent", "my agent.py:A", "--task", "x", "--only", "a 'b'"]
+    manifest = json.loads((write(tmp_path) / "suite.json").read_text())
+    for name, command, wanted in (
+        ("core-v0", "anything", "python -m benchmarks run core-v0 --only slow"),
+        ("other", "python -m benchmarks references -w 2", "python -m benchmarks references -w 2"),
+        ("other", "", ""),
+    ):
+        run.write_json(tmp_path / "suite.json", {**manifest, "suite": name, "command": command})
+        assert report.read_folder(tmp_path).row_command("slow") == wanted
+
+
+def test_a_folder_without_any_result_has_a_page(tmp_path):
+    write(tmp_path)
+    for path in (tmp_path / "jobs").iterdir():
+        path.unlink()
+    text = page(report.read_folder(tmp_path))
+    Reader(text)
+    assert "0 of 31 jobs done" in text
+    assert "<figure>" not in text
