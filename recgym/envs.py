@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from itertools import pairwise, repeat
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -173,22 +173,20 @@ class RecVectorEnv(VectorEnv):
             )
             keys = mix(seeds)
             super().reset(seed=int(seeds[0]))
-        if mask is None or not self._users:
-            mask = np.ones(self.num_envs, np.bool_)
-        whole = bool(mask.all())
         blocks = []
         for i, rows in enumerate(self._rows):
-            index = np.flatnonzero(mask[rows])
+            index = slice(None) if mask is None or not self._users else np.flatnonzero(mask[rows])
             if seed is not None:
                 new = self.world.arrive(keys[rows][index])
             else:
                 old = self._users[i]
                 new = self.world.arrive(old.key[index], old.episode[index] + 1)
-            blocks.append(new if whole else self._users[i].put(index, new, self._same))
+            blocks.append(new if isinstance(index, slice) else self._users[i].put(index, new, self._same))
         self._users = blocks
-        self._terminated = self._terminated & ~mask
-        self._truncated = self._truncated & ~mask
-        self._any_done = bool(self._terminated.any() or self._truncated.any())
+        going_on = mask is not None and ~mask  # nobody, where all are reset
+        self._terminated = self._terminated & going_on
+        self._truncated = self._truncated & going_on
+        self._any_done = mask is not None and bool(self._terminated.any() or self._truncated.any())
         self._frames = []
         flat = np.empty((self.num_envs, self.observations.width), np.float32)
         for rows, users in zip(self._rows, self._users, strict=True):
@@ -241,14 +239,19 @@ class RecVectorEnv(VectorEnv):
             raise ConfigError("step: needs a reset first")
         actions = self.actions.batch(actions, self.num_envs)
         observation = np.empty((self.num_envs, self.observations.width), F32)
-        each = map if self._pool is None else self._pool.map
-        done = list(each(self._advance, range(len(self._rows)), repeat(actions), repeat(observation)))
+        if self._pool is None:
+            done = [self._advance(0, actions, observation)]
+            arrays = done[0].rows
+        else:
+            blocks = range(len(self._rows))
+            each = [actions[rows] for rows in self._rows], [observation[rows] for rows in self._rows]
+            done = list(self._pool.map(self._advance, blocks, *each))
+            arrays = [np.concatenate(parts) for parts in zip(*[advance.rows for advance in done], strict=True)]
         self._users = [advance.users for advance in done]
-        arrays = done[0].rows if len(done) == 1 else [np.concatenate(parts) for parts in zip(*[a.rows for a in done])]
         reward, terminated, truncated, objectives, slate, click, probability = arrays
-        info: dict[str, Any] = dict(
-            objectives=objectives, slate=slate, click=click, probability=probability, action_mask=self._mask()
-        )
+        info: dict[str, Any] = {
+            "objectives": objectives, "slate": slate, "click": click, "probability": probability, "action_mask": self._mask(),
+        }  # fmt: skip
         if self.render_mode is not None:
             before = Users.concatenate([advance.before for advance in done])
             feedback = Feedback.concatenate([advance.feedback for advance in done])
@@ -264,9 +267,9 @@ class RecVectorEnv(VectorEnv):
         return self.observations.view(observation), reward, terminated, truncated, info
 
     def _advance(self, block: int, actions: Array, observation: Array) -> _Advance:
-        """Step the users of one block and write their rows of the observation."""
+        """Step the users of one block; `actions` and `observation`, which it fills, are the rows of the block."""
         rows, before, world = self._rows[block], self._users[block], self.world
-        slate = self.actions.decode(actions[rows], before.candidates, rows.start)
+        slate = self.actions.decode(actions, before.candidates, rows.start)
         users, feedback = world.step(before, slate, world.noise(before))
         objectives = feedback.objectives
         if self.expected_reward:
@@ -275,30 +278,30 @@ class RecVectorEnv(VectorEnv):
                 [world.expected(before, slate)[:, :known], objectives[:, known:]], axis=1, dtype=np.float32
             )
         reward = objectives.copy() if self.vector_reward else pay(objectives, slate, *self._weights)
-        objectives, slate, click, probability = feedback.objectives, slate, feedback.click, feedback.probability
-        terminated = feedback.left
+        objectives, click, probability, terminated = feedback.objectives, feedback.click, feedback.probability, feedback.left
         truncated = np.empty(terminated.shape, BOOL)
         ended = _truncate(truncated, terminated, users.t, world.horizon)
         if self._any_done:  # a user that was done before takes no step in the modes NEXT_STEP and DISABLED
             index = np.flatnonzero(self._terminated[rows] | self._truncated[rows])
             reward[index], objectives[index], slate[index], click[index], probability[index] = 0, 0, -1, False, 0
             if self._mode is AutoresetMode.NEXT_STEP:
-                users = users.put(index, world.arrive(before.key[index], before.episode[index] + 1), self._same)
+                new = world.arrive(before.key[index], before.episode[index] + 1)
+                users = users.put(index, new, self._same, before)
                 terminated[index] = truncated[index] = False
             else:
-                users = users.put(index, before.rows(index), self._same)
+                users = users.put(index, before.rows(index), self._same, before)
                 terminated[index], truncated[index] = self._terminated[rows][index], self._truncated[rows][index]
                 ended = True
-        self.observations.encode(users, observation[rows])
+        self.observations.encode(users, observation)
         final = None
         if ended and self._mode is AutoresetMode.SAME_STEP:
             index = np.flatnonzero(terminated | truncated)
-            final = _Final(index + rows.start, observation[rows][index], self.actions.mask(users.candidates)[index])
+            final = _Final(index + rows.start, observation[index], self.actions.mask(users.candidates)[index])
             new = world.arrive(users.key[index], users.episode[index] + 1)
-            users = users.put(index, new, self._same)
+            users = users.put(index, new, self._same, before)
             fresh = np.empty_like(final.observation)
             self.observations.encode(new, fresh)
-            observation[final.rows] = fresh
+            observation[index] = fresh
         out = (reward, terminated, truncated, objectives, slate, click, probability)
         return _Advance(before, users, feedback, out, ended, final)
 

@@ -90,7 +90,8 @@ class Market(Component, abstract=True):
             (B, S, F) float32 within the ranges of `signals`; zero for -1.
         """
         out = np.zeros((*items.shape, len(self.signals)), F32)
-        self.write(out, items, clock)
+        if self.signals:
+            self.write(out, items, clock)
         return out
 
     def write(self, out: Array, items: Array, clock: Array) -> None:

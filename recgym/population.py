@@ -15,7 +15,7 @@ from recgym.catalog import Catalog
 from recgym.component import Component, float_array
 from recgym.errors import require, require_count, require_number
 from recgym.kernel import kernel, normal
-from recgym.types import F32, Array, Column, Sizes
+from recgym.types import F32, Array, Column, Sizes, filled
 
 # Share of sessions that start in each hour of the day: quiet at night, a peak in the evening.
 HOURS = (2, 1, 1, 1, 1, 2, 4, 6, 6, 5, 5, 6, 7, 6, 5, 5, 6, 7, 9, 11, 12, 10, 7, 4)
@@ -58,7 +58,7 @@ class Plain(Population, abstract=True):
         interest = self.draw(noise)
         B = len(interest)
         profile = interest if self.transparent else np.zeros(interest.shape, F32)
-        return dict(interest=interest, profile=profile, known=np.full(B, self.transparent, F32),
+        return dict(interest=interest, profile=profile, known=filled(B, self.transparent, F32),
                     clock=np.zeros(B, F32), sensitivity=np.zeros((B, len(signals)), F32))  # fmt: skip
 
 
@@ -233,6 +233,7 @@ class TopicMixture(Population):
     traits: dict[str, tuple[float, float, float, float]] = field(default_factory=dict)
     hours: tuple[float, ...] = HOURS
     days: int = 7
+    _memo: dict[tuple[str, ...], NDArray[np.float64]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         float_array(self, "centroids")
@@ -266,6 +267,13 @@ class TopicMixture(Population):
         """(24,) probability that a session starts by the end of each hour."""
         return np.cumsum(np.asarray(self.hours, np.float64)) / sum(self.hours)
 
+    def _sensitivity(self, signals: tuple[str, ...]) -> NDArray[np.float64]:
+        """(F, 2) mean and spread of the coefficients of those signals; made once."""
+        if signals not in self._memo:
+            given = [self.sensitivity.get(name, (0.0, 0.0)) for name in signals]
+            self._memo[signals] = np.array(given, np.float64).reshape(-1, 2)
+        return self._memo[signals]
+
     def columns(self, sizes: Sizes) -> dict[str, Column]:
         # A trait may be spent (a budget), so its range begins at 0.
         return {name: Column(low=min(low, 0.0), high=high) for name, (_, _, low, high) in self.traits.items()}
@@ -284,9 +292,8 @@ class TopicMixture(Population):
         B, d = noise.shape[1], self.centroids.shape[1]
         columns = dict(interest=np.zeros((B, d), F32), profile=np.zeros((B, d), F32), known=np.zeros(B, F32),
                        clock=np.empty(B, F32), sensitivity=np.empty((B, len(signals)), F32))  # fmt: skip
-        spread = np.array([self.sensitivity.get(name, (0.0, 0.0)) for name in signals]).reshape(-1, 2)
         _arrive(*columns.values(), noise, self.centroids, self.mixture, self.spread, self.profile_noise,
-                self.cold_start, self._cumulative, self.days, spread)  # fmt: skip
+                self.cold_start, self._cumulative, self.days, self._sensitivity(signals))  # fmt: skip
         at = len(noise) - len(self.traits)
         for j, (name, (median, log_spread, low, high)) in enumerate(self.traits.items()):
             columns[name] = _log_normal(noise[at + j], median, log_spread, low, high)

@@ -15,7 +15,7 @@ from gymnasium import spaces
 
 from recgym.errors import ConfigError, SlateError, require, require_option
 from recgym.kernel import dot, kernel
-from recgym.types import I32, Array, Users
+from recgym.types import F32, I32, Array, Users
 from recgym.world import World
 
 ACTIONS = ("item", "slate", "embedding")
@@ -227,8 +227,11 @@ class Observations:
     def encode(self, users: Users, out: Array) -> None:
         """Write the flat (latent, compact) observation of B users into `out` (B, width) float32."""
         world = self.world
-        candidates = users.candidates if self.form != "compact" else np.empty((len(out), 0), I32)
-        signals = world.market.observe(candidates, users.clock)
+        if self.form == "compact":
+            candidates, signals = np.empty((len(out), 0), I32), np.empty((len(out), 0, 0), F32)
+        else:
+            candidates = users.candidates
+            signals = world.market.observe(candidates, users.clock)
         _encode(
             out, users.profile, users.known, users.t, world.horizon, users.clock, users.last,
             tuple([users.__dict__[name] for name in self._columns]) or (users.known,), self._column_highs, self._vector_width,

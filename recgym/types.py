@@ -21,6 +21,13 @@ Array = NDArray[Any]
 F32, I32, BOOL = np.dtype(np.float32), np.dtype(np.int32), np.dtype(np.bool_)
 
 
+def filled(shape: int | tuple[int, ...], value: float, dtype: np.dtype[Any]) -> Array:
+    """What `np.full` gives, in a third of the time where the array is small."""
+    array = np.empty(shape, dtype)
+    array.fill(value)
+    return array
+
+
 class Sizes(NamedTuple):
     """The sizes that components may ask for when they declare columns and uniforms."""
 
@@ -81,15 +88,21 @@ class Record:
         """The given rows (a slice gives views, an index array copies)."""
         return type(self).of({name: array[index] for name, array in self.__dict__.items()})
 
-    def put(self, index: Array, other: Self, same: tuple[str, ...] = ()) -> Self:
-        """A copy in which rows `index`, in ascending order, are the rows of `other`; arrays in `same` agree anyway."""
+    def put(self, index: Array, other: Self, same: tuple[str, ...] = (), before: Record | None = None) -> Self:
+        """A record in which rows `index`, in ascending order, are the rows of `other`; arrays in `same` agree anyway.
+
+        Nothing is written in place, unless this record is what a step has just made of `before`, and is given up: then
+        only what the two share is copied, for a part returns new arrays.
+        """
         if len(index) == len(self):
             return other
         arrays = dict(self.__dict__)
+        shared = None if before is None else {id(array) for array in before.__dict__.values()}
         for name, array in arrays.items():
             if name not in same:
-                arrays[name] = array.copy()
-                arrays[name][index] = other[name]
+                if shared is None or id(array) in shared or array.base is not None:
+                    arrays[name] = array = array.copy()
+                array[index] = other[name]
         return type(self).of(arrays)
 
     @classmethod

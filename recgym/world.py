@@ -35,7 +35,7 @@ from recgym.models.response import Response
 from recgym.models.reward import Reward
 from recgym.noise import noise as draw_noise
 from recgym.population import Population
-from recgym.types import F32, I32, Array, Column, Feedback, Sizes, Users
+from recgym.types import F32, I32, Array, Column, Feedback, Sizes, Users, filled
 
 FORMAT = "recgym-world-1"
 
@@ -179,8 +179,8 @@ class World(Component):
         B, sizes = len(keys), self.sizes
         n = self.population.uniforms(sizes)
         episodes = np.zeros(B, I32) if episodes is None else np.asarray(episodes, I32)
-        noise = draw_noise(keys, episodes, np.full(B, -1, I32), max(self.uniforms_at_arrival, 1))
-        columns = {name: np.full((B, *c.shape), c.initial, c.dtype) if c.initial else np.zeros((B, *c.shape), c.dtype)
+        noise = draw_noise(keys, episodes, filled(B, -1, I32), max(self.uniforms_at_arrival, 1))
+        columns = {name: filled((B, *c.shape), c.initial, c.dtype) if c.initial else np.zeros((B, *c.shape), c.dtype)
                    for name, c in self.owned.items()}  # fmt: skip
         columns |= self.population.arrive(noise[:n], self.market.names)
         C = len(self.response.channels)
@@ -189,7 +189,7 @@ class World(Component):
             episode=episodes,
             t=np.zeros(B, I32),
             exposure=np.zeros((B, sizes.topics), F32),
-            history=np.full((B, self.history), -1, I32),
+            history=filled((B, self.history), -1, I32),
             history_feedback=np.zeros((B, self.history, C), F32),
             last=np.zeros((B, C), F32),
             **columns,

@@ -45,6 +45,20 @@ def play(
         rows = after.put(gone, world.arrive(after.key[gone], after.episode[gone] + 1)) if len(gone) else after
 
 
+@pytest.mark.parametrize("name", DOMAINS)
+def test_rows_put_in_place_are_those_of_a_copy_and_leave_the_users_before_alone(world_of: WorldOf, name: str) -> None:
+    before, slate, _, after = next(play(world := world_of(name, 3), users=8))
+    held = {column: before[column].copy() for column in before}
+    index = np.array([1, 6])
+    new = world.arrive(before.key[index], before.episode[index] + 1)
+    copied = after.put(index, new)
+    assert all(copied[column] is not after[column] for column in after)
+    placed = world.step(before, slate, world.noise(before))[0].put(index, new, before=before)
+    for column in before:
+        np.testing.assert_array_equal(placed[column], copied[column], err_msg=column)
+        np.testing.assert_array_equal(before[column], held[column], err_msg=column)
+
+
 @pytest.mark.parametrize("slate_size", [1, 5])
 @pytest.mark.parametrize("name", DOMAINS)
 def test_domains_keep_the_contract_of_a_world(world_of: WorldOf, name: str, slate_size: int) -> None:

@@ -32,7 +32,7 @@ class Never(Departure):
     """Nobody leaves before the horizon."""
 
     def __call__(self, users: Users, feedback: Feedback, noise: Array) -> dict[str, Array]:
-        return {"left": np.zeros(len(users), BOOL)}
+        return {"left": np.zeros(users.t.shape, BOOL)}
 
 
 @dataclass(frozen=True, eq=False)

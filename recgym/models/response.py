@@ -13,7 +13,7 @@ from recgym.component import Component
 from recgym.errors import require_count, require_number
 from recgym.kernel import capped_lognormal_mean, kernel, lower_gamma, normal, normal_cdf, sigmoid
 from recgym.market import Market
-from recgym.types import BOOL, F32, I32, Array, Column, Sizes, Users
+from recgym.types import BOOL, F32, I32, Array, Column, Sizes, Users, filled
 
 Outcome = tuple[dict[str, Array], dict[str, Array]]
 
@@ -324,7 +324,7 @@ class Dwell(Response):
                  utility: Array, outside: Array, click: Array, noise: Array) -> Outcome:  # fmt: skip
         B, S = slate.shape
         channels, objectives = np.zeros((B, S, 4), F32), np.zeros((B, 4), F32)
-        dt = np.full(B, self.scan, F32)
+        dt = filled(B, self.scan, F32)
         _dwell(
             channels, objectives, dt, slate, catalog.attributes, self._location(catalog), catalog.column("quality"), click, users.satisfaction,
             self.level, self.quality, self.mood, self.sigma, self.longest, self.share, noise,
@@ -411,11 +411,11 @@ class Watch(Response):
         B, S = slate.shape
         outcome = dict(
             channels=np.zeros((B, S, 4), F32), objectives=np.zeros((B, 5), F32),
-            dt=np.full(B, self.browse, F32), watched_item=np.full(B, -1, I32), prompted=np.zeros(B, BOOL),
+            dt=filled(B, self.browse, F32), watched_item=filled(B, -1, I32), prompted=np.zeros(B, BOOL),
             enjoyment=np.zeros(B, F32), slice=np.zeros(B, F32),
         )  # fmt: skip
         changes = dict(
-            watching=np.full(B, -1, I32), is_watching=np.zeros(B, F32), visit=np.zeros(B, F32),
+            watching=filled(B, -1, I32), is_watching=np.zeros(B, F32), visit=np.zeros(B, F32),
             liked=np.zeros(B, F32), fan_item=users.fan_item.copy(), fan_minutes=users.fan_minutes.copy(),
             budget=users.budget.copy(), wallet=users.wallet.copy(),
         )  # fmt: skip
