@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,144 @@ from torch import Tensor, nn
 
 from baselines.agent import write_atomically
 from recgym.envs import RecVectorEnv
-from recgym.errors import require
+from recgym.errors import require, require_option
+
+
+class Mean(nn.Linear):
+    """Mean over the rows that are there of relu(W row), whatever their order (Zaheer et al., "Deep sets", NeurIPS 2017).
+
+    Like all readers it takes rows (B, n, columns), float32, and which are there (B, n), bool, and gives (B, width);
+    what stands in a row that is not there does not matter, and no row at all reads as zeros.
+
+    Args:
+        rows, columns: of what is read. width: units out.
+    """
+
+    def __init__(self, rows: int, columns: int, width: int) -> None:
+        super().__init__(columns, width)
+
+    def forward(self, rows: Tensor, there: Tensor) -> Tensor:  # type: ignore[override]
+        """(B, n, columns), (B, n) -> (B, width)."""
+        return _mean(torch.relu(super().forward(rows)), there)
+
+
+class MLP(nn.Module):
+    """Two layers over all rows side by side: each place has weights of its own."""
+
+    def __init__(self, rows: int, columns: int, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(rows * columns, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU())
+
+    def forward(self, rows: Tensor, there: Tensor) -> Tensor:
+        """(B, n, columns), (B, n) -> (B, width)."""
+        return self.layers((rows * there[:, :, None]).flatten(1)) * there.any(dim=1, keepdim=True)
+
+
+class GRU(nn.Module):
+    """A gated recurrent unit from the last row to the first, which is the latest (Hidasi et al., ICLR 2016)."""
+
+    def __init__(self, rows: int, columns: int, width: int) -> None:
+        super().__init__()
+        self.layer = nn.GRU(columns, width, batch_first=True)
+
+    def forward(self, rows: Tensor, there: Tensor) -> Tensor:
+        """(B, n, columns), (B, n) -> (B, width)."""
+        # Those that are there to the front, oldest first, so that the state after the last of them is the answer.
+        order = torch.argsort((~there).flip(1).to(torch.uint8), dim=1, stable=True)
+        read, _ = self.layer(rows.flip(1).gather(1, order[:, :, None].expand_as(rows)))
+        last = (there.sum(dim=1) - 1).clamp(min=0)[:, None, None].expand(-1, 1, read.shape[2])
+        return read.gather(1, last)[:, 0] * there.any(dim=1, keepdim=True)
+
+
+class CNN(nn.Module):
+    """Two convolutions over three neighbouring rows each, then the maximum (after Tang and Wang, WSDM 2018)."""
+
+    def __init__(self, rows: int, columns: int, width: int) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv1d(columns, width, 3, padding=1), nn.Conv1d(width, width, 3, padding=1)
+
+    def forward(self, rows: Tensor, there: Tensor) -> Tensor:
+        """(B, n, columns), (B, n) -> (B, width)."""
+        taken = there[:, None]
+        x = torch.relu(self.first(rows.transpose(1, 2) * taken)) * taken
+        return (torch.relu(self.second(x)) * taken).amax(dim=2)
+
+
+class Transformer(nn.Module):
+    """Self-attention with learned positions, then the mean (Kang and McAuley, "SASRec", ICDM 2018, both ways)."""
+
+    def __init__(self, rows: int, columns: int, width: int) -> None:
+        super().__init__()
+        self.place, self.position = nn.Linear(columns, width), nn.Parameter(0.02 * torch.randn(rows, width))
+        heads = next(n for n in (4, 2, 1) if width % n == 0)
+        self.layer = nn.TransformerEncoderLayer(width, heads, 2 * width, dropout=0.0, batch_first=True)
+
+    def forward(self, rows: Tensor, there: Tensor) -> Tensor:
+        """(B, n, columns), (B, n) -> (B, width)."""
+        ignored = ~there & there.any(dim=1, keepdim=True)  # attention to nothing at all would be NaN
+        return _mean(self.layer(self.place(rows) + self.position, src_key_padding_mask=ignored), there)
+
+
+def _mean(x: Tensor, there: Tensor) -> Tensor:
+    taken = there[:, :, None]
+    return (x * taken).sum(dim=1) / taken.sum(dim=1).clamp(min=1)
+
+
+ENCODERS: dict[str, Callable[..., nn.Module]] = {  # of (rows, columns, width)
+    "mean": Mean,
+    "mlp": MLP,
+    "gru": GRU,
+    "cnn": CNN,
+    "transformer": Transformer,
+}
+
+
+def _read(reader: nn.Module, observation: Tensor, block: tuple[int, ...]) -> Tensor:
+    start, stop, *shape = block
+    rows = observation[:, start:stop].unflatten(1, shape)
+    return reader(rows, (rows != 0).any(dim=2))
+
+
+class Encoder(nn.Module):
+    """Features of flat observations: the user block, the history and the candidates, each as its reader reads it.
+
+    Args:
+        user: (start, stop) of the block of the observation. history, candidates: (start, stop, rows, columns); empty
+            rows, zeros all through, are ignored. `candidates` is None where the observation shows none.
+        reader, items: names in `ENCODERS` of who reads history and candidates. Only "mean" does not mind the order of
+            candidates, and only the others know which is which.
+        width: units a reader.
+    """
+
+    def __init__(
+        self,
+        user: tuple[int, int],
+        history: tuple[int, ...],
+        candidates: tuple[int, ...] | None,
+        reader: str,
+        items: str,
+        width: int,
+    ) -> None:
+        super().__init__()
+        require_option("history", reader, ENCODERS)
+        require_option("items", items, ENCODERS)
+        self.user, self.history, self.candidates = slice(*user), history, candidates
+        self.place = ENCODERS[reader](*history[2:], width)
+        self.item = ENCODERS[items](*candidates[2:], width) if candidates else None
+        self.width = user[1] - user[0] + (1 + (self.item is not None)) * width
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """(B, width of the observation) -> (B, `width` of the encoder)."""
+        parts = [observation[:, self.user], _read(self.place, observation, self.history)]
+        if self.item is not None and self.candidates:
+            parts.append(_read(self.item, observation, self.candidates))
+        return torch.cat(parts, dim=1)
 
 
 class CandidateHead(nn.Module):
     """Values of candidates from flat observations, by one network for all of them.
 
-        u   = two layers of [user block, mean over the places of the history of relu(W place)]
+        u   = two layers of [user block, the history as its reader reads it]
         a_k = two layers of relu(A x_k + B u + C (D x_k * E u)), x_k the features of candidate k
         Q_k = v(u) + a_k - mean of a over all that can be chosen        (dueling: Wang et al., ICML 2016)
 
@@ -29,8 +161,10 @@ class CandidateHead(nn.Module):
     Args:
         user, mask: (start, stop) of the blocks of the observation.
         history, candidates: (start, stop, rows, columns).
-        null: whether choice 0 is to recommend nothing.
+        null: how many choices, the first ones, show no candidate.
         width: units a layer. dueling: whether v(u) is apart; otherwise Q_k = a_k.
+        reader: name in `ENCODERS` of who reads the history; the default is the mean of relu(W place) over its places.
+        outputs: numbers a choice, such as quantiles of its return; each is a Q_k of its own.
     """
 
     def __init__(
@@ -39,55 +173,76 @@ class CandidateHead(nn.Module):
         history: tuple[int, ...],
         candidates: tuple[int, ...],
         mask: tuple[int, int],
-        null: bool,
+        null: int,
         width: int,
         dueling: bool,
+        reader: str = "mean",
+        outputs: int = 1,
     ) -> None:
         super().__init__()
+        require_option("history", reader, ENCODERS)
         self.user, self.mask = slice(*user), slice(*mask)
-        self.history, self.places = slice(*history[:2]), history[2:]
+        self.history, self.outputs = history, outputs
         self.candidates, self.items = slice(*candidates[:2]), candidates[2:]
         rank = max(width // 2, 1)
-        self.place = nn.Linear(history[3], width)
+        self.place = ENCODERS[reader](*history[2:], width)
         first = nn.Linear(user[1] - user[0] + width, width)
         self.context = nn.Sequential(first, nn.ReLU(), nn.Linear(width, width), nn.ReLU())
         self.item, self.shift = nn.Linear(candidates[3], width), nn.Linear(width, width, bias=False)
         self.left, self.right = nn.Linear(candidates[3], rank), nn.Linear(width, rank)
         self.cross = nn.Linear(rank, width, bias=False)
-        self.advantage = nn.Sequential(nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1))
-        self.value = _two_layers(width) if dueling else None
-        self.nothing = _two_layers(width) if null else None
+        self.advantage = nn.Sequential(nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, outputs))
+        self.value = _two_layers(width, outputs) if dueling else None
+        self.nothing = _two_layers(width, null * outputs) if null else None
 
     def forward(self, observation: Tensor) -> Tensor:
-        """(B, width of the observation) -> (B, choices)."""
-        history = observation[:, self.history].unflatten(1, self.places)
-        taken = (history != 0).any(dim=2, keepdim=True)
-        read = (torch.relu(self.place(history)) * taken).sum(dim=1) / taken.sum(dim=1).clamp(min=1)
+        """(B, width of the observation) -> (B, choices); (B, outputs, choices) where there are several outputs."""
+        read = _read(self.place, observation, self.history)
         u = self.context(torch.cat([observation[:, self.user], read], dim=1))
         x = observation[:, self.candidates].unflatten(1, self.items)
         match = self.cross(self.left(x) * self.right(u)[:, None])
-        q = self.advantage(self.item(x) + self.shift(u)[:, None] + match)[:, :, 0]
-        mask = observation[:, self.mask] > 0.5
+        q = self.advantage(self.item(x) + self.shift(u)[:, None] + match)
+        mask = observation[:, self.mask, None] > 0.5
         if self.nothing is not None:
-            q = torch.cat([self.nothing(u), q], dim=1)
-            mask = torch.cat([torch.ones_like(mask[:, :1]), mask], dim=1)
+            q = torch.cat([self.nothing(u).unflatten(1, (-1, self.outputs)), q], dim=1)
+            mask = nn.functional.pad(mask, (0, 0, q.shape[1] - mask.shape[1], 0), value=True)
         if self.value is not None:
-            q = self.value(u) + q - (q * mask).sum(dim=1, keepdim=True) / mask.sum(dim=1, keepdim=True).clamp(min=1)
+            mean = (q * mask).sum(dim=1, keepdim=True) / mask.sum(dim=1, keepdim=True).clamp(min=1)
+            q = self.value(u)[:, None] + q - mean
         worst = q.detach().masked_fill(~mask, torch.inf).amin(dim=1, keepdim=True)
-        return torch.where(mask, q, torch.where(mask.any(dim=1, keepdim=True), worst - 1, 0.0))
+        q = torch.where(mask, q, torch.where(mask.any(dim=1, keepdim=True), worst - 1, 0.0))
+        return q[:, :, 0] if self.outputs == 1 else q.transpose(1, 2)
 
 
-def _two_layers(width: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1))
+def _two_layers(width: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, outputs))
 
 
-def head_of(env: RecVectorEnv, width: int = 32, dueling: bool = True) -> dict[str, Any]:
-    """Arguments of the `CandidateHead` of an env with flat observations, plain numbers all."""
+def head_of(
+    env: RecVectorEnv, width: int = 32, dueling: bool = True, history: str = "mean", outputs: int = 1
+) -> dict[str, Any]:
+    """Arguments of the `CandidateHead` of an env with flat observations, plain numbers and names all.
+
+    Raises:
+        ConfigError: observations show no candidates.
+    """
     layout = env.observation_layout
     head: dict[str, Any] = {name: (layout[name].slice.start, layout[name].slice.stop) for name in ("user", "mask")}
     for name in ("history", "candidates"):
         head[name] = (layout[name].slice.start, layout[name].slice.stop, *layout[name].shape)
-    return {**head, "null": env.actions.null, "width": width, "dueling": dueling}
+    own = {"null": int(env.actions.null), "width": width, "dueling": dueling, "reader": history, "outputs": outputs}
+    return {**head, **own}
+
+
+def encoder_of(env: RecVectorEnv, width: int = 32, history: str = "mean", items: str = "mean") -> dict[str, Any]:
+    """Arguments of the `Encoder` of an env with flat observations, plain numbers and names all."""
+    layout = env.observation_layout
+    blocks: dict[str, Any] = dict.fromkeys(("user", "history", "candidates"))
+    for name in blocks:
+        if name in layout:
+            block = layout[name]
+            blocks[name] = (block.slice.start, block.slice.stop, *(() if name == "user" else block.shape))
+    return {**blocks, "reader": history, "items": items, "width": width}
 
 
 def write_weights(folder: str | os.PathLike[str], name: str, weights: Any) -> None:

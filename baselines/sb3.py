@@ -1,6 +1,4 @@
-"""Stable-Baselines3 on recgym: a vector env, a Q-network that treats all candidates alike, and DQN.
-
-    model = stable_baselines3.PPO("MlpPolicy", SB3VecEnv(Task("recgym/News-v0").make(64, AutoresetMode.SAME_STEP)))
+"""Stable-Baselines3 and sb3-contrib as they are, as agents, with networks that treat all candidates alike.
 
 Raffin et al., "Stable-Baselines3: reliable reinforcement learning implementations", JMLR 22(268), 2021.
 """
@@ -10,261 +8,157 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-from collections.abc import Iterator, Sequence
+from abc import abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import sb3_contrib
 import stable_baselines3
 import torch
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
+from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
+from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
+from sb3_contrib.qrdqn.policies import QRDQNPolicy
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
-from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.noise import NormalActionNoise
+from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.utils import ConstantSchedule, LinearSchedule
-from stable_baselines3.common.vec_env import VecEnv
-from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
+from stable_baselines3.dqn.policies import DQNPolicy
+from stable_baselines3.sac.policies import SACPolicy
+from stable_baselines3.td3.policies import TD3Policy
 from torch import Tensor, nn
 
 from baselines.agent import Agent, Progress, Task
-from baselines.encoders import CandidateHead, head_of, read_weights, write_weights
+from baselines.encoders import ENCODERS, CandidateHead, encoder_of, head_of, read_weights, write_weights
+from baselines.sb3_env import SB3VecEnv
+from baselines.sb3_policies import (
+    CandidateActor,
+    CandidatePolicy,
+    Features,
+    MaskableCandidateActor,
+    QuantileCandidatePolicy,
+    RecurrentCandidateActor,
+)
 from recgym.envs import RecVectorEnv
-from recgym.errors import ConfigError, require, require_count, require_number, require_option, unknown
+from recgym.errors import ConfigError, require, require_count, require_number, require_option
+
+__all__ = [
+    "DQN", "PPO", "QRDQN", "SAC", "TD3", "CandidateHead", "CandidatePolicy", "MaskablePPO", "RecurrentPPO", "SB3Agent",
+    "SB3VecEnv", "head_of",
+]  # fmt: skip
 
 Array = NDArray[Any]
 
 
-class SB3VecEnv(VecEnv):
-    """Stable-Baselines3's face of recgym's vector env.
+@dataclass(kw_only=True)
+class SB3Agent(Agent):
+    """An algorithm of Stable-Baselines3 on the native batch: what all of them share.
 
-    `infos` hold what Stable-Baselines3 reads, at ends of episodes: `terminal_observation`, `TimeLimit.truncated`, and
-    `episode` with return "r" and length "l", as its `Monitor` would write. All users share one environment, so an
-    attribute is the same for all of them, and methods are called on all rows at once.
-
-    Args:
-        env: a batch of users that resets itself in the same step, and pays one number a step.
-        reward_scale: factor on the rewards; the returns in `infos` are without it.
-
-    Raises:
-        ConfigError: another autoreset mode, or vector rewards.
-    """
-
-    rowwise = ("action_masks", "render")  # methods of the env that return one thing a user
-
-    def __init__(self, env: RecVectorEnv, reward_scale: float = 1.0) -> None:
-        mode = env.metadata["autoreset_mode"]
-        require(mode is AutoresetMode.SAME_STEP, "autoreset_mode", "must be SameStep", mode.value)
-        require(not env.vector_reward, "reward", "Stable-Baselines3 needs one number a step", "vector")
-        self.env = env
-        self.reward_scale = reward_scale
-        self._returns, self._lengths = np.zeros(env.num_envs), np.zeros(env.num_envs, np.int64)
-        super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
-
-    def reset(self) -> Any:
-        """First observations. Seeds that `seed` has set are used once.
-
-        Raises:
-            ConfigError: `set_options` has set options; there are none.
-        """
-        for name in {name for options in self._options for name in options}:
-            unknown("options", name, [])
-        seeds = None if self._seeds[0] is None else self._seeds
-        observation, _ = self.env.reset(seed=seeds)  # type: ignore[arg-type]
-        self._reset_seeds()
-        self._reset_options()
-        self._returns[:], self._lengths[:] = 0, 0
-        return observation
-
-    def step_async(self, actions: Array) -> None:
-        """Hand over the actions of the next `step_wait`."""
-        self._actions = actions
-
-    def step_wait(self) -> tuple[Any, Array, Array, list[dict[str, Any]]]:
-        """Observations, rewards (B,) float32, dones (B,) bool, and a dict for each user."""
-        observation, reward, terminated, truncated, info = self.env.step(self._actions)
-        done = terminated | truncated
-        self._returns += reward
-        self._lengths += 1
-        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
-        for row in np.flatnonzero(done):
-            infos[row] = {
-                "terminal_observation": info["final_obs"][row],
-                "TimeLimit.truncated": bool(truncated[row]),
-                "episode": {"r": float(self._returns[row]), "l": int(self._lengths[row])},
-            }
-        self._returns[done], self._lengths[done] = 0, 0
-        return observation, np.asarray(self.reward_scale * reward, np.float32), done, infos
-
-    def close(self) -> None:
-        """Close the env."""
-        self.env.close()
-
-    def get_images(self) -> Sequence[Array | None]:
-        """A frame of each user."""
-        return self.env.render() or [None] * self.num_envs
-
-    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
-        """The attribute of the shared env, once for each user asked for.
-
-        Raises:
-            AttributeError: the env has no such attribute.
-        """
-        return [getattr(self.env, attr_name) for _ in self._get_indices(indices)]
-
-    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
-        """Set an attribute of the shared env.
-
-        Raises:
-            ConfigError: for some of the users only.
-        """
-        everybody = set(self._get_indices(indices)) == set(range(self.num_envs))
-        require(everybody, "indices", "must be all users, who share one env", indices)
-        setattr(self.env, attr_name, value)
-
-    def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> list[Any]:
-        """Call a method that returns one thing a user, and give those of the users asked for.
-
-        Raises:
-            ConfigError: not one of `rowwise`.
-        """
-        if method_name not in self.rowwise:
-            unknown("method", method_name, self.rowwise)
-        rows = getattr(self.env, method_name)(*method_args, **method_kwargs)
-        return [None if rows is None else rows[i] for i in self._get_indices(indices)]
-
-    def env_is_wrapped(self, wrapper_class: type, indices: Any = None) -> list[bool]:
-        """True for `Monitor`, whose records the infos hold; there are no wrappers otherwise."""
-        return [issubclass(wrapper_class, Monitor) for _ in self._get_indices(indices)]
-
-
-class CandidatePolicy(DQNPolicy):
-    """Stable-Baselines3's DQN policy with a `CandidateHead` for its layers.
+    Defaults that differ from Stable-Baselines3's come with its own in brackets. Rewards here are rare and noisy, and
+    the differences between candidates small: most of what differs averages noise away.
 
     Args:
-        head: keyword arguments of `CandidateHead`, see `head_of`. All others: those of `DQNPolicy`.
-    """
-
-    def __init__(self, *args: Any, head: dict[str, Any], **kwargs: Any) -> None:
-        self.head = head
-        super().__init__(*args, **kwargs)
-
-    def make_q_net(self) -> QNetwork:
-        """Stable-Baselines3's network with its layers exchanged."""
-        net = super().make_q_net()
-        net.q_net = CandidateHead(**self.head)  # type: ignore[assignment]
-        return net.to(self.device)
-
-    def _get_constructor_parameters(self) -> dict[str, Any]:
-        return super()._get_constructor_parameters() | {"head": self.head}
-
-
-@dataclass
-class DQN(Agent):
-    """Deep Q-learning (Mnih et al., Nature 2015): Stable-Baselines3's DQN as it is, with the network of this module.
-
-    Rewards here are rare and noisy, and the differences between candidates small: most of what differs from
-    Stable-Baselines3's defaults, given in brackets, averages noise away.
-
-    Args:
-        head: "candidate" (`CandidateHead`) or "mlp", Stable-Baselines3's own network over the flat observation, which
-            has to learn for each place of the list anew what a good candidate is.
+        head: the network. "candidate": one for all candidates, see `CandidateHead`. "mlp": Stable-Baselines3's own over
+            the flat observation, which has to learn for each place of the list anew what a good candidate is. Any
+            other name in `ENCODERS`: Stable-Baselines3's own over what that `Encoder` makes of history and candidates.
+        history: name in `ENCODERS` of who reads the history for the candidate head.
         width: units of each hidden layer [64; half of it costs half and learns no worse].
-        dueling: whether the candidate head has its state value apart: users differ more than candidates do.
-        learning_rate: at the start; it falls linearly to 0, so that the last weights are an average [1e-4, constant].
-        weight_decay: of AdamW, times the learning rate [0; without, the network fits noise from the first replays on].
+        learning_rate: at the start; it falls linearly to 0, so that the last weights are an average [constant].
         gamma: discount [0.99; episodes are 20-60 steps long, and a far horizon adds more noise than foresight].
         envs: users stepped together [1; each iteration of Stable-Baselines3 costs the same for 64].
-        buffer_size: transitions to replay [1e6; one takes about 5.6 kB, and 50,000 take 280 MB].
-        batch_size: transitions a gradient step [32; rewards come in few of them].
-        learning_starts: random steps before the first gradient step [100].
-        train_freq: steps of all users between two rounds of learning [4; a step here is one of 64 users].
-        gradient_steps: gradient steps a round [1; 2 of 256 replay each transition 8 times].
-        target_update_interval: user-steps between two copies to the target network [10,000; training is short].
-        exploration_fraction, exploration_initial_eps, exploration_final_eps: the share of random actions falls from
-            one to the other over this fraction of the steps [0.1, 1, 0.05].
-        reward_scale: factor on rewards in training [1]. Errors beyond 1 count linearly in the Huber loss, which pulls
-            towards the median; the median reward is 0 whatever is shown.
+        batch_size: transitions a gradient step [32 or 64; rewards come in few of them].
+        reward_scale: factor on rewards in training [1].
         expected_reward: whether it is trained on E[reward | state, slate], which only a simulator can tell.
         threads: of torch in training; 0 leaves torch's setting. With 1, results do not depend on the machine's cores,
             and networks this small are no slower.
+        device: "cpu" or "cuda", where it is trained; it always acts on the CPU. Networks this small gain nothing.
+        preference: weights of the objectives it is trained for; None: the task's own reward.
     """
 
     head: str = "candidate"
+    history: str = "mean"
     width: int = 32
-    dueling: bool = True
     learning_rate: float = 1e-3
-    weight_decay: float = 1.0
     gamma: float = 0.95
     envs: int = 64
-    buffer_size: int = 50_000
     batch_size: int = 256
-    learning_starts: int = 2000
-    train_freq: int = 1
-    gradient_steps: int = 2
-    target_update_interval: int = 2000
-    exploration_fraction: float = 0.3
-    exploration_initial_eps: float = 1.0
-    exploration_final_eps: float = 0.05
-    reward_scale: float = 0.1
+    reward_scale: float = 1.0
     expected_reward: bool = False
     threads: int = 1
+    device: str = "cpu"
+    preference: dict[str, float] | None = None
 
-    heads: ClassVar[tuple[str, ...]] = ("candidate", "mlp")
+    algorithm: ClassVar[Any]  # of Stable-Baselines3
+    policies: ClassVar[tuple[type[Any], ...]]  # its own, and one with the candidate head
+    arguments: ClassVar[tuple[str, ...]] = ("gamma", "batch_size")  # fields that the algorithm takes as they are
+    forms: ClassVar[tuple[str, ...]] = ("item",)
+    heads: ClassVar[tuple[str, ...]] = ("candidate", "mlp", *(name for name in ENCODERS if name != "mlp"))
 
     def __post_init__(self) -> None:
-        require_option("DQN.head", self.head, self.heads)
-        for name in ("width", "envs", "batch_size", "train_freq", "gradient_steps"):
-            require_count(f"DQN.{name}", getattr(self, name), 1, 10**6)
-        for name in ("buffer_size", "target_update_interval"):
-            require_count(f"DQN.{name}", getattr(self, name), self.envs, 10**9)
-        for name in ("learning_starts", "threads"):
-            require_count(f"DQN.{name}", getattr(self, name), 0, 10**9)
-        for name in ("gamma", "exploration_fraction", "exploration_initial_eps", "exploration_final_eps"):
-            require_number(f"DQN.{name}", getattr(self, name), 0, 1)
-        for name, low in (("learning_rate", 1e-9), ("weight_decay", 0), ("reward_scale", 1e-9)):
-            require_number(f"DQN.{name}", getattr(self, name), low, 1e6)
-        for name in ("dueling", "expected_reward"):
-            require(isinstance(getattr(self, name), bool), f"DQN.{name}", "must be True or False", getattr(self, name))
+        require_option(f"{self.name}.head", self.head, self.heads)
+        require_option(f"{self.name}.history", self.history, ENCODERS)
+        require_option(f"{self.name}.device", self.device, ["cpu", "cuda"])
+        self._counts(1, "width", "envs", "batch_size")
+        self._counts(0, "threads")
+        self._numbers(0, 1, "gamma")
+        self._numbers(1e-9, 1e6, "learning_rate", "reward_scale")
+        self._flags("expected_reward")
         self.weights: dict[str, Tensor] = {}  # of the network; empty before the first `fit`
         self._rng = np.random.default_rng(0)
 
+    @property
+    def name(self) -> str:
+        """Of the class, for messages; the file of the weights has it too."""
+        return type(self).__name__
+
+    def _counts(self, low: int, *names: str) -> None:
+        for name in names:
+            require_count(f"{self.name}.{name}", getattr(self, name), low, 10**9)
+
+    def _numbers(self, low: float, high: float, *names: str) -> None:
+        for name in names:
+            require_number(f"{self.name}.{name}", getattr(self, name), low, high)
+
+    def _flags(self, *names: str) -> None:
+        for name in names:
+            value = getattr(self, name)
+            require(isinstance(value, bool), f"{self.name}.{name}", "must be True or False", value)
+
     def fit(self, task: Task, steps: int, seed: int = 0, progress: Progress | None = None) -> None:
-        """Learn from `steps` user-steps, rounded up to whole steps of all users.
+        """Learn from `steps` user-steps, rounded up to whole steps (or rollouts) of all users.
 
         What was learned before is where it starts; exploration, learning rate and the replays begin anew. The agent
         can be scored from within `progress`.
 
         Raises:
-            ConfigError: actions are not items, rewards are vectors, or observations a dict.
+            ConfigError: actions are of another form, rewards are vectors, observations a dict, or there is no GPU.
         """
+        available = self.device == "cpu" or torch.cuda.is_available()
+        require(available, f"{self.name}.device", "must be there, and torch sees no GPU", self.device)
         options = {"expected_reward": True} if self.expected_reward else {}
         self._rng = np.random.default_rng(seed)
-        made = task.make(self.envs, AutoresetMode.SAME_STEP, **options)
-        with contextlib.closing(made) as env, _own_generators(seed, self.threads):
+        made = self.training(task).make(self.envs, AutoresetMode.SAME_STEP, **options)
+        with contextlib.closing(made) as env, _own_generators(seed, self.threads, self.device):
             policy, policy_kwargs = self._policy(env)
-            model = stable_baselines3.DQN(
+            model = self.algorithm(
                 policy,
                 SB3VecEnv(env, self.reward_scale),
                 learning_rate=LinearSchedule(self.learning_rate, 0.0, 1.0),
-                buffer_size=self.buffer_size,
-                learning_starts=self.learning_starts,
-                batch_size=self.batch_size,
-                gamma=self.gamma,
-                train_freq=self.train_freq,
-                gradient_steps=self.gradient_steps,
-                target_update_interval=self.target_update_interval,
-                exploration_fraction=self.exploration_fraction,
-                exploration_initial_eps=self.exploration_initial_eps,
-                exploration_final_eps=self.exploration_final_eps,
                 policy_kwargs=policy_kwargs,
                 seed=seed,
-                device="cpu",
+                device=self.device,
+                **{name: getattr(self, name) for name in self.arguments},
+                **self._more(env),
             )
+            nets = self._nets(model.policy)
             if self.weights:
-                _put(model.q_net, self.weights)
-                _put(model.q_net_target, self.weights)
-            self.weights = model.q_net.state_dict()  # the living ones, not a copy, so that `progress` can score them
+                for net in nets:
+                    self._put(net)
+            self.weights = nets[0].state_dict()  # the living ones, not a copy, so that `progress` can score them
             model.set_logger(Logger(None, []))  # its own makes a temporary folder a run, and leaves it there
             model.learn(steps, _Report(progress, self.reward_scale), log_interval=2**31)  # a log would clear the loss
 
@@ -279,32 +173,50 @@ class DQN(Agent):
         with _own_generators(0, 0):
             spaces: Any = (env.single_observation_space, env.single_action_space)
             make: Any = policy
-            self._net = make(*spaces, ConstantSchedule(0.0), **policy_kwargs).q_net.eval()
+            self._net = make(*spaces, ConstantSchedule(0.0), **policy_kwargs).eval()
         if self.weights:
-            _put(self._net, self.weights)
+            self._put(self._nets(self._net)[0])
 
-    def act(self, observation: Array, mask: Array, explore: bool = False) -> Array:
-        """The choice with the highest value; with `explore`, a random one in `exploration_final_eps` of the cases."""
-        with torch.no_grad():
-            value = self._net(torch.from_numpy(np.ascontiguousarray(observation))).numpy()
-        best = np.where(mask, value, -np.inf).argmax(axis=1)
-        if explore:
-            chance = np.where(mask, self._rng.random(mask.shape), -1.0).argmax(axis=1)
-            best = np.where(self._rng.random(len(best)) < self.exploration_final_eps, chance, best)
-        return best
+    @abstractmethod
+    def _nets(self, policy: Any) -> tuple[nn.Module, ...]:
+        """The part of a policy whose weights are kept, and its copies that start with the same."""
 
-    def _policy(self, env: RecVectorEnv) -> tuple[type[DQNPolicy], dict[str, Any]]:
-        require(env.actions.form == "item", "action", 'DQN needs "item"', env.actions.form)
-        require(env.observations.form != "dict", "observation", "DQN needs a flat one", env.observations.form)
-        optimizer = {"weight_decay": self.weight_decay, "fused": True}
-        common = {"optimizer_class": torch.optim.AdamW, "optimizer_kwargs": optimizer}
-        if self.head == "mlp":
-            return DQNPolicy, {**common, "net_arch": [self.width, self.width]}
-        return CandidatePolicy, {**common, "net_arch": [], "head": head_of(env, self.width, self.dueling)}
+    def _more(self, env: RecVectorEnv) -> dict[str, Any]:
+        """Arguments of the algorithm beside those that are fields of that name."""
+        return {}
+
+    def _optimizer(self) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
+        return torch.optim.Adam, {"eps": 1e-5, "fused": True}
+
+    def _head(self, env: RecVectorEnv) -> dict[str, Any]:
+        """Arguments of the candidate head."""
+        return head_of(env, self.width, dueling=False, history=self.history)
+
+    def _policy(self, env: RecVectorEnv) -> tuple[type[Any], dict[str, Any]]:
+        needed = " or ".join(f'"{form}"' for form in self.forms)
+        require(env.actions.form in self.forms, "action", f"{self.name} needs {needed}", env.actions.form)
+        form = env.observations.form
+        require(form != "dict", "observation", f"{self.name} needs a flat one", form)
+        kind, settings = self._optimizer()
+        common = {"optimizer_class": kind, "optimizer_kwargs": settings}
+        if self.head == "candidate":
+            return self.policies[1], {**common, "net_arch": [], "head": self._head(env)}
+        common["net_arch"] = [self.width, self.width]
+        if self.head != "mlp":
+            encoder = encoder_of(env, self.width, self.head, self.head)
+            common.update(features_extractor_class=Features, features_extractor_kwargs=encoder)
+        return self.policies[0], common
+
+    def _put(self, net: nn.Module) -> None:
+        try:
+            net.load_state_dict(self.weights)
+        except RuntimeError as error:
+            rule = f"must have the observations and actions that {self.name} has learned from; {error}"
+            raise ConfigError(f"env: {rule}") from None
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write ``agent.json`` and ``dqn.pt``, each atomically."""
-        write_weights(folder, "dqn.pt", self.weights)
+        """Write ``agent.json`` and the weights, such as ``dqn.pt``, each atomically."""
+        write_weights(folder, f"{self.name.lower()}.pt", {name: weight.cpu() for name, weight in self.weights.items()})
         super().save(folder)
 
     @classmethod
@@ -312,18 +224,377 @@ class DQN(Agent):
         """Read what `save` wrote. Nothing is unpickled but plain tensors (``weights_only=True``).
 
         Raises:
-            ConfigError: no DQN there.
+            ConfigError: no such agent there.
         """
         agent = super().load(folder)
-        agent.weights = read_weights(folder, "dqn.pt")
+        agent.weights = read_weights(folder, f"{cls.__name__.lower()}.pt")
         return agent
 
 
-def _put(net: nn.Module, weights: dict[str, Tensor]) -> None:
-    try:
-        net.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ConfigError(f"env: must have the observations and actions that DQN has learned from; {error}") from None
+@dataclass(kw_only=True)
+class OffPolicy(SB3Agent):
+    """What the algorithms that replay transitions share, with the arguments of `SB3Agent`.
+
+    Args:
+        buffer_size: transitions to replay [1e6; one takes about 5.6 kB, and 50,000 take 280 MB].
+        learning_starts: random steps before the first gradient step [100].
+        train_freq: steps of all users between two rounds of learning [4 or 1; a step here is one of 64 users].
+        gradient_steps: gradient steps a round [1; 2 of 256 replay each transition 8 times].
+    """
+
+    buffer_size: int = 50_000
+    learning_starts: int = 2000
+    train_freq: int = 1
+    gradient_steps: int = 2
+
+    arguments = (*SB3Agent.arguments, "buffer_size", "learning_starts", "train_freq", "gradient_steps")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._counts(1, "train_freq", "gradient_steps")
+        self._counts(self.envs, "buffer_size")
+        self._counts(0, "learning_starts")
+
+
+@dataclass(kw_only=True)
+class ValueAgent(OffPolicy):
+    """What DQN and QR-DQN share, with the arguments of `OffPolicy`.
+
+    Args:
+        dueling: whether the candidate head has its state value apart: users differ more than candidates do.
+        weight_decay: of AdamW, times the learning rate [0; without, the network fits noise from the first replays on].
+        target_update_interval: user-steps between two copies to the target network [10,000; training is short].
+        exploration_fraction, exploration_initial_eps, exploration_final_eps: the share of random actions falls from
+            one to the other over this fraction of the steps [0.1 (QR-DQN 0.005), 1, 0.05 (0.01)].
+    """
+
+    dueling: bool = True
+    weight_decay: float = 1.0
+    target_update_interval: int = 2000
+    exploration_fraction: float = 0.3
+    exploration_initial_eps: float = 1.0
+    exploration_final_eps: float = 0.05
+
+    arguments = (
+        *OffPolicy.arguments,
+        "target_update_interval",
+        "exploration_fraction",
+        "exploration_initial_eps",
+        "exploration_final_eps",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._counts(self.envs, "target_update_interval")
+        self._numbers(0, 1, "exploration_fraction", "exploration_initial_eps", "exploration_final_eps")
+        self._numbers(0, 1e6, "weight_decay")
+        self._flags("dueling")
+
+    @abstractmethod
+    def _mean(self, observation: Tensor) -> Tensor:
+        """(B, choices) values."""
+
+    def values(self, observation: Array, mask: Array) -> Array:
+        """(B, n) float32 value of each choice, in units of the scaled reward; -inf where the mask is False."""
+        with torch.no_grad():
+            value = self._mean(torch.from_numpy(np.ascontiguousarray(observation))).numpy()
+        return np.where(mask, value, np.float32(-np.inf))
+
+    def act(self, observation: Array, mask: Array, explore: bool = False) -> Array:
+        """The choice with the highest value; with `explore`, a random one in `exploration_final_eps` of the cases."""
+        best = self.values(observation, mask).argmax(axis=1)
+        if explore:
+            chance = np.where(mask, self._rng.random(mask.shape), -1.0).argmax(axis=1)
+            best = np.where(self._rng.random(len(best)) < self.exploration_final_eps, chance, best)
+        return best
+
+    def _optimizer(self) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
+        return torch.optim.AdamW, {"weight_decay": self.weight_decay, "fused": True}
+
+    def _head(self, env: RecVectorEnv) -> dict[str, Any]:
+        return head_of(env, self.width, self.dueling, self.history)
+
+
+@dataclass(kw_only=True)
+class DQN(ValueAgent):
+    """Deep Q-learning (Mnih et al., Nature 2015), with the arguments of `ValueAgent`.
+
+    Args:
+        reward_scale: factor on rewards in training [1]. Errors beyond 1 count linearly in the Huber loss, which pulls
+            towards the median; the median reward is 0 whatever is shown.
+        learning_rate: [1e-4].
+    """
+
+    reward_scale: float = 0.1
+
+    algorithm = stable_baselines3.DQN
+    policies = (DQNPolicy, CandidatePolicy)
+
+    def _nets(self, policy: Any) -> tuple[nn.Module, ...]:
+        return policy.q_net, policy.q_net_target
+
+    def _mean(self, observation: Tensor) -> Tensor:
+        return self._net.q_net(observation)
+
+
+@dataclass(kw_only=True)
+class QRDQN(ValueAgent):
+    """Quantile regression DQN (Dabney et al., AAAI 2018): quantiles of the return, with the arguments of `ValueAgent`.
+
+    It acts by their mean, as published.
+
+    Args:
+        n_quantiles: of the return of each choice [200; the returns of an episode of clicks take few values].
+        reward_scale: factor on rewards in training [1]. The loss of errors below 1 is not that of quantiles.
+        learning_rate: [5e-5].
+    """
+
+    n_quantiles: int = 32
+
+    algorithm = sb3_contrib.QRDQN
+    policies = (QRDQNPolicy, QuantileCandidatePolicy)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._counts(1, "n_quantiles")
+
+    def _nets(self, policy: Any) -> tuple[nn.Module, ...]:
+        return policy.quantile_net, policy.quantile_net_target
+
+    def _mean(self, observation: Tensor) -> Tensor:
+        return self._net.quantile_net(observation).mean(dim=1)
+
+    def _head(self, env: RecVectorEnv) -> dict[str, Any]:
+        return {**super()._head(env), "outputs": self.n_quantiles}
+
+    def _policy(self, env: RecVectorEnv) -> tuple[type[Any], dict[str, Any]]:
+        policy, arguments = super()._policy(env)
+        return policy, {**arguments, "n_quantiles": self.n_quantiles}
+
+
+@dataclass(kw_only=True)
+class PPO(SB3Agent):
+    """Proximal policy optimisation (Schulman et al., 2017, arXiv 1707.06347), with the arguments of `SB3Agent`.
+
+    The candidate head gives each candidate a logit. A slate is drawn from them one after the other without putting any
+    back (Plackett and Luce), since the same softmax in each place would show one item several times over. With the
+    other heads, which are Stable-Baselines3's own, the places of a slate are drawn apart from one another, and
+    repetitions are wasted until it has learned to avoid them.
+
+    It acts by taking the best of what is there, place by place, without repetition; with `explore`, by drawing. It can
+    be trained on what is not there; `MaskablePPO` cannot.
+
+    Args:
+        n_steps: of each user between two rounds of learning [2048; there are 64 users].
+        n_epochs: times that a rollout is gone through.
+        gae_lambda: of the generalised advantage estimation (Schulman et al., ICLR 2016).
+        clip_range: of the ratio of probabilities.
+        ent_coef: weight of the entropy [0; without it, it settles on what was clicked by chance].
+        learning_rate: [3e-4].
+    """
+
+    n_steps: int = 32
+    n_epochs: int = 10
+    gae_lambda: float = 0.95
+    clip_range: float = 0.2
+    ent_coef: float = 0.01
+
+    algorithm = stable_baselines3.PPO
+    policies = (ActorCriticPolicy, CandidateActor)
+    arguments = (*SB3Agent.arguments, "n_steps", "n_epochs", "gae_lambda", "clip_range", "ent_coef")
+    forms = ("item", "slate")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._counts(1, "n_steps", "n_epochs")
+        self._counts(2, "batch_size")
+        self._numbers(0, 1, "gae_lambda")
+        self._numbers(0, 1e6, "ent_coef")
+        self._numbers(1e-9, 1e6, "clip_range")
+        rollout = self.n_steps * self.envs
+        divides = rollout % self.batch_size == 0
+        require(divides, f"{self.name}.batch_size", f"must divide n_steps * envs = {rollout}", self.batch_size)
+
+    def _nets(self, policy: Any) -> tuple[nn.Module, ...]:
+        return (policy,)
+
+    def _logits(self, observation: Tensor) -> Tensor:
+        """(B, n), or (B, S n) where places are drawn apart from one another."""
+        net = self._net
+        return net.action_net(net.mlp_extractor.forward_actor(net.extract_features(observation)))
+
+    def act(self, observation: Array, mask: Array, explore: bool = False) -> Array:
+        """The best that is there, or a draw."""
+        B, n, S = *mask.shape, self.env.world.slate_size
+        with torch.no_grad():
+            logits = self._logits(torch.from_numpy(np.ascontiguousarray(observation))).numpy().reshape(B, -1, n)
+        logits = np.broadcast_to(logits, (B, S, n))
+        if explore:
+            logits = logits + self._rng.gumbel(size=logits.shape)
+        free, chosen = mask.copy(), np.empty((B, S), np.int64)
+        for place in range(S):
+            chosen[:, place] = np.where(free, logits[:, place], -np.inf).argmax(axis=1)
+            free[np.arange(B), chosen[:, place]] = False
+            if self.env.actions.null:
+                free[:, 0] = True
+        return chosen[:, 0] if self.env.actions.form == "item" else chosen
+
+
+@dataclass(kw_only=True)
+class MaskablePPO(PPO):
+    """PPO that never draws what is not there (Huang and Ontañón, FLAIRS 2022), with the arguments of `PPO`."""
+
+    algorithm = sb3_contrib.MaskablePPO
+    policies = (MaskableActorCriticPolicy, MaskableCandidateActor)
+
+
+@dataclass(kw_only=True)
+class RecurrentPPO(PPO):
+    """PPO with an LSTM over the observations of an episode, with the arguments of `PPO`.
+
+    The candidate head sees what the LSTM has made of the past as part of the user. The state lives from `start` on,
+    user by user, and begins anew where an observation is the first of an episode.
+
+    Args:
+        n_epochs: [10; one pass costs about ten times that of `PPO`].
+        lstm_width: units of the LSTMs of actor and critic [256].
+    """
+
+    n_epochs: int = 4
+    lstm_width: int = 32
+
+    algorithm = sb3_contrib.RecurrentPPO
+    policies = (RecurrentActorCriticPolicy, RecurrentCandidateActor)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._counts(1, "lstm_width")
+
+    def start(self, env: RecVectorEnv) -> None:
+        """Get ready to act for the users of an env, who all begin anew."""
+        super().start(env)
+        user = env.observation_layout["user"]
+        before = [part.name for part in user.parts].index("progress")
+        self._progress = user.slice.start + sum(part.width for part in user.parts[:before])
+        self._state: tuple[Tensor, ...] | None = None
+
+    def _policy(self, env: RecVectorEnv) -> tuple[type[Any], dict[str, Any]]:
+        policy, arguments = super()._policy(env)
+        return policy, {**arguments, "lstm_hidden_size": self.lstm_width}
+
+    def _logits(self, observation: Tensor) -> Tensor:
+        net = self._net
+        if self._state is None or self._state[0].shape[1] != len(observation):
+            self._state = tuple(torch.zeros(1, len(observation), self.lstm_width) for _ in range(2))
+        begins = (observation[:, self._progress] == 0).float()
+        latent, self._state = net._process_sequence(
+            net.extract_features(observation), self._state, begins, net.lstm_actor
+        )
+        return net.action_net(net.mlp_extractor.forward_actor(latent))
+
+
+@dataclass(kw_only=True)
+class EmbeddingAgent(OffPolicy):
+    """What SAC and TD3 share, with the arguments of `OffPolicy`.
+
+    They act with a vector in [-1, 1]^d, and the env shows the candidates with the largest dot product (Dulac-Arnold et
+    al., "Deep reinforcement learning in large discrete action spaces", 2015, arXiv 1512.07679, without its second look
+    at the nearest by the critic): tasks need ``action="embedding"``. The critic learns the value of vectors, of which
+    only the direction matters.
+
+    Args:
+        head: "mean" by default: the candidates there are, whatever their order, and what the user has clicked.
+        width: [256].
+        tau: share of the networks that goes into the target networks at each gradient step.
+    """
+
+    head: str = "mean"
+    width: int = 64
+    tau: float = 0.005
+
+    arguments = (*OffPolicy.arguments, "tau")
+    forms = ("embedding",)
+    heads = tuple(name for name in SB3Agent.heads if name != "candidate")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._numbers(1e-9, 1, "tau")
+
+    def _nets(self, policy: Any) -> tuple[nn.Module, ...]:
+        return (policy,)
+
+    def _optimizer(self) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
+        return torch.optim.Adam, {"fused": True}
+
+
+@dataclass(kw_only=True)
+class SAC(EmbeddingAgent):
+    """Soft actor-critic (Haarnoja et al., ICML 2018) on embeddings, with the arguments of `EmbeddingAgent`.
+
+    Args:
+        ent_coef: weight of the entropy at the start, learned from there on [1; the rewards of a step are smaller, and
+            training is too short to come down from there].
+        learning_rate: [3e-4].
+    """
+
+    ent_coef: float = 0.01
+
+    algorithm = stable_baselines3.SAC
+    policies = (SACPolicy,)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._numbers(1e-9, 1e6, "ent_coef")
+
+    def _more(self, env: RecVectorEnv) -> dict[str, Any]:
+        return {"ent_coef": f"auto_{self.ent_coef:.12f}"}
+
+    def act(self, observation: Array, mask: Array, explore: bool = False) -> Array:
+        """The mean of the actor, (B, d) float32; with `explore`, a draw."""
+        with torch.no_grad():
+            seen = torch.from_numpy(np.ascontiguousarray(observation))
+            mean, log_std, _ = self._net.actor.get_action_dist_params(seen)
+        vector = mean.numpy()
+        if explore:
+            vector = vector + np.exp(log_std.numpy()) * self._rng.standard_normal(vector.shape)
+        return np.tanh(vector).astype(np.float32)
+
+
+@dataclass(kw_only=True)
+class TD3(EmbeddingAgent):
+    """Twin delayed DDPG (Fujimoto et al., ICML 2018) on embeddings, with the arguments of `EmbeddingAgent`.
+
+    Args:
+        noise: standard deviation of what is added to actions in training [none; without it, it shows the same items].
+        policy_delay: gradient steps of the critics for one of the actor.
+        target_policy_noise, target_noise_clip: of the actions in the targets.
+    """
+
+    noise: float = 0.3
+    policy_delay: int = 2
+    target_policy_noise: float = 0.2
+    target_noise_clip: float = 0.5
+
+    algorithm = stable_baselines3.TD3
+    policies = (TD3Policy,)
+    arguments = (*EmbeddingAgent.arguments, "policy_delay", "target_policy_noise", "target_noise_clip")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._counts(1, "policy_delay")
+        self._numbers(0, 1e6, "noise", "target_policy_noise", "target_noise_clip")
+
+    def _more(self, env: RecVectorEnv) -> dict[str, Any]:
+        d = env.single_action_space.shape
+        return {"action_noise": NormalActionNoise(np.zeros(d), np.full(d, self.noise))}  # type: ignore[arg-type]
+
+    def act(self, observation: Array, mask: Array, explore: bool = False) -> Array:
+        """The vector of the actor, (B, d) float32; with `explore`, with noise."""
+        with torch.no_grad():
+            vector = self._net.actor(torch.from_numpy(np.ascontiguousarray(observation))).numpy()
+        if explore:
+            vector = np.clip(vector + self.noise * self._rng.standard_normal(vector.shape), -1.0, 1.0)
+        return vector.astype(np.float32)
 
 
 class _Report(BaseCallback):
@@ -336,16 +607,17 @@ class _Report(BaseCallback):
     def _on_step(self) -> bool:
         self.reward = 0.99 * self.reward + 0.01 * float(self.locals["rewards"].mean()) / self.reward_scale
         if self.progress is not None:
-            loss = self.logger.name_to_value.get("train/loss", float("nan"))
-            self.progress(self.num_timesteps, {"reward": self.reward, "loss": loss})
+            logged = self.logger.name_to_value
+            loss = logged.get("train/loss", logged.get("train/critic_loss", float("nan")))
+            self.progress(self.num_timesteps, {"reward": self.reward, "loss": float(loss)})
         return True
 
 
 @contextlib.contextmanager
-def _own_generators(seed: int, threads: int) -> Iterator[None]:
+def _own_generators(seed: int, threads: int, device: str = "cpu") -> Iterator[None]:
     """Stable-Baselines3 draws from the global generators of Python, NumPy and torch: what it does to them is undone."""
     python, numpy, before = random.getstate(), np.random.get_state(), torch.get_num_threads()  # noqa: NPY002
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device == "cuda" else []):
         torch.manual_seed(seed)
         if threads:
             torch.set_num_threads(threads)

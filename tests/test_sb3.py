@@ -1,10 +1,11 @@
-"""The bridge to Stable-Baselines3, the candidate network, and DQN on a world whose best policy is known."""
+"""The bridge to Stable-Baselines3, its policies, and each algorithm on worlds whose best policy is known."""
 
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from itertools import product
+from itertools import permutations, product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,10 +13,14 @@ import torch
 from gymnasium.vector import AutoresetMode
 from test_bandits import CLICK, HORIZON, STOCK, mean_return, tiny_world
 
-from baselines.agent import Task, make_agent
-from baselines.sb3 import DQN, CandidateHead, CandidatePolicy, SB3VecEnv, head_of
-from recgym import ConfigError
+from baselines.agent import Task, agent_class, make_agent
+from baselines.encoders import ENCODERS
+from baselines.sb3 import DQN, PPO, CandidateHead, CandidatePolicy, RecurrentPPO, SB3VecEnv, head_of
+from baselines.sb3_policies import Slates
+from recgym import Catalog, ConfigError
 from recgym.models.departure import Departure
+from recgym.population import TopicMixture
+from recgym.testing import check_agent
 
 sb3 = pytest.importorskip("stable_baselines3")
 LIVE = Task("recgym/LiveStream-v0")
@@ -53,6 +58,38 @@ def observe(task: Task, n: int = 16, seed: int = 7):
     return env, observation, info["action_mask"]
 
 
+def circle_task() -> Task:
+    """The trap for vectors: the items stand on a circle, ten degrees apart from the corners of the square of actions."""
+    angle = np.deg2rad(36.0 * np.arange(10))
+    catalog = Catalog(np.stack([np.cos(angle), np.sin(angle)], axis=1), np.zeros(10), np.zeros((10, 0)), (), 1)
+    world = tiny_world(Trap()).replace(catalog=catalog, population=TopicMixture(np.eye(2)[:1]))
+    return Task("recgym/Ecommerce-v0", {"world": world, "action": "embedding"})
+
+
+REPLAY: dict[str, Any] = dict(learning_starts=640, buffer_size=10_000, batch_size=64, learning_rate=3e-3, gamma=0.9)
+ROLLOUT: dict[str, Any] = dict(n_steps=16, envs=32, n_epochs=4, batch_size=128, learning_rate=3e-3)
+ON_POLICY, VECTOR = ("ppo", "maskable-ppo", "recurrent-ppo"), ("sac", "td3")
+LEARNERS: dict[str, tuple[dict[str, Any], int]] = {  # hyper-parameters and steps for the trap
+    "qrdqn": ({**REPLAY, "target_update_interval": 320}, 8000),
+    "ppo": (ROLLOUT, 6000),
+    "maskable-ppo": (ROLLOUT, 6000),
+    "recurrent-ppo": ({**ROLLOUT, "n_epochs": 2}, 6000),
+    "sac": ({**REPLAY, "width": 32}, 8000),
+    "td3": ({**REPLAY, "width": 32, "learning_rate": 1e-3, "noise": 0.5}, 8000),
+}
+SMALL: dict[str, dict[str, Any]] = {  # enough to learn at all from some hundred steps
+    **{name: dict(envs=16, n_steps=4, n_epochs=2, batch_size=32, width=8) for name in ON_POLICY},
+    **{
+        name: dict(envs=16, learning_starts=64, batch_size=16, buffer_size=500, width=8)
+        for name in ("dqn", "qrdqn", *VECTOR)
+    },
+}
+
+
+def form(name: str, task: Task = LIVE) -> Task:
+    return Task(task.id, {**task.options, "action": "embedding"}) if name in VECTOR else task
+
+
 @pytest.fixture(scope="module")
 def trained() -> DQN:
     agent = DQN(
@@ -77,6 +114,188 @@ def test_plans_around_the_trap(trained: DQN) -> None:
     assert random_return < 0.5 * best
 
 
+@pytest.mark.parametrize("name", LEARNERS)
+def test_all_of_them_plan_around_the_trap(name: str) -> None:
+    arguments, steps = LEARNERS[name]
+    agent, task = make_agent(name, **arguments), circle_task() if name == "td3" else form(name, trap_task())
+    agent.fit(task, steps, seed=1)
+    stay = (HORIZON - 1) * CLICK[1] + CLICK[1]  # without the sting in the tail
+    assert mean_return(agent, task) >= 0.93 * stay
+
+
+@pytest.mark.parametrize("head", ["candidate", "mlp"])
+def test_policies_make_slates(head: str) -> None:
+    """Three of nine; with the candidate head the places share one set of logits, and none is shown twice."""
+    task = Task("recgym/Ecommerce-v0", {"world": tiny_world(), "slate_size": 3})
+    agent = PPO(head=head, **ROLLOUT)
+    agent.fit(task, 6000, seed=1)
+    assert mean_return(agent, task) >= 0.93 * HORIZON * CLICK[:3].sum()
+    env, observation, mask = observe(task, 64)
+    agent.start(env)
+    for explore in (False, True):
+        slate = agent.act(observation, mask, explore=explore)
+        assert slate.shape == (64, 3)
+        assert (slate < STOCK).all()
+        assert all(len(set(row)) == 3 for row in slate)
+
+
+@pytest.mark.parametrize("name", [*SMALL, "ppo slate", "maskable-ppo slate", "recurrent-ppo slate", "ppo mlp slate"])
+def test_keeps_the_contract_of_agents(name: str) -> None:
+    name, *rest = name.split()
+    arguments = {**SMALL[name], **({"head": "mlp"} if "mlp" in rest else {})}
+    task = Task("recgym/LiveStream-v0", {"null_action": True, **({"slate_size": 3} if "slate" in rest else {})})
+    check_agent(make_agent(name, **arguments), form(name, task), fit_steps=160)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_acts_as_stable_baselines3_would(name: str) -> None:
+    """Against `predict` of its policy, where all is there, over steps of an env in which users come and go."""
+    task = form(name, SHOP)
+    agent = make_agent(name, **SMALL[name])
+    agent.fit(task, 128)
+    env = task.make(12, AutoresetMode.SAME_STEP, horizon=3)
+    observation, info = env.reset(seed=3)
+    agent.start(env)
+    state, begins = None, np.ones(12, np.bool_)
+    for _ in range(7):
+        assert info["action_mask"].all()
+        action = agent.act(observation, info["action_mask"])
+        expected, state = agent._net.predict(observation, state, begins, deterministic=True)  # type: ignore[attr-defined]
+        np.testing.assert_allclose(action, expected, atol=1e-6)
+        observation, _, terminated, truncated, info = env.step(action)
+        begins = terminated | truncated
+
+
+def test_the_recurrent_one_remembers_and_forgets() -> None:
+    agent = RecurrentPPO(**SMALL["recurrent-ppo"])
+    env, observation, _ = observe(SHOP, 8)
+    agent.start(env)
+    later = env.step(np.zeros(8, np.int64))[0]
+
+    def logits(*seen: np.ndarray) -> np.ndarray:
+        agent.start(env)
+        with torch.no_grad():
+            return [agent._logits(torch.from_numpy(each)) for each in seen][-1].numpy()
+
+    remembered = logits(observation, later)
+    assert np.abs(remembered - logits(later)).max() > 1e-6
+    np.testing.assert_allclose(logits(later, observation), logits(observation), atol=1e-7)  # the first of an episode
+    np.testing.assert_allclose(logits(observation[:3], later), logits(later), atol=1e-7)  # others than before
+
+
+@pytest.mark.parametrize("name", ["qrdqn", *ON_POLICY])
+def test_policies_treat_candidates_alike(name: str) -> None:
+    agent = make_agent(name, width=8)
+    env, observation, _ = observe(SHOP, 6)
+    layout = env.observation_layout
+    block = layout["candidates"]
+    order = np.random.default_rng(0).permutation(block.shape[0])
+    permuted = observation.copy()
+    permuted[:, block.slice] = observation[:, block.slice].reshape(6, *block.shape)[:, order].reshape(6, -1)
+    agent.start(env)
+
+    def numbers(seen: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        net: Any = agent._net  # type: ignore[attr-defined]
+        x = torch.from_numpy(seen)
+        with torch.no_grad():
+            if name == "qrdqn":
+                return net.quantile_net(x), torch.zeros(6)
+            if name != "recurrent-ppo":
+                return net.action_net(x), net.value_net(x)
+            x = torch.cat([torch.ones(6, net.shift), x], dim=1)  # the LSTM reads the flat observation as it stands
+            return net.action_net(x), net.value_net(x)
+
+    (a, v), (b, w) = numbers(observation), numbers(permuted)
+    torch.testing.assert_close(a[..., order], b, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(v, w, rtol=1e-4, atol=1e-5)
+    assert a.std(dim=-1).min() > 1e-6
+
+
+@pytest.mark.parametrize("null", [False, True])
+def test_slates_are_drawn_without_putting_back(null: bool) -> None:
+    """Against the products written out, for all slates of two of four; one choice is masked for the second user."""
+    logits = torch.tensor([[0.3, -1.0, 2.0, 0.5], [1.0, 0.2, -0.7, 0.0]])
+    mask = np.array([[True] * 8, [True, True, False, True] * 2])
+    slates = Slates(4, 2, null).proba_distribution(logits)
+    slates.apply_masking(mask)
+    weight = np.exp(logits.numpy()) * mask[:, :4]
+    every = [*permutations(range(4), 2), *([(0, 0)] if null else [])]
+    expected = np.zeros((len(every), 2))
+    for k, (first, second) in enumerate(every):
+        for b in range(2):
+            rest = weight[b].sum() - (0 if null and first == 0 else weight[b, first])
+            expected[k, b] = weight[b, first] / weight[b].sum() * weight[b, second] / rest
+    np.testing.assert_allclose(expected.sum(axis=0), 1.0, rtol=1e-6)
+    got = np.array(
+        [slates.log_prob(torch.tensor([slate, slate], dtype=torch.float32)).exp().numpy() for slate in every]
+    )
+    np.testing.assert_allclose(got, expected, atol=1e-6)
+    many = Slates(4, 2, null).proba_distribution(logits[:1].expand(20_000, 4))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        drawn = many.sample().numpy()
+    shares = np.array([(drawn == slate).all(axis=1).mean() for slate in every])
+    np.testing.assert_allclose(shares, expected[:, 0], atol=4 * 0.5 / 20_000**0.5)
+    assert slates.mode().tolist() == [[2, 3], [0, 0 if null else 1]]
+    assert slates.entropy() is None
+
+
+@pytest.mark.parametrize("name", ["dqn", "qrdqn"])
+def test_values_are_what_it_acts_by(name: str) -> None:
+    agent = make_agent(name, width=8)
+    env, observation, mask = observe(LIVE, 32)
+    agent.start(env)
+    mask = mask.copy()
+    mask[:, 3] = False
+    value = agent.values(observation, mask)  # type: ignore[attr-defined]
+    assert value.shape == mask.shape
+    assert value.dtype == np.float32
+    assert (np.isneginf(value) == ~mask).all()
+    np.testing.assert_array_equal(value.argmax(axis=1), agent.act(observation, mask))
+    net: Any = agent._net  # type: ignore[attr-defined]
+    with torch.no_grad():
+        x = torch.from_numpy(observation)
+        whole = net.q_net(x) if name == "dqn" else sum(net.quantile_net(x)[:, k] for k in range(32)) / 32
+    np.testing.assert_allclose(value[mask], whole.numpy()[mask], rtol=1e-4, atol=1e-5)
+
+
+def test_is_trained_for_what_it_prefers() -> None:
+    """Paid against clicks, it looks for the least clickable items."""
+    task = Task("recgym/Ecommerce-v0", {"world": tiny_world()})
+    agent = PPO(preference={"click": -1.0}, **ROLLOUT)
+    agent.fit(task, 4000, seed=1)
+    assert mean_return(agent, task) <= 1.3 * HORIZON * CLICK[:STOCK].min()
+    with pytest.raises(ConfigError, match="preference"):
+        DQN(preference={"click": 1.0}).fit(Task("recgym/News-v0", {"like_dislike": True}), 64)
+
+
+@pytest.mark.parametrize("history", [name for name in ENCODERS if name != "mean"])
+def test_trains_with_each_reader_of_the_history(history: str) -> None:
+    agent = DQN(history=history, weight_decay=0.0, **SMALL["dqn"])
+    agent.fit(SHOP, 320, seed=1)
+    fresh = DQN(history=history, weight_decay=0.0, **SMALL["dqn"])
+    fresh.fit(SHOP, 64, seed=1)
+    moved = {name for name in agent.weights if not torch.equal(agent.weights[name], fresh.weights[name])}
+    assert {name for name in moved if "place." in name}
+    assert all(torch.isfinite(weight).all() for weight in agent.weights.values())
+
+
+@pytest.mark.parametrize("head", [name for name in PPO.heads if name not in ("candidate", "mlp")])
+def test_features_go_through_the_files_of_stable_baselines3(head: str, tmp_path) -> None:
+    agent = make_agent("sac", head=head, **SMALL["sac"])
+    task = form("sac")
+    agent.fit(task, 128)
+    policy, arguments = agent._policy(task.make(2))  # type: ignore[attr-defined]
+    venv = vec_env(task, 8)
+    model = sb3.SAC(policy, venv, learning_starts=64, buffer_size=500, policy_kwargs=arguments, device="cpu")
+    model.learn(160)
+    model.save(tmp_path / "model")
+    again = sb3.SAC.load(tmp_path / "model", device="cpu")
+    observation = venv.reset()
+    actions = [each.predict(observation, deterministic=True)[0] for each in (model, again)]
+    np.testing.assert_array_equal(*actions)
+
+
 def test_files_bring_the_agent_back(trained: DQN, tmp_path) -> None:
     trained.save(tmp_path)
     loaded = DQN.load(tmp_path)
@@ -91,13 +310,13 @@ def test_files_bring_the_agent_back(trained: DQN, tmp_path) -> None:
         DQN.load(tmp_path)
 
 
-@pytest.mark.parametrize("head", DQN.heads)
-def test_same_seed_same_weights_and_the_global_generators_are_left_alone(head: str) -> None:
+@pytest.mark.parametrize(("name", "head"), [*product(["dqn"], DQN.heads), *((name, None) for name in LEARNERS)])
+def test_same_seed_same_weights_and_the_global_generators_are_left_alone(name: str, head: str | None) -> None:
     before = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state(), torch.get_num_threads()  # noqa: NPY002
     weights = []
     for seed in (3, 3, 4):
-        agent = DQN(head=head, envs=16, learning_starts=100, batch_size=32, buffer_size=1000)
-        agent.fit(LIVE, 400, seed=seed)
+        agent: Any = make_agent(name, **SMALL[name], **({"head": head} if head else {}))
+        agent.fit(form(name), 160, seed=seed)
         weights.append(agent.weights)
     torch.testing.assert_close(weights[0], weights[1], rtol=0, atol=0)
     assert any(not torch.equal(a, b) for a, b in zip(weights[0].values(), weights[2].values(), strict=True))
@@ -107,7 +326,7 @@ def test_same_seed_same_weights_and_the_global_generators_are_left_alone(head: s
     assert torch.get_num_threads() == before[3]
 
 
-@pytest.mark.parametrize("head", DQN.heads)
+@pytest.mark.parametrize("head", ["candidate", "mlp"])
 def test_never_chooses_what_is_masked(head: str) -> None:
     agent = DQN(head=head)
     env, observation, _ = observe(LIVE, 64)
@@ -331,6 +550,20 @@ def test_says_what_is_wrong(tmp_path) -> None:
             DQN(**{name: value})
     with pytest.raises(ConfigError, match="candidate"):
         DQN(head="mpl")
+    others = {"qrdqn": {"n_quantiles": 0}, "ppo": {"n_steps": 0, "batch_size": 60, "clip_range": 0, "history": "grue"},
+              "recurrent-ppo": {"lstm_width": 0}, "sac": {"head": "candidate", "tau": 0, "ent_coef": -1},
+              "td3": {"noise": -1, "policy_delay": 0}, "dqn": {"device": "gpu"}}  # fmt: skip
+    for agent_name, table in others.items():
+        for name, value in table.items():
+            with pytest.raises(ConfigError, match=f"{agent_class(agent_name).__name__}.{name}"):
+                make_agent(agent_name, **{name: value})
+    if not torch.cuda.is_available():
+        with pytest.raises(ConfigError, match="GPU"):
+            PPO(device="cuda").fit(SHOP, 64)
+    with pytest.raises(ConfigError, match="embedding"):
+        make_agent("sac").fit(SHOP, 64)
+    with pytest.raises(ConfigError, match='"item" or "slate"'):
+        make_agent("ppo").fit(form("sac"), 64)
     for options, word in (
         ({"slate_size": 2}, "slate"),
         ({"action": "embedding"}, "embedding"),

@@ -1,0 +1,207 @@
+"""Policies of Stable-Baselines3 with networks that treat all candidates alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Self
+
+import torch
+from sb3_contrib.common.maskable.distributions import MaskableDistribution
+from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
+from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
+from sb3_contrib.qrdqn.policies import QRDQNPolicy, QuantileNetwork
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
+from torch import Tensor, nn
+
+from baselines.encoders import CandidateHead, Encoder
+
+
+class Features(BaseFeaturesExtractor):
+    """An `Encoder` as a features extractor of Stable-Baselines3.
+
+    Args:
+        observation_space: the flat one. All others: those of `Encoder`, see `encoder_of`.
+    """
+
+    def __init__(self, observation_space: Any, **encoder: Any) -> None:
+        net = Encoder(**encoder)
+        super().__init__(observation_space, net.width)
+        self.net = net
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """(B, width of the observation) -> (B, features)."""
+        return self.net(observation)
+
+
+class CandidatePolicy(DQNPolicy):
+    """Stable-Baselines3's DQN policy with a `CandidateHead` for its layers.
+
+    Args:
+        head: keyword arguments of `CandidateHead`, see `head_of`. All others: those of `DQNPolicy`.
+    """
+
+    def __init__(self, *args: Any, head: dict[str, Any], **kwargs: Any) -> None:
+        self.head = head
+        super().__init__(*args, **kwargs)
+
+    def make_q_net(self) -> QNetwork:
+        """Stable-Baselines3's network with its layers exchanged."""
+        net = super().make_q_net()
+        net.q_net = CandidateHead(**self.head)  # type: ignore[assignment]
+        return net.to(self.device)
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return super()._get_constructor_parameters() | {"head": self.head}
+
+
+class QuantileCandidatePolicy(QRDQNPolicy):
+    """sb3-contrib's QR-DQN policy with a `CandidateHead` for its layers, whose outputs are the quantiles.
+
+    Args:
+        head: keyword arguments of `CandidateHead`, see `head_of`. All others: those of `QRDQNPolicy`.
+    """
+
+    def __init__(self, *args: Any, head: dict[str, Any], **kwargs: Any) -> None:
+        self.head = head
+        super().__init__(*args, **kwargs)
+
+    def make_quantile_net(self) -> QuantileNetwork:
+        """sb3-contrib's network with its layers exchanged."""
+        net = super().make_quantile_net()
+        net.quantile_net = CandidateHead(**self.head)  # type: ignore[assignment]
+        return net.to(self.device)
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return super()._get_constructor_parameters() | {"head": self.head}
+
+
+class Slates(MaskableDistribution):
+    """Ordered slates, drawn one after the other without putting any back (Plackett 1975; Luce 1959).
+
+    Args:
+        n: choices. size: places of a slate. null: whether choice 0 is nothing, which can be drawn again.
+    """
+
+    def __init__(self, n: int, size: int, null: bool) -> None:
+        super().__init__()
+        self.n, self.size, self.null = n, size, null
+
+    def proba_distribution_net(self, *args: Any, **kwargs: Any) -> nn.Module:
+        """The policy has its own."""
+        raise NotImplementedError
+
+    def proba_distribution(self, action_logits: Tensor) -> Self:
+        """Of logits (B, n), one set for all places."""
+        self.logits = action_logits
+        return self
+
+    def apply_masking(self, masks: Any) -> None:
+        """Rule out choices; masks (B, S n) are the same in each place."""
+        if masks is not None:
+            there = torch.as_tensor(masks, dtype=torch.bool, device=self.logits.device)
+            self.logits = self.logits.masked_fill(~there.reshape(-1, self.size, self.n)[:, 0], -1e8)
+
+    def _draw(self, pick: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+        """Slates (B, S), and their log probability (B,), where `pick` gives the next choice from log probabilities."""
+        free, chosen, total = self.logits, [], torch.zeros(len(self.logits), device=self.logits.device)
+        for _ in range(self.size):
+            log = torch.log_softmax(free, dim=1)
+            choice = pick(log)[:, None]
+            total = total + log.gather(1, choice)[:, 0]
+            free = free.scatter(1, choice, -1e8)
+            if self.null:
+                free = torch.cat([self.logits[:, :1], free[:, 1:]], dim=1)
+            chosen.append(choice)
+        return torch.cat(chosen, dim=1), total
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """(B,) of slates (B, S)."""
+        places = iter(actions.long().unbind(dim=1))
+        return self._draw(lambda _: next(places))[1]
+
+    def entropy(self) -> None:
+        """It has no closed form; PPO then takes -log_prob of what was drawn."""
+        return
+
+    def sample(self) -> Tensor:
+        """(B, S)."""
+        return self._draw(lambda log: torch.multinomial(log.exp(), 1)[:, 0])[0]
+
+    def mode(self) -> Tensor:
+        """(B, S), the best first."""
+        return self._draw(lambda log: log.argmax(dim=1))[0]
+
+    def actions_from_params(self, action_logits: Tensor, deterministic: bool = False) -> Tensor:
+        """(B, S) of logits (B, n)."""
+        return self.proba_distribution(action_logits).get_actions(deterministic)
+
+    def log_prob_from_params(self, action_logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Slates drawn by logits (B, n), and their log probability."""
+        actions = self.actions_from_params(action_logits)
+        return actions, self.log_prob(actions)
+
+
+class _Candidates:
+    """What makes an actor-critic policy of Stable-Baselines3 treat all candidates alike.
+
+    The actor is a `CandidateHead` whose values are the logits, the critic two layers over an `Encoder` that does not
+    mind the order of candidates. The policy has no layers of its own before them: ``net_arch=[]``.
+    """
+
+    shift = 0  # columns before the observation in what actor and critic are given
+
+    def __init__(self, *args: Any, head: dict[str, Any], **kwargs: Any) -> None:
+        self.head = head
+        super().__init__(*args, **kwargs)
+
+    def _build(self: Any, lr_schedule: Any) -> None:
+        super()._build(lr_schedule)  # type: ignore[misc]
+        by, head = self.shift, dict(self.head)
+        for name in ("mask", "history", "candidates"):
+            start, stop, *shape = head[name]
+            head[name] = (start + by, stop + by, *shape)
+        head["user"] = (head["user"][0], head["user"][1] + by)  # the first block: what comes before it joins it
+        actor: Any = CandidateHead(**head)
+        with torch.no_grad():
+            actor.advantage[-1].weight.mul_(0.01)  # begins by drawing all alike, as Stable-Baselines3 does
+        self.action_net = actor
+        width = head["width"]
+        encoder = Encoder(head["user"], head["history"], head["candidates"], head["reader"], "mean", width)
+        first = nn.Linear(encoder.width, width)
+        self.value_net = nn.Sequential(
+            encoder, first, nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1)
+        )
+        if self.action_space.shape:
+            places = self.action_space.nvec
+            self.action_dist = Slates(int(places[0]), len(places), head["null"])
+        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
+
+    def _get_action_dist_from_latent(self: Any, latent_pi: Tensor) -> Any:
+        return self.action_dist.proba_distribution(action_logits=self.action_net(latent_pi))
+
+    def _get_constructor_parameters(self: Any) -> dict[str, Any]:
+        return super()._get_constructor_parameters() | {"head": self.head}  # type: ignore[misc]
+
+
+class CandidateActor(_Candidates, ActorCriticPolicy):  # type: ignore[misc]
+    """Of `PPO`; arguments as of `CandidatePolicy`."""
+
+
+class MaskableCandidateActor(_Candidates, MaskableActorCriticPolicy):  # type: ignore[misc]
+    """Of `MaskablePPO`; arguments as of `CandidatePolicy`."""
+
+
+class RecurrentCandidateActor(_Candidates, RecurrentActorCriticPolicy):  # type: ignore[misc]
+    """Of `RecurrentPPO`: what the LSTMs give stands before the observation, as part of the user block."""
+
+    @property
+    def shift(self) -> int:  # type: ignore[override]
+        """Width of the LSTMs."""
+        return self.lstm_output_dim
+
+    @staticmethod
+    def _process_sequence(features: Tensor, lstm_states: Any, episode_starts: Tensor, lstm: nn.LSTM) -> Any:
+        read, states = RecurrentActorCriticPolicy._process_sequence(features, lstm_states, episode_starts, lstm)
+        return torch.cat([read, features], dim=1), states
