@@ -77,9 +77,9 @@ def test_greedy_by_hand() -> None:
 
 @pytest.fixture(scope="module")
 def trained() -> SlateQ:
-    agent = SlateQ(learning_starts=640, epsilon_steps=6000, target_update=50, learning_rate=3e-3, gamma=0.95,
+    agent = SlateQ(learning_starts=640, epsilon_share=0.4, n_steps=1, target_update=50, learning_rate=3e-3, gamma=0.95,
                    reward_scale=1.0, width=32, batch_size=128, gradient_steps=4)  # fmt: skip
-    agent.fit(trap_task(), 16_000, seed=1)
+    agent.fit(trap_task(), 24_000, seed=1)
     return agent
 
 
@@ -118,8 +118,8 @@ def test_files_bring_the_agent_back(trained: SlateQ, tmp_path) -> None:
         agent.start(env)
         chosen.append(agent.act(observation, info["action_mask"]))
     np.testing.assert_array_equal(*chosen)
-    (tmp_path / "slateq.pt").unlink()
-    with pytest.raises(ConfigError, match=r"slateq\.pt"):
+    (tmp_path / "weights.pt").unlink()
+    with pytest.raises(ConfigError, match=r"weights\.pt"):
         SlateQ.load(tmp_path)
 
 
