@@ -8,7 +8,7 @@ import json
 import os
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -197,6 +197,24 @@ class OnlineAgent(Agent):
             if progress:
                 progress(min(done + self.envs, steps), {"reward": shown / weight})
         env.close()
+
+
+def columns_of(env: RecVectorEnv, parameter: str, names: Sequence[str]) -> NDArray[np.int64]:
+    """Columns of the flat observation, sorted, of blocks ("user") and parts of them ("user.profile").
+
+    Raises:
+        ConfigError: no such block or part; `parameter` is what the message calls the names.
+    """
+    columns: dict[str, NDArray[np.int64]] = {}
+    for name, block in env.observation_layout.items():
+        columns[name] = places = np.arange(block.slice.start, block.slice.stop)
+        at, places = 0, places.reshape(-1, sum(part.width for part in block.parts))
+        for part in block.parts:
+            columns[f"{name}.{part.name}"] = places[:, at : (at := at + part.width)].ravel()
+    for name in names:
+        if name not in columns:
+            unknown(parameter, name, columns)
+    return np.unique(np.concatenate([columns[name] for name in names]))
 
 
 REGISTRY: dict[str, str] = {

@@ -42,18 +42,24 @@ def surrogate(log_pi: Tensor, beta: Tensor, advantage: Tensor, K: int, cap: floa
     return (pi / beta).clamp(max=cap) * K * (1 - pi).clamp(min=0) ** (K - 1) * advantage * log_pi
 
 
-def propensity(pi: Array, there: Array, K: int, uniform: float) -> Array:
+def propensity(pi: Array, there: Array, K: int, uniform: float, null: bool = False) -> Array:
     """(B, n) float64: the share of each choice in what the behaviour policy shows, its beta.
 
     K draws from pi have a choice among them with probability 1 - (1 - pi)^K, a random slate with K / n; beta is a
-    K-th of that. Slates are drawn without replacement, for which the first is an approximation where K > 1.
+    K-th of that. Slates are drawn without replacement, for which the first is an approximation where K > 1. With
+    `null`, choice 0 ends the slate: others have to be drawn before it.
 
     Args:
         pi: (B, n) probabilities of one draw. there: (B, n) bool, what can be chosen. K: items a slate.
-        uniform: share of random slates.
+        uniform: share of random slates. null: whether choice 0 is to show nothing more.
     """
-    drawn = 1 - (1 - pi) ** K
-    chance = np.minimum(K / np.maximum(there.sum(axis=1, keepdims=True), 1), 1) * there
+    n = np.maximum(there.sum(axis=1, keepdims=True), 1)
+    places = np.minimum(K, n)
+    drawn, chance = 1 - (1 - pi) ** K, places / n * there
+    if null:
+        either = pi[:, :1] + pi[:, 1:]
+        drawn[:, 1:] = pi[:, 1:] * (1 - (1 - either).clip(min=0) ** K) / np.maximum(either, 1e-12)
+        chance[:, 1:] *= 1 - (places - 1) / (2 * np.maximum(n - 1, 1))
     return ((1 - uniform) * drawn + uniform * chance) / K
 
 
@@ -78,7 +84,7 @@ class Reinforce(OnlineAgent):
     """A softmax over candidates, learned by policy gradient from slates of its own or from random ones.
 
     The logits come from a `CandidateHead`; recommending nothing, where that is an action, is a choice with a logit of
-    its own. In training slates are drawn without replacement (the largest logits after Gumbel noise: Plackett-Luce),
+    its own, which ends the slate: drawn first, nothing at all is shown. In training slates are drawn without replacement (the largest logits after Gumbel noise: Plackett-Luce),
     afterwards the largest logits are shown. Segments of the native batch are played and then used for several epochs,
     for which the first of them is off-policy data already.
 
@@ -170,11 +176,16 @@ class Reinforce(OnlineAgent):
             random = self._rng.random((len(mask), 1)) < self.uniform
             score = np.where(mask, np.where(random, 0.0, logits) + self._rng.gumbel(size=mask.shape), NEVER)
         choice = np.argsort(-score, axis=1, kind="stable")[:, :S]
+        shown = np.take_along_axis(mask, choice, axis=1)
+        if self.env.actions.null:  # nothing, once drawn, is all that follows
+            over = np.logical_or.accumulate(choice == 0, axis=1)
+            shown[:, 1:] &= ~over[:, :-1]
+            choice = np.where(over, 0, choice)
         if explore:
             pi = np.exp(logits - logits.max(axis=1, keepdims=True)) * mask
-            beta = propensity(pi / np.maximum(pi.sum(axis=1, keepdims=True), 1e-9), mask, S, self.uniform)
-            self._drawn = {"observation": observation, "choice": choice,
-                           "shown": np.take_along_axis(mask, choice, axis=1),
+            pi = pi / np.maximum(pi.sum(axis=1, keepdims=True), 1e-9)
+            beta = propensity(pi, mask, S, self.uniform, self.env.actions.null)
+            self._drawn = {"observation": observation, "choice": choice, "shown": shown,
                            "beta": np.take_along_axis(beta, choice, axis=1).astype(np.float32)}  # fmt: skip
         return choice[:, 0] if self.env.actions.form == "item" else choice
 

@@ -32,7 +32,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from baselines.agent import OnlineAgent, Progress, Task
+from baselines.agent import OnlineAgent, Progress, Task, columns_of
 from baselines.encoders import CandidateHead, head_of, read_weights, write_weights
 from recgym.envs import RecVectorEnv
 from recgym.errors import ConfigError, require, require_count, require_number, require_option
@@ -116,6 +116,7 @@ class SlateLearner(OnlineAgent):
         epsilon_start, epsilon_end, epsilon_share: the share of random slates falls linearly from one to the other over
             this share of the training. Where nothing can be shown, 1 in S + 1 of the random slates is empty.
         threads: of torch in training.
+        sees: blocks or parts of the observation, such as "user.profile", that the networks see; None: all.
         preference: weights of the objectives it is trained for; None: the task's own reward.
     """
 
@@ -135,6 +136,7 @@ class SlateLearner(OnlineAgent):
     epsilon_end: float = 0.05
     epsilon_share: float = 0.5
     threads: int = 1
+    sees: tuple[str, ...] | None = None
     preference: dict[str, float] | None = None
     weights: dict[str, dict[str, Tensor]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -148,7 +150,15 @@ class SlateLearner(OnlineAgent):
         for key, low in (("n_steps", 1), ("width", 1), ("envs", 1), ("buffer", 2), ("batch_size", 1), ("gradient_steps", 0),
                          ("learning_starts", 0), ("target_update", 1), ("threads", 1)):  # fmt: skip
             require_count(f"{name}.{key}", getattr(self, key), low, 10**9)
+        if self.sees is not None:
+            rule = "must be a list of names of blocks or parts, at least one"
+            require(isinstance(self.sees, (list, tuple)) and self.sees, f"{name}.sees", rule, self.sees)
+            self.sees = tuple(self.sees)
         self._rng = np.random.default_rng(0)
+
+    def _shown(self, observation: Array) -> Tensor:
+        """What the networks see of it."""
+        return torch.from_numpy(observation * self._seen)
 
     @abstractmethod
     def _networks(self, env: RecVectorEnv) -> dict[str, nn.Module]:
@@ -179,6 +189,8 @@ class SlateLearner(OnlineAgent):
         require(env.actions.form in ("item", "slate"), "action", f'{name} needs "item" or "slate"', env.actions.form)
         require(env.observations.form != "dict", "observation", f"{name} needs a flat one", "dict")
         require(not env.vector_reward, "reward", f"{name} needs one number a step", "vector")
+        self._seen = np.zeros(env.observations.width, np.float32)
+        self._seen[slice(None) if self.sees is None else columns_of(env, f"{name}.sees", ("mask", *self.sees))] = 1.0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(self._rng.integers(2**31)))
             self._nets = self._networks(env)
@@ -193,7 +205,7 @@ class SlateLearner(OnlineAgent):
         null, S = int(self.env.actions.null), self.env.world.slate_size
         there = mask[:, null:]
         with torch.no_grad():
-            slate = self._best(torch.from_numpy(np.ascontiguousarray(observation)), there)
+            slate = self._best(self._shown(observation), there)
         if explore:
             keys = np.where(there, self._rng.random(there.shape), 2.0)
             chance = np.argsort(keys, axis=1, kind="stable")[:, :S]
@@ -231,7 +243,7 @@ class SlateLearner(OnlineAgent):
         ended = info.get("_final_obs", np.zeros(len(reward), np.bool_))
         shown = np.where(info["slate"] >= 0, action.reshape(-1, S) - null, -1)
         mask = observation[:, self.env.observation_layout["mask"].slice] > 0.5
-        step = {"observation": observation, "available": mask, "shown": shown, "click": info["click"],
+        step = {"observation": observation * self._seen, "available": mask, "shown": shown, "click": info["click"],
                 "reward": self.reward_scale * reward, "terminated": terminated, "cut": ended & ~terminated}  # fmt: skip
         step |= self._more(observation, mask)
         at = self._steps % self.buffer
@@ -375,7 +387,7 @@ class SlateQ(SlateLearner):
         """(B, n) float32 values of showing each choice alone, in units of the training reward; -inf where there is none."""
         null = int(self.env.actions.null)
         with torch.no_grad():
-            seen = torch.from_numpy(np.ascontiguousarray(observation))
+            seen = self._shown(observation)
             weights, (values, rest) = self._weights(seen, mask[:, null:]), self._values(self._nets["value"], seen)
             K = weights.shape[1] - 1
             alone = torch.stack([self._slate_value(weights, values, torch.full_like(values[:, :1], k).long()) for k in range(K)], dim=1)
@@ -426,7 +438,7 @@ class SlateQ(SlateLearner):
     def _more(self, observation: Array, mask: Array) -> dict[str, Array]:
         if self.choice == "learned":
             return {}
-        return {"weights": self._weights(torch.from_numpy(observation), mask).numpy()}
+        return {"weights": self._weights(self._shown(observation), mask).numpy()}
 
     def _loss(self, sample: dict[str, Tensor], after: dict[str, Tensor], paid: Tensor, discount: Tensor) -> Tensor:
         with torch.no_grad():
@@ -520,7 +532,7 @@ class FullSlateQ(SlateLearner):
     def values(self, observation: Array, mask: Array) -> Array:
         """(B, n) float32 values of the best slate with each choice, in units of the training reward; -inf where none is."""
         with torch.no_grad():
-            value = self._valued(self._nets["value"], torch.from_numpy(np.ascontiguousarray(observation)), torch.from_numpy(mask))
+            value = self._valued(self._nets["value"], self._shown(observation), torch.from_numpy(mask))
         holds = torch.stack([(self._slates == k).any(dim=1) for k in range(mask.shape[1])])
         best = torch.stack([value[:, rows].amax(dim=1) for rows in holds], dim=1)
         return np.where(mask, best.numpy(), -np.inf).astype(np.float32)

@@ -20,7 +20,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.agent import OnlineAgent, Progress, Task, write_atomically
+from baselines.agent import OnlineAgent, Progress, Task, write_atomically, columns_of
 from recgym.envs import RecVectorEnv
 from recgym.errors import require, require_count, require_number, unknown
 
@@ -121,7 +121,8 @@ class Tabular(OnlineAgent):
         require(env.observations.form != "dict", "observation", f"{name} needs a flat one", "dict")
         require(not env.vector_reward, "reward", f"{name} needs one number a step", "vector")
         super().start(env)
-        self._columns = np.arange(env.observations.width) if self.state is None else self._named(env)
+        every = np.arange(env.observations.width)
+        self._columns = every if self.state is None else columns_of(env, f"{name}.state", self.state)
         self._slates = self._all_slates(env)
         A = len(self._slates)
         if self.q.size:
@@ -129,20 +130,6 @@ class Tabular(OnlineAgent):
             require(known == A, "env", f"must have the {known} actions that {name} has learned", A)
         else:
             self.q, self.visits = np.full((1, A), float(self.initial)), np.zeros((1, A), np.int64)
-
-    def _named(self, env: RecVectorEnv) -> Array:
-        """Columns of the flat observation that `state` names."""
-        columns: dict[str, Array] = {}
-        for name, block in env.observation_layout.items():
-            places = np.arange(block.slice.start, block.slice.stop)
-            columns[name] = places
-            at, places = 0, places.reshape(-1, sum(part.width for part in block.parts))
-            for part in block.parts:
-                columns[f"{name}.{part.name}"] = places[:, at : (at := at + part.width)].ravel()
-        for part in self.state or ():
-            if part not in columns:
-                unknown(f"{type(self).__name__}.state", part, columns)
-        return np.unique(np.concatenate([columns[part] for part in self.state or ()]))
 
     def _all_slates(self, env: RecVectorEnv) -> Array:
         """(A, S) int64: what each action shows."""

@@ -7,6 +7,8 @@ import json
 import os
 import shlex
 import sys
+import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,12 +22,16 @@ try:
     import typer
     from rich.console import Console
     from rich.markup import escape
+    from rich.padding import Padding
 except ModuleNotFoundError as error:
     raise SystemExit(f'python -m benchmarks needs {error.name}: pip install "recgym[bench]"') from None
 
 from baselines.agent import REGISTRY, Task
 from benchmarks import suite as suites
 from benchmarks import throughput as speed
+from benchmarks import tune as tuning
+from benchmarks.check import submit_check
+from benchmarks.executors import EXECUTORS
 from benchmarks.references import run_references
 from benchmarks.report import Section, report, show
 from benchmarks.run import run_suite, software, write_json
@@ -33,8 +39,10 @@ from recgym import CLASSIC_IDS, ENV_IDS
 from recgym.errors import ConfigError, RecgymError, require, require_option
 
 app = typer.Typer(
-    help="Benchmarks of recgym: suites, reports, references, throughput.",
+    help="Benchmarks of recgym. Start with `quickstart`; `list` shows suites, agents and tasks.",
     no_args_is_help=True,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -46,60 +54,127 @@ def _processors() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-Output = Annotated[Path | None, typer.Option("-o", "--output", help="Folder of the results; default runs/<suite>.")]
-Workers = Annotated[
-    int | None,
-    typer.Option("--workers", "-w", min=1, help="Jobs at a time, 1 in this process; default the number of processors."),
-]
+Output = Annotated[Path | None, typer.Option("-o", "--output", help="Folder of the results; default runs/SUITE.")]
+WORKERS_HELP = "Jobs at a time, 1 in this process; default the number of processors."
+WORLD_TASK = "recgym/Ecommerce-v0"  # what takes a --world where no --task is given; the world replaces all of it
+Workers = Annotated[int | None, typer.Option("--workers", "-w", min=1, help=WORKERS_HELP)]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Run again what has a result, after agents or worlds changed.")]
+RUNNING, TASKS, WHERE = "Which jobs", "Without a suite", "Where they run"
 
 
 @app.command("quickstart")
 def _quickstart(output: Output = None, workers: Workers = None, fresh: Fresh = False) -> None:
     """Four tasks, six agents, a few minutes, and the report."""
-    _run(suites.get_suite("quickstart"), output or Path("runs/quickstart"), workers, fresh)
+    suite, folder = suites.get_suite("quickstart"), output or Path("runs/quickstart")
+    _finish(run_suite(suite, folder, workers, _command(), console, fresh), folder)
 
 
 @app.command("run")
 def _run_command(
     suite: Annotated[str | None, typer.Argument(help="A suite, see `list`. None: the tasks of --task.")] = None,
     output: Output = None,
-    workers: Workers = None,
     fresh: Fresh = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run again what failed before.")] = False,
     agent: Annotated[
-        list[str] | None, typer.Option(help='A registered agent or "package.module:Class"; repeat for more.')
+        list[str] | None,
+        typer.Option(
+            help="A name of `list`, package.module:Class or file.py:Class; repeat for more.", rich_help_panel=RUNNING
+        ),
     ] = None,
-    parameters: Annotated[str, typer.Option(help="Hyper-parameters of the --agent, JSON.")] = "{}",
-    task: Annotated[list[str] | None, typer.Option(help="A registered id; repeat for more.")] = None,
-    options: Annotated[str, typer.Option(help="Keyword arguments of gymnasium.make for the --task, JSON.")] = "{}",
-    steps: Annotated[int | None, typer.Option(help="Training user-steps of the --agent on each --task.")] = None,
-    seeds: Annotated[int | None, typer.Option(help="Training runs on each --task.  [default: 1]")] = None,
-    users: Annotated[int | None, typer.Option(help="Evaluation users on each --task.  [default: 1000]")] = None,
+    parameters: Annotated[
+        str, typer.Option(help="Hyper-parameters of the --agent: JSON, or @file.", rich_help_panel=RUNNING)
+    ] = "{}",
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Run this row of the suite and list the others as not run; repeat for more.", rich_help_panel=RUNNING
+        ),
+    ] = None,
+    task: Annotated[
+        list[str] | None, typer.Option(help="A registered id; repeat for more.", rich_help_panel=TASKS)
+    ] = None,
+    options: Annotated[
+        str,
+        typer.Option(help="Keyword arguments of gymnasium.make for the --task: JSON, or @file.", rich_help_panel=TASKS),
+    ] = "{}",
+    world: Annotated[
+        str | None,
+        typer.Option(help=f"A folder of World.save, or a world's name; alone: as {WORLD_TASK}.", rich_help_panel=TASKS),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Training user-steps of the --agent on each task.", rich_help_panel=TASKS)
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="Training runs on each task.  [default: 1]", rich_help_panel=TASKS)
+    ] = None,
+    users: Annotated[
+        int | None, typer.Option(help="Evaluation users on each task.  [default: 1000]", rich_help_panel=TASKS)
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", "-w", min=1, help=WORKERS_HELP, rich_help_panel=WHERE)
+    ] = None,
+    executor: Annotated[
+        str | None,
+        typer.Option(
+            help=f"{', '.join(EXECUTORS)}; default serial for one worker, else processes.", rich_help_panel=WHERE
+        ),
+    ] = None,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a Ray cluster, such as auto or ray://host:10001; default a local one.", rich_help_panel=WHERE
+        ),
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help="For agents that compute with torch: cpu, cuda, cuda:1, mps.", rich_help_panel=WHERE)
+    ] = "cpu",
 ) -> None:
-    """Run what is missing of a suite, and report.
+    """Run what is missing of a suite, and report. Killed or stopped, the same command goes on.
 
-    Your own agent beside the references, without a suite:
+    A published row: `run core-v0 --only dqn`
 
-    run --agent package.module:Class --task recgym/News-v0 --steps 50000 --seeds 3
+    Your own agent in a suite: `run core-v0 --agent my_agent.py:MyAgent --only MyAgent`
+
+    Without a suite, beside the references: `run --agent my_agent.py:MyAgent --task recgym/News-v0 --steps 50000 --seeds 3`
     """
     hyperparameters = _json("parameters", parameters)
     if suite is None:
-        require(task, "task", "must be given where no suite is", task)
-        tasks = [Task(id, _json("options", options)) for id in task or []]
-        budget = (0 if steps is None else steps, 1 if seeds is None else seeds, 1000 if users is None else users)
-        chosen = suites.custom_suite(agent or [], tasks, *budget, hyperparameters)
+        chosen = suites.custom_suite(
+            agent or [],
+            _tasks(task, options, world),
+            0 if steps is None else steps,
+            1 if seeds is None else seeds,
+            1000 if users is None else users,
+            hyperparameters,
+        )
     else:
-        for name, value in (("task", task), ("steps", steps), ("seeds", seeds), ("users", users)):
+        for name, value in (("task", task), ("world", world), ("steps", steps), ("seeds", seeds), ("users", users)):
             require(value is None, name, "is fixed by the suite; leave one of them out", value)
         chosen = suites.get_suite(suite)
         added = suites.contenders(agent or [], hyperparameters)
         if added:
             name = "+".join([chosen.name, *(contender.label for contender in added)])
             chosen = dataclasses.replace(chosen, name=name, agents=(*added, *chosen.agents))
-    _run(chosen, output or Path("runs") / (suite or "custom"), workers, fresh)
+    folder = output or Path("runs") / chosen.name
+    failed = run_suite(
+        chosen, folder, workers, _command(), console, fresh, only=only or (),
+        executor=executor, ray_address=ray_address, device=device, retry_failed=retry_failed,
+    )  # fmt: skip
+    _finish(failed, folder)
+
+
+def _tasks(ids: list[str] | None, options: str, world: str | None) -> list[Task]:
+    require(ids or world, "task", "must be given where no suite is", ids)
+    elsewhere = {} if world is None else {"world": world}
+    return [Task(id, {**_json("options", options), **elsewhere}) for id in ids or [WORLD_TASK]]
 
 
 def _json(name: str, text: str) -> dict[str, Any]:
+    """A JSON object, given as text or as @file."""
+    if text.startswith("@"):
+        file = Path(text[1:])
+        require(file.is_file(), name, "must be JSON, or @ and a file that is there", text)
+        text = file.read_text()
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
@@ -108,8 +183,7 @@ def _json(name: str, text: str) -> dict[str, Any]:
     return value
 
 
-def _run(suite: suites.Suite, folder: Path, workers: int | None, fresh: bool) -> None:
-    failed = run_suite(suite, folder, workers or _processors(), _command(), console, fresh)
+def _finish(failed: list[str], folder: Path) -> None:
     report(folder, console)
     if failed:
         raise typer.Exit(1)
@@ -128,14 +202,97 @@ def _report(folder: Annotated[Path, typer.Argument(help="A results folder.")]) -
 @app.command("list")
 def _list() -> None:
     """Suites, agents and tasks."""
-    rows = []
+    console.print("Suites", style="bold")
     for suite in suites.SUITES.values():
-        tasks, agents = ", ".join(task.name for task in suite.tasks), ", ".join(agent.label for agent in suite.agents)
-        numbers = (f"{suite.tasks[0].steps:,}", str(len(suite.seeds)), f"{suite.users:,}")
-        rows.append((suite.name, f"{tasks}; {agents}", *numbers))
-    show(Section("Suites", ("name", "tasks; agents", "steps", "seeds", "users"), rows, words=2), console)
+        steps = suite.tasks[0].steps
+        training = f"{steps:,} training steps, {len(suite.seeds)} seeds, " if steps else ""
+        console.print(f"\n[bold]{suite.name}[/]: {suite.about}", highlight=False)
+        for line in (
+            f"{training}{suite.users:,} evaluation users, {len(suite.entries())} jobs",
+            f"tasks: {_words(task.name for task in suite.tasks)}",
+            f"agents: {_words(agent.label for agent in suite.agents)}",
+        ):
+            console.print(Padding(escape(line), (0, 0, 0, 2)), highlight=False)
+    console.print()
     show(Section("Agents", ("name", "class"), [(name, target) for name, target in REGISTRY.items()], words=2), console)
     show(Section("Tasks", ("id",), [(id,) for id in (*ENV_IDS, *CLASSIC_IDS)]), console)
+
+
+def _words(names: Iterable[str], most: int = 13) -> str:
+    names = list(names)
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+@app.command("submit-check")
+def _submit_check(
+    folder: Annotated[Path, typer.Argument(help="A results folder.")],
+    sample: Annotated[int, typer.Option(min=0, help="Jobs to run again, which runs the contributor's agents.")] = 3,
+    seed: Annotated[int, typer.Option(min=0, help="Which ones: of the draw.")] = 0,
+    max_steps: Annotated[int, typer.Option(min=0, help="Only jobs of at most so many training steps.")] = 100_000,
+) -> None:
+    """Check a contributed results folder: form, completeness, keys, numbers, and a sample of jobs run again.
+
+    Exit status 1 where anything is wrong.
+    """
+    with console.status("reading") as status:
+        verdicts = submit_check(folder, sample, seed, max_steps, status.update)
+    rows = [(v.what, {True: "ok", False: "WRONG", None: "not judged"}[v.ok], v.why) for v in verdicts]
+    show(Section(f"Submission {folder}", ("checked", "verdict", "why"), rows, words=3), console)
+    if any(v.ok is False for v in verdicts):
+        raise typer.Exit(1)
+
+
+@app.command("tune")
+def _tune(
+    agent: Annotated[str, typer.Argument(help="A name of `list`, package.module:Class or file.py:Class.")],
+    task: Annotated[str | None, typer.Option(help="A registered id.")] = None,
+    options: Annotated[str, typer.Option(help="Keyword arguments of gymnasium.make: JSON, or @file.")] = "{}",
+    world: Annotated[str | None, typer.Option(help="A folder of World.save, or a world's name.")] = None,
+    trials: Annotated[int, typer.Option(min=1, help="How many in all.")] = 20,
+    steps: Annotated[int, typer.Option(min=0, help="Training user-steps of a run.")] = 20_000,
+    seeds: Annotated[int, typer.Option(min=1, help="Training runs of a trial.")] = 1,
+    users: Annotated[int, typer.Option(min=2, help="Users that a trial is scored on.")] = 500,
+    space: Annotated[
+        str | None,
+        typer.Option(
+            help='Search space, JSON or @file, such as {"width": {"choices": [32, 64]}, "alpha": {"low": 0.1, "high": 5,'
+            ' "log": true}}. Default: the agent\'s own.'
+        ),
+    ] = None,
+    parameters: Annotated[str, typer.Option(help="Hyper-parameters that stay as they are: JSON, or @file.")] = "{}",
+    seed: Annotated[int, typer.Option(min=0, help="Of the search.")] = 0,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder of the search; default runs/tune-AGENT-TASK.")
+    ] = None,
+) -> None:
+    """Search hyper-parameters on users and training seeds that no suite uses. Stopped, the same command goes on.
+
+    The best go into a run with `run --agent dqn --parameters @runs/tune-dqn-News-v0/best.json`
+    """
+    where = _tasks([task] if task else None, options, world)[0]
+    folder = output or Path("runs") / f"tune-{agent.rpartition(':')[2]}-{where.id.removeprefix('recgym/')}"
+    began, done = time.monotonic(), 0
+    with console.status(f"0/{trials}") as status:
+
+        def notify(trial: tuning.Trial, best: tuning.Trial | None) -> None:
+            nonlocal done
+            done += 1
+            text = f"[red]failed: {escape(trial.error)}[/]" if trial.error else f"{trial.mean:.3f} ± {trial.se:.3f}"
+            values = " ".join(f"{name}={_short(value)}" for name, value in trial.parameters.items())
+            console.print(f"{trial.number + 1:>{len(str(trials))}}/{trials} {text}  {escape(values)}", highlight=False)
+            left = (time.monotonic() - began) / done * (trials - trial.number - 1)
+            best_text = f"best {best.mean:.3f}, " if best else ""
+            status.update(f"{trial.number + 1}/{trials}, {best_text}about {left / 60:.0f} min left")
+
+        wanted = None if space is None else _json("space", space)
+        fixed = _json("parameters", parameters)
+        best = tuning.tune(agent, where, folder, trials, steps, seeds, users, seed, wanted, fixed, _command(), notify)
+    console.print(f"Best of {trials}: {best.mean:.3f} ± {best.se:.3f}", json.dumps(best.parameters), highlight=False)
+    console.print(f"Written: {escape(str(folder / 'best.json'))}, for --parameters @best.json", highlight=False)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 @app.command("references")
@@ -143,9 +300,13 @@ def _references(
     output: Output = None,
     workers: Workers = None,
     fresh: Fresh = False,
-    id: Annotated[list[str] | None, typer.Option(help="An environment; repeat for more. Default: all of the suite.")] = None,
+    id: Annotated[
+        list[str] | None, typer.Option(help="An environment; repeat for more. Default: all of the suite.")
+    ] = None,
     users: Annotated[int, typer.Option(min=2, help="Evaluation users, one episode each.")] = suites.REFERENCE_USERS,
-    suite: Annotated[str, typer.Option(help="domains, or classics: the literature's, beside published numbers.")] = "domains",
+    suite: Annotated[
+        str, typer.Option(help="domains, or classics: the literature's, beside published numbers.")
+    ] = "domains",
     check: Annotated[
         bool, typer.Option(help="Exit status 1 unless planner >= 1.15 myopic >= 1.15 popularity > random.")
     ] = True,

@@ -2,31 +2,32 @@
 
     <folder>/suite.json            what was asked for: jobs, their names in the report, the command
     <folder>/jobs/<key>.json       result of one job; nothing but its "cost" depends on the machine's speed
-    <folder>/jobs/<key>.error.txt  traceback of a job that failed; the next run tries it again
+    <folder>/jobs/<key>.error.txt  traceback of a job that failed; it is run again when asked for
+    <folder>/.lock                 what several runs on one folder share the work by; always empty
 
-Resuming is the absence of work. An executor is a function that runs jobs somewhere and passes on what they report.
+Resuming is the absence of work.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
-import multiprocessing
 import os
 import platform
-import signal
+import re
+import sys
 import time
 import traceback
 import warnings
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -36,91 +37,204 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID
 
 import recgym
-from baselines.agent import evaluate, make_agent, write_atomically
-from benchmarks import limit_threads
+from baselines.agent import REGISTRY, Agent, agent_class, evaluate, make_agent
+from benchmarks.executors import Notify, Update, make_executor
 from benchmarks.metrics import standard_error
 from benchmarks.suite import FORMAT, Entry, Job, Suite, key_of
-from recgym.errors import ConfigError, require_count
+from recgym.errors import ConfigError, require, require_option
+from recgym.files import write_atomically
+from recgym.worlds import BUILDERS, fitted_worlds
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 CURVE_POINTS = 50
 REPORT_SECONDS = 0.2  # between two progress reports of a job
-
-
-class Update(NamedTuple):
-    """What a job reports while it runs."""
-
-    key: str
-    stage: str  # "start", "train", "evaluate", then "done" or "failed"
-    done: int = 0  # user-steps of training, or users whose evaluation has ended
-    total: int = 1
-    text: str = ""  # current score, or final score, or error
-
-
-Notify = Callable[[Update], None]
-
-
-class Executor(Protocol):
-    """Runs jobs, each once, and leaves their files in the folder; a job that fails does not stop the others."""
-
-    def __call__(self, jobs: Sequence[Job], folder: Path, notify: Notify) -> None: ...
+LOG_SECONDS = 60  # between two lines about a running job where there is no terminal
+WAIT_SECONDS = 1.0  # between two looks at jobs that other runs work on
+LINES = {  # stages that get a line: its colour, and what the text starts with
+    "done": ("green", ""),
+    "failed": ("red", "failed: "),
+    "again": ("red", "tried again: "),
+    "elsewhere": ("dim", ""),
+}
+ATTEMPTS = 3  # of a job whose process dies: it may not be the job's fault
 
 
 def run_suite(
     suite: Suite,
     folder: str | os.PathLike[str],
-    workers: int = 1,
+    workers: int | None = 1,
     command: str = "",
     console: Console | None = None,
     fresh: bool = False,
+    *,
+    executor: str | None = None,
+    ray_address: str | None = None,
+    device: str = "cpu",
+    retry_failed: bool = False,
+    only: Collection[str] = (),
 ) -> list[str]:
-    """Run what is missing of a suite.
+    """Run what is missing of a suite. Several runs, also on several machines, may share a folder: they share the work.
 
     Args:
-        suite: what. folder: where the results are. workers: 1 runs in this process, more in spawned ones.
+        suite: what. folder: where the results are.
+        workers: jobs at a time; None: as many as there are processors.
         command: how to repeat it, for the report. console: where progress is shown.
         fresh: run everything anew; for when agents or environments have changed under unchanged names.
+        executor: "serial", "processes" or "ray"; None: serial for one worker, else processes.
+        ray_address: of a Ray cluster, see `executors.Ray`; None: one on this machine, for the time of the run.
+        device: for agents that have a field of that name, as torch writes it: "cpu", "cuda", "cuda:1", "mps". It is no
+            part of a job, as results on another one differ by rounding only; they record it.
+        retry_failed: run again what has failed before.
+        only: labels of the agents to run now; the others are listed as not run yet. All where empty.
 
     Returns:
-        The keys of the jobs that failed.
+        The keys of the jobs without a result.
 
     Raises:
-        ConfigError: a task, an agent or a hyper-parameter does not exist.
+        ConfigError: a task, an agent, a hyper-parameter, an executor or a device does not exist.
     """
-    require_count("workers", workers, 1, 4096)
+    is_device = isinstance(device, str) and re.fullmatch(r"cpu|mps|cuda(:\d+)?", device)
+    require(is_device, "device", "must be cpu, cuda, cuda:<n> or mps", device)
+    work = partial(run_job, device=device)
+    run = make_executor(executor, work, workers, ray_address, gpu=device.startswith("cuda"))
     console = console or Console()
     folder, entries = Path(folder), suite.entries()
-    jobs = {entry.job.key: entry.job for entry in entries}
-    if fresh:
-        for key in jobs:
-            result_file(folder, key).unlink(missing_ok=True)
-    pending = [job for key, job in jobs.items() if read_result(folder, key) is None]
-    count = f"{len(jobs)} jobs, {len(jobs) - len(pending)} done before, {len(pending)} to run."
+    for label in only:
+        require_option("only", label, [agent.label for agent in suite.agents])
+    jobs = {entry.job.key: entry.job for entry in entries if not only or entry.label in only}
+    missing = _missing(jobs, folder, fresh)
+    for key in missing if fresh or retry_failed else ():
+        error_file(folder, key).unlink(missing_ok=True)
+    failed = [key for key in missing if error_file(folder, key).is_file()]
+    pending = {key: job for key, job in missing.items() if key not in failed}
+    count = f"{len(jobs)} jobs, {len(jobs) - len(missing)} done before, {len(pending)} to run."
     console.print(f"{suite.name}: {count}", highlight=False)
+    if failed:
+        console.print(f"{len(failed)} failed before and stay so without --retry-failed.", style="red", highlight=False)
     if pending:
-        _prepare(pending, console)
-    manifest = {
-        "format": FORMAT,
-        "suite": suite.name,
-        "command": command,
-        "entries": [{"task": e.task, "label": e.label, "key": e.job.key, "job": e.job.to_dict()} for e in entries],
-    }
-    write_json(folder / "suite.json", manifest)
-    if not pending:
-        return []
-    executor = serial if workers == 1 else Processes(workers)
-    with Display([entry for entry in entries if entry.job in pending], console) as display:
+        _prepare(pending.values(), console, device)
+    write_json(folder / "suite.json", {**suite.to_dict(), "command": command})
+    if pending:
+        with Display([entry for entry in entries if entry.job.key in pending], console) as display:
+            try:
+                with Share(pending.values(), folder, display) as share:
+                    run(share.take, share.notify)
+            except KeyboardInterrupt:
+                console.print("Stopped. What is done is kept: the same command goes on from there.", highlight=False)
+                raise
+    return [key for key in missing if not result_file(folder, key).is_file()]
+
+
+def _missing(jobs: dict[str, Job], folder: Path, fresh: bool) -> dict[str, Job]:
+    """Jobs without a result, once results are gone that a run would not write today."""
+    missing = {}
+    for key, job in jobs.items():
+        result = None if fresh else read_result(folder, key)
+        if result is not None:
+            recorded = result.get("files", {})
+            changed = [name for name, digest in file_hashes(job).items() if recorded.get(name, digest) != digest]
+            if not changed:
+                continue
+            text = f"{key}.json was made before the file of its {changed[0]} changed ({job.agent}) and counts as absent"
+            warnings.warn(text, stacklevel=3)
+        result_file(folder, key).unlink(missing_ok=True)
+        missing[key] = job
+    return missing
+
+
+class Share:
+    """This run's share of the jobs in a folder: locks one at a time, keeps what comes back, passes on what is reported.
+
+    Each job has a byte of the file `.lock`. The process that hands out the job and writes its result holds a lock on
+    it, which the system takes back when the process ends, whatever ends it, and, as file systems go, also on another
+    machine. (Where there are no such locks, as on Windows, runs must not share a folder at a time.)
+    """
+
+    def __init__(self, jobs: Iterable[Job], folder: Path, notify: Notify) -> None:
+        self.left = {job.key: job for job in jobs}
+        self.taken: dict[str, Job] = {}
+        self.folder, self.show = folder, notify
+        self.deaths: Counter[str] = Counter()
+        self.awaited: set[str] = set()
+
+    def __enter__(self) -> Share:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        # Opened once: a process loses its locks on a file when it closes any descriptor of it.
+        self.file = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        os.close(self.file)
+
+    def take(self, wait: bool = True) -> Job | None:
+        """A job that no other run works on, see `executors.Take`."""
+        while self.left:
+            for key, job in list(self.left.items()):
+                if not self._lock(key):
+                    continue
+                self.taken[key] = self.left.pop(key)
+                if result_file(self.folder, key).is_file():
+                    self.show(Update(key, "done", text="by another run"))
+                elif error_file(self.folder, key).is_file():
+                    self.show(Update(key, "failed", text="in another run"))
+                else:
+                    for scrap in self.folder.glob(f"jobs/.{key}.*.tmp"):  # of a run that was killed as it wrote
+                        scrap.unlink(missing_ok=True)
+                    return job
+                self._unlock(key)
+            if not wait:
+                break
+            for key in self.left.keys() - self.awaited:
+                self.awaited.add(key)
+                self.show(Update(key, "elsewhere", text="another run is at it; waiting"))
+            if self.left:
+                time.sleep(WAIT_SECONDS)
+        return None
+
+    def notify(self, update: Update) -> None:
+        """Keep what an update brings, and pass it on; a job whose process died is handed out again, a few times."""
+        key = update.key
+        if update.stage == "died":
+            self.deaths[key] += 1
+            again = self.deaths[key] < ATTEMPTS
+            update = update._replace(stage="again" if again else "failed", outcome=update.text + "\n")
+            if again:
+                self.left[key] = self.taken[key]
+        if update.stage == "done":
+            write_json(result_file(self.folder, key), update.outcome)
+        elif update.stage == "failed":
+            write_atomically(error_file(self.folder, key), update.outcome.encode())
+        if update.stage in ("done", "failed", "again"):
+            self._unlock(key)
+        self.show(update)
+
+    def _lock(self, key: str) -> bool:
+        if fcntl is None:
+            return True
         try:
-            executor(pending, folder, display)
-        except KeyboardInterrupt:
-            console.print("Stopped. What is done is kept: the same command goes on from there.", highlight=False)
-            raise
-    return [job.key for job in pending if not result_file(folder, job.key).is_file()]
+            fcntl.lockf(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _byte(key))
+        except (BlockingIOError, PermissionError):
+            return False
+        return True
+
+    def _unlock(self, key: str) -> None:
+        if fcntl is not None:
+            fcntl.lockf(self.file, fcntl.LOCK_UN, 1, _byte(key))
 
 
-def _prepare(jobs: Iterable[Job], console: Console) -> None:
+def _byte(key: str) -> int:
+    return int(key, 16) >> 2  # lock offsets are signed
+
+
+def _prepare(jobs: Iterable[Job], console: Console, device: str) -> None:
     """Make each task and agent once, so that a mistake shows before any work, and so that kernels are compiled once."""
     console.print("Loading the simulation kernels (compiled once a machine: half a minute).", highlight=False)
-    for task in {json.dumps([job.task.id, job.task.options]): job.task for job in jobs}.values():
+    tasks = [task for job in jobs for task in (job.task, job.evaluation_task) if task]
+    for task in {json.dumps([task.id, task.options]): task for task in tasks}.values():
         try:
             env = task.make(2, AutoresetMode.DISABLED)
         except (gym.error.Error, AssertionError, TypeError) as error:  # the last two: not a recgym environment
@@ -129,7 +243,13 @@ def _prepare(jobs: Iterable[Job], console: Console) -> None:
         env.step(env.action_space.sample())
         env.close()
     for job in jobs:
-        make_agent(job.agent, **job.hyperparameters)
+        _make_agent(job, device)
+
+
+def _make_agent(job: Job, device: str) -> Agent:
+    """The agent of a job, on the device where it computes on one and its hyper-parameters do not name one."""
+    has_device = "device" in getattr(agent_class(job.agent), "__dataclass_fields__", {})
+    return make_agent(job.agent, **{**({"device": device} if has_device else {}), **job.hyperparameters})
 
 
 def result_file(folder: Path, key: str) -> Path:
@@ -165,33 +285,33 @@ def read_result(folder: Path, key: str) -> dict[str, Any] | None:
     return data
 
 
-def run_job(job: Job, folder: Path, notify: Notify) -> None:
-    """Run one job and leave its result or its traceback in the folder."""
+def run_job(job: Job, notify: Notify, device: str = "cpu") -> None:
+    """Run a job; its result, or the traceback of its failure, is the outcome of the last update."""
     notify(Update(job.key, "start"))
     try:
-        result = execute(job, notify)
-        write_json(result_file(folder, job.key), result)
-    except (Exception, SystemExit) as error:  # an agent may be anybody's, and must not take the others with it
-        write_atomically(error_file(folder, job.key), traceback.format_exc().encode())
-        notify(Update(job.key, "failed", text=f"{type(error).__name__}: {error}"))
-    else:
-        error_file(folder, job.key).unlink(missing_ok=True)
+        result = execute(job, notify, device)
         score, cost = result["return"], result["cost"]
         seconds = cost["train_seconds"] + cost["evaluation_seconds"]
-        notify(Update(job.key, "done", text=f"{score['mean']:.3f} ± {score['se']:.3f}  {seconds:.0f} s"))
+        text = f"{score['mean']:.3f} ± {score['se']:.3f}  {seconds:.0f} s"
+        ended = Update(job.key, "done", text=text, outcome=result)
+    except (Exception, SystemExit) as error:  # an agent may be anybody's, and must not take the others with it
+        text = f"{type(error).__name__}: {error}"
+        ended = Update(job.key, "failed", text=text, outcome=traceback.format_exc())
+    notify(ended)
 
 
-def execute(job: Job, notify: Notify = lambda update: None) -> dict[str, Any]:
+def execute(job: Job, notify: Notify = lambda update: None, device: str = "cpu") -> dict[str, Any]:
     """Train, evaluate, and return the result as plain JSON values."""
-    agent = make_agent(job.agent, **job.hyperparameters)
+    agent, files = _make_agent(job, device), file_hashes(job)  # together, before anybody edits a file
     reporter = _Reporter(job, notify)
     began = time.perf_counter()
     if job.steps:
         agent.fit(job.task, job.steps, job.seed, reporter.train)
     trained = time.perf_counter()
-    score = evaluate(agent, job.task, job.users, job.user_seed, progress=reporter.evaluate)
+    where = job.evaluation_task or job.task
+    score = evaluate(agent, where, job.users, job.user_seed, progress=reporter.evaluate)
     ended = time.perf_counter()
-    objectives = dict(zip(job.task.make(1).world.objectives, score.objectives.mean(axis=0).tolist(), strict=True))
+    objectives = dict(zip(where.make(1).world.objectives, score.objectives.mean(axis=0).tolist(), strict=True))
     return {
         "format": FORMAT,
         "key": job.key,
@@ -201,7 +321,8 @@ def execute(job: Job, notify: Notify = lambda update: None) -> dict[str, Any]:
         "length": {"mean": float(score.lengths.mean()), "median": float(np.median(score.lengths))},
         "objectives": objectives,
         "curve": reporter.curve,
-        "software": software(),
+        "files": files,
+        "software": {**software(), "device": device},
         "cost": {"train_seconds": trained - began, "evaluation_seconds": ended - trained},
     }
 
@@ -210,12 +331,31 @@ def software() -> dict[str, str]:
     """Versions that numbers may depend on, and the kind of machine."""
     machine = f"{platform.system()} {platform.machine()}"
     found = {"recgym": recgym.__version__, "python": platform.python_version(), "platform": machine}
-    for name in ("numpy", "numba", "gymnasium", "torch", "stable-baselines3"):
+    for name in ("numpy", "numba", "gymnasium", "torch", "stable-baselines3", "sb3-contrib"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:
             found[name] = "none"
     return found
+
+
+def file_hashes(job: Job) -> dict[str, str]:
+    """SHA-256 of the files that no version stands for: the module of an agent from elsewhere, a world in a folder."""
+    hashes = {}
+    if job.agent not in REGISTRY:
+        with suppress(ConfigError):
+            hashes["agent"] = _sha256(Path(sys.modules[agent_class(job.agent).__module__].__file__ or ""))
+    for name, task in (("world", job.task), ("evaluation world", job.evaluation_task)):
+        world = task.options.get("world") if task else None
+        if isinstance(world, str) and world not in {*BUILDERS, *fitted_worlds()}:
+            with suppress(FileNotFoundError):
+                hashes[name] = _sha256(Path(world, "world.json"), Path(world, "arrays.npz"))
+    return hashes
+
+
+def _sha256(*files: Path) -> str:
+    digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 class _Reporter:
@@ -243,85 +383,6 @@ class _Reporter:
             self.notify(Update(self.job.key, stage, done, total, text))
 
 
-def serial(jobs: Sequence[Job], folder: Path, notify: Notify) -> None:
-    """An executor: one job after the other, in this process."""
-    for job in jobs:
-        run_job(job, folder, notify)
-
-
-class Processes:
-    """An executor: spawned processes that take jobs as they get free. One that dies fails its job and is replaced."""
-
-    def __init__(self, workers: int) -> None:
-        require_count("workers", workers, 1, 4096)
-        self.workers = workers
-
-    def __call__(self, jobs: Sequence[Job], folder: Path, notify: Notify) -> None:
-        """Run the jobs, see `Executor`."""
-        limit_threads()
-        waiting = deque(jobs)
-        working: dict[Connection, tuple[BaseProcess, Job]] = {}
-        try:
-            while waiting or working:
-                while waiting and len(working) < self.workers:
-                    connection, process = _hire(folder)
-                    working[connection] = (process, _give(connection, waiting))
-                ready = wait(list(working))
-                for connection in [connection for connection in working if connection in ready]:
-                    process, job = working[connection]
-                    try:
-                        update: Update = connection.recv()
-                    except (EOFError, OSError):
-                        process.join()
-                        update = Update(job.key, "failed", text=f"its process died with exit code {process.exitcode}")
-                        write_atomically(error_file(folder, job.key), f"{update.text}\n".encode())
-                    notify(update)
-                    if update.stage not in ("done", "failed"):
-                        continue
-                    if waiting and process.is_alive():
-                        working[connection] = (process, _give(connection, waiting))
-                    else:
-                        del working[connection]
-                        connection.close()
-        finally:
-            for process, _ in working.values():
-                process.terminate()
-                process.join()
-
-
-def _hire(folder: Path) -> tuple[Connection, BaseProcess]:
-    ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=_work, args=(theirs, folder), daemon=True)
-    process.start()
-    theirs.close()
-    return ours, process
-
-
-def _give(connection: Connection, waiting: deque[Job]) -> Job:
-    job = waiting.popleft()
-    with suppress(OSError):  # a worker that has died is noticed, and its job counted, at the next recv
-        connection.send(job)
-    return job
-
-
-def _work(connection: Connection, folder: Path) -> None:
-    """Life of a worker: jobs in, updates out, until the other end is closed or gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the first process ends the others
-
-    def notify(update: Update) -> None:
-        try:
-            connection.send(update)
-        except OSError:
-            os._exit(1)  # nobody waits for this job any more
-
-    while True:
-        try:
-            job = connection.recv()
-        except (EOFError, OSError):
-            return
-        run_job(job, folder, notify)
-
-
 class Display:
     """What people see of a run: bars in a terminal, and everywhere a line for each job that has ended."""
 
@@ -347,41 +408,46 @@ class Display:
     def __call__(self, update: Update) -> None:
         """Show an update."""
         now, n = time.monotonic(), len(self.names)
-        if update.stage in ("done", "failed"):
+        if update.stage in LINES:
             bar = self.running.pop(update.key, None)  # a worker that died before its first word has no bar
             if bar:
                 self.bars.remove_task(bar.id)
-            self.ended += 1
-            colour, text = ("green", update.text) if update.stage == "done" else ("red", f"failed: {update.text}")
-            count, name = f"{self.ended:>{len(str(n))}}/{n}", escape(self.names[update.key])
-            self.console.print(f"{count} {name}: [{colour}]{escape(text)}[/]", highlight=False)
+            self.ended += update.stage in ("done", "failed")
+            colour, before = LINES[update.stage]
+            self._line(update.key, f"[{colour}]{escape(before + update.text)}[/]")
         else:
             bar = self.running.get(update.key)
             if bar is None or bar.stage != update.stage:
                 name = escape(_cut(self.names[update.key], 28))
                 id = bar.id if bar else self.bars.add_task(name, total=None, text="", left="")
-                bar = self.running[update.key] = _Bar(id, update.stage, now)
+                bar = self.running[update.key] = _Bar(id, update.stage, now, bar.said if bar else now)
             bar.share = update.done / update.total
             if update.stage != "start":
                 text = f"{update.stage} {_short(update.done)}/{_short(update.total)} {update.text}"
+                left = _left(now - bar.began, bar.share)
                 self.bars.update(
-                    bar.id,
-                    completed=update.done,
-                    total=update.total,
-                    text=escape(_cut(text, 30)),
-                    left=_left(now - bar.began, bar.share),
+                    bar.id, completed=update.done, total=update.total, text=escape(_cut(text, 30)), left=left
                 )
+                if not self.console.is_terminal and now - bar.said >= LOG_SECONDS:
+                    bar.said = now
+                    self._line(update.key, escape(f"{text}, {left} left" if left else text))
         done = self.ended + sum(bar.share * (0.8 if bar.stage == "train" else 1.0) for bar in self.running.values())
         self.bars.update(self.overall, completed=done, text=f"{self.ended}/{n}", left=_left(now - self.began, done / n))
+
+    def _line(self, key: str, text: str) -> None:
+        n = len(self.names)
+        count = f"{self.ended:>{len(str(n))}}/{n}"
+        self.console.print(f"{count} {escape(self.names[key])}: {text}", highlight=False)
 
 
 @dataclass
 class _Bar:
-    """A running job: its bar, the stage that it is in, since when, and how much of the stage is done in [0, 1]."""
+    """A running job: its bar, its stage and since when, when a log last heard of it, share of the stage done in [0, 1]."""
 
     id: TaskID
     stage: str
     began: float
+    said: float
     share: float = 0.0
 
 
