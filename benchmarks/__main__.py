@@ -195,7 +195,7 @@ def _command() -> str:
 
 @app.command("report")
 def _report(folder: Annotated[Path, typer.Argument(help="A results folder.")]) -> None:
-    """Print the leaderboard of a results folder; write leaderboard.md and leaderboard.png into it."""
+    """Print the leaderboard of a results folder; write leaderboard.md, leaderboard.png and index.html into it."""
     report(folder, console)
 
 

@@ -262,5 +262,6 @@ def stream(work: Work, job: Job, folder: str, path: list[str]) -> Iterator[Updat
             updates.put(None)
 
     Thread(target=run, daemon=True).start()
-    while (update := updates.get()) is not None:  # not `yield from`: Ray sends to its generators, which an iterator lacks
+    # Not `yield from` an iterator: Ray sends to its generators.
+    while (update := updates.get()) is not None:
         yield update

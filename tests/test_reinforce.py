@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations, product
+from itertools import combinations, permutations, product
 
 import numpy as np
 import pytest
@@ -77,6 +77,34 @@ def test_random_slates_have_the_stated_propensity() -> None:
     drawn = dict.fromkeys(combinations(range(4), 3), 1 / 4)
     found = expected_gradient(3, drawn, np.full(4, 1 / 4)) / 3
     np.testing.assert_allclose(found, slope(lambda x: (1 - (1 - softmax(x)) ** 3) @ GAIN), atol=1e-8)
+
+
+@pytest.mark.parametrize("K", [1, 2, 3])
+def test_nothing_ends_the_slate_in_propensities_too(K: int) -> None:
+    """Choice 0 among K draws from BETA keeps out what comes after it: all sequences counted."""
+    share = np.zeros(4)
+    for draws in product(range(4), repeat=K):
+        until = draws[: draws.index(0) + 1] if 0 in draws else draws
+        share[sorted(set(until))] += np.prod(BETA[list(draws)])
+    np.testing.assert_allclose(propensity(BETA[None], BETA[None] > 0, K, 0.0, null=True)[0], share / K, atol=1e-12)
+    orders = [order[: order.index(0) + 1] if 0 in order[:K] else order for order in (p[:K] for p in permutations(range(4)))]
+    chance = [sum(a in order for order in orders) / len(orders) / K for a in range(4)]
+    np.testing.assert_allclose(propensity(BETA[None], BETA[None] > 0, K, 1.0, null=True)[0], chance, atol=1e-12)
+
+
+def test_nothing_ends_the_slate() -> None:
+    task = Task("recgym/LiveStreamSlate-v0")
+    agent = Reinforce(envs=32, segment=4, epochs=1)
+    agent.fit(task, 128, seed=1)
+    env = task.make(64)
+    observation, info = env.reset(seed=5)
+    agent.start(env)
+    slates = agent.act(observation, info["action_mask"], explore=True)
+    empty = slates == 0
+    assert empty.any()
+    assert (np.logical_or.accumulate(empty, axis=1) == empty).all(), "nothing comes after nothing"
+    assert not (agent._drawn["shown"][:, 1:] & empty[:, :-1]).any(), "only the first nothing is a draw"
+    assert agent._drawn["shown"][:, 0].all()
 
 
 def test_the_cap_bounds_the_weight() -> None:

@@ -11,10 +11,11 @@ import torch
 from test_bandits import CLICK, HORIZON, tiny_world
 
 from baselines.agent import Task, evaluate, make_agent
-from baselines.slateq import OPTIMISERS, SlateQ, exact, greedy, slate_value, top_k
+from baselines.slateq import OPTIMISERS, FullSlateQ, SlateQ, exact, greedy, slate_value, sum_value, top_k
 from recgym import ConfigError
 from recgym.models.choice import MultinomialLogit
 from recgym.models.departure import Departure
+from recgym.testing import check_agent
 
 ODDS = CLICK / (1 - CLICK)
 
@@ -134,16 +135,128 @@ def test_same_seed_same_weights(options: dict) -> None:
     assert any(not torch.equal(a, b) for a, b in zip(weights[0].values(), weights[2].values(), strict=True))
 
 
+def several_clicks(**options: object) -> Task:
+    """The trap, for users who click each item shown as they like it."""
+    return Task("recgym/Ecommerce-v0", {"world": tiny_world(SlateTrap(), slate_size=2), "slate_size": 2, **options})
+
+
+def test_plans_around_the_trap_where_several_are_clicked() -> None:
+    agent = SlateQ(learning_starts=640, epsilon_share=0.4, n_steps=1, target_update=50, learning_rate=3e-3, gamma=0.95,
+                   reward_scale=1.0, width=32, batch_size=128, gradient_steps=4)  # fmt: skip
+    agent.fit(several_clicks(), 16_000, seed=1)
+    best = (HORIZON - 1) * (CLICK[1] + CLICK[2]) + CLICK[0] + CLICK[1]
+    assert expected_return(make_agent("myopic"), several_clicks()) == pytest.approx(CLICK[0] + CLICK[1], rel=1e-4)
+    assert expected_return(agent, several_clicks()) >= 0.93 * best
+    env = several_clicks().make(4)
+    observation, info = env.reset(seed=0)
+    agent.start(env)
+    with torch.no_grad():
+        found = agent._weights(torch.from_numpy(observation), info["action_mask"])[0, 2:6].numpy()
+    np.testing.assert_allclose(found, CLICK[1:5], atol=0.2)
+
+
+def test_full_slate_q_plans_around_the_trap() -> None:
+    agent = FullSlateQ(learning_starts=640, epsilon_share=0.4, n_steps=1, target_update=50, learning_rate=3e-3, gamma=0.95,
+                       reward_scale=1.0, width=32, batch_size=128, gradient_steps=4)  # fmt: skip
+    agent.fit(trap_task(), 16_000, seed=1)
+    pair = lambda i, j: (ODDS[i] + ODDS[j]) / (1 + ODDS[i] + ODDS[j])  # noqa: E731
+    assert expected_return(agent, trap_task()) >= 0.9 * ((HORIZON - 1) * pair(1, 2) + pair(0, 1))
+    env = trap_task().make(3)
+    observation, info = env.reset(seed=0)
+    agent.start(env)
+    values = agent.values(observation, info["action_mask"])
+    assert values.shape == (3, 10)
+    assert (values[:, 9] == -np.inf).all(), "item 9 is never in stock"
+    assert (values[:, 0] < values[:, 1]).all(), "the best slate with item 0 ends the episode"
+
+
+def test_the_value_of_a_sum_by_hand() -> None:
+    weights, values = torch.tensor([[0.1, 0.5, 0.2, 0.4]]), torch.tensor([[1.0, 3.0, 6.0, 1.5]])
+    assert sum_value(weights, values, torch.tensor([[0, 1]])).item() == pytest.approx(1 + 0.5 * 2 + 0.2 * 5)
+    assert sum_value(weights, values, torch.tensor([[2, -1]])).item() == pytest.approx(1 + 0.4 * 0.5)
+
+
+@pytest.mark.parametrize("n_steps", [1, 3, 20])
+def test_returns_of_many_steps_by_hand(n_steps: int) -> None:
+    """Against a loop that walks the replay, with ends, cuts, and a buffer that has been written over."""
+    rng = np.random.default_rng(n_steps)
+    agent = SlateQ(n_steps=n_steps, gamma=0.9, buffer=30)
+    buffer, users, newest = 30, 4, 41
+    ends = rng.random((buffer, users)) < 0.2
+    cut = ends & (rng.random((buffer, users)) < 0.4)
+    reward = rng.normal(size=(buffer, users)).astype(np.float32)
+    agent._replay = {"reward": reward, "terminated": ends & ~cut, "cut": cut}
+    t = np.repeat(np.arange(newest - buffer + 1, newest), users)
+    row = np.tile(np.arange(users), len(t) // users)
+    paid, after, discount, counts = agent._returns(t, row, newest)
+    for i in range(len(t)):
+        total, now, factor, known = 0.0, t[i], 1.0, False
+        while now < newest and now - t[i] < n_steps and not cut[now % buffer, row[i]]:
+            total, known = total + factor * reward[now % buffer, row[i]], True
+            over = ends[now % buffer, row[i]]
+            now, factor = now + 1, 0.9 * factor
+            if over:
+                factor = 0.0
+                break
+        assert counts[i] == known
+        if known:
+            assert (paid[i], discount[i]) == (pytest.approx(total, abs=1e-5), pytest.approx(factor, abs=1e-6))
+            assert factor == 0 or after[i] == now
+
+
+def test_what_the_networks_do_not_see_changes_nothing() -> None:
+    task = Task("recgym/InterestEvolution-v0")
+    agent = SlateQ(envs=16, learning_starts=64, batch_size=32, sees=["user.profile", "candidates"])
+    agent.fit(task, 320, seed=1)
+    env = task.make(8)
+    observation, info = env.reset(seed=5)
+    agent.start(env)
+    values = agent.values(observation, info["action_mask"])
+    other = observation.copy()
+    other[:, env.observation_layout["history"].slice] = 0.3
+    np.testing.assert_array_equal(values, agent.values(other, info["action_mask"]))
+    other[:, env.observation_layout["user"].slice] = 0.3
+    assert (values != agent.values(other, info["action_mask"])).any()
+
+
+def test_shows_nothing_where_that_is_worth_more() -> None:
+    task = Task("recgym/LiveStreamSlate-v0")
+    agent = SlateQ(envs=16, learning_starts=64, batch_size=32)
+    agent.fit(task, 320, seed=1)
+    env = task.make(8)
+    observation, info = env.reset(seed=5)
+    agent.start(env)
+    net = agent._nets["value"]
+    last = net.nothing[-1]
+    with torch.no_grad():
+        last.bias[0] = 1e4
+    assert (agent.act(observation, info["action_mask"]) == 0).all()
+    with torch.no_grad():
+        last.bias[0] = -1e4
+    assert (agent.act(observation, info["action_mask"]) > 0).all()
+
+
+@pytest.mark.parametrize("make", [lambda: SlateQ(envs=16, learning_starts=64, batch_size=32),
+                                  lambda: SlateQ(envs=16, learning_starts=64, batch_size=32, n_steps=1, target="sarsa")])  # fmt: skip
+@pytest.mark.parametrize("id", ["News-v0", "NewsSlate-v0", "LiveStreamSlate-v0", "InterestEvolution-v0"])
+def test_keeps_the_contract(make, id: str) -> None:
+    check_agent(make(), Task(f"recgym/{id}", {"horizon": 10}), fit_steps=320)
+
+
+def test_full_slate_q_keeps_the_contract() -> None:
+    check_agent(FullSlateQ(envs=8, learning_starts=32, batch_size=16), Task("recgym/InterestEvolution-v0", {"horizon": 10}), fit_steps=160)
+
+
 def test_given_weights_are_those_of_the_world() -> None:
     agent = SlateQ(choice="given")
     env = Task("recgym/InterestEvolution-v0").make(5)
     observation, info = env.reset(seed=0)
     agent.start(env)
-    agent.act(observation, info["action_mask"])
+    found = agent._weights(torch.from_numpy(observation), info["action_mask"]).numpy()
     users = env.get_state().users
     topics = env.world.catalog.topic[users.candidates]
     want = np.take_along_axis(users.interest, topics.astype(np.int64), axis=1) + 1
-    np.testing.assert_allclose(agent._now, np.concatenate([np.full((5, 1), 2.0), want], axis=1), rtol=1e-5)
+    np.testing.assert_allclose(found, np.concatenate([np.full((5, 1), 2.0), want], axis=1), rtol=1e-5)
     assert agent.privileged
     assert not SlateQ().privileged
 
@@ -155,7 +268,10 @@ def test_given_weights_are_those_of_the_world() -> None:
         (lambda: SlateQ(optimiser="topk"), r"SlateQ.optimiser: .*Did you mean 'top-k'"),
         (lambda: SlateQ(gamma=1.5), r"SlateQ.gamma: .*got 1.5"),
         (lambda: SlateQ(buffer=1), r"SlateQ.buffer: .*got 1"),
-        (lambda: SlateQ().start(Task("recgym/NewsSlate-v0").make(2)), r"choice: SlateQ needs at most one click"),
+        (lambda: SlateQ(n_steps=0), r"SlateQ.n_steps: .*got 0"),
+        (lambda: SlateQ(sees=[]), r"SlateQ.sees: .*got \[\]"),
+        (lambda: SlateQ(sees=["user.profil"]).start(Task("recgym/News-v0").make(2)), r"SlateQ.sees: .*user.profile"),
+        (lambda: FullSlateQ().start(Task("recgym/NewsSlate-v0").make(2)), r"slate_size: FullSlateQ needs at most 5000.*got 15504"),
         (lambda: SlateQ(choice="given").start(Task("recgym/EcommerceSlate-v0").make(2)), r'"given" needs'),
         (lambda: SlateQ().start(Task("recgym/InterestEvolution-v0", {"action": "embedding"}).make(2)), r'needs "item"'),
     ],

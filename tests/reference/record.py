@@ -1,6 +1,6 @@
-"""Runs the original packages: records the traces that our classics are tested against, or times both sides.
+"""Runs the original packages: records what our classics and statistics are tested against, or times both sides.
 
-    python tests/reference/record.py record [recsim] [sardine] [recogym]   # writes tests/reference/data/*.npz
+    python tests/reference/record.py record [recsim] [sardine] [recogym] [rliable]   # writes tests/reference/data/*.npz
     python tests/reference/record.py speed -o benchmarks/results/originals.json
 
 Each package gets a virtual environment of its own below --environments, with the versions that the constant
@@ -19,7 +19,7 @@ import venv
 from pathlib import Path
 
 HERE = Path(__file__).parent
-PACKAGES = ("recsim", "sardine", "recogym")
+PACKAGES = ("recsim", "sardine", "recogym", "rliable")
 SPEED = (  # package, its id, ours
     ("recsim", "interest_evolution", "recgym/InterestEvolution-v0"),
     ("sardine", "SlateTopK-BoredInf", "recgym/Sardine-SlateTopK-BoredInf-v0"),
