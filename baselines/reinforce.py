@@ -85,7 +85,7 @@ class Reinforce(OnlineAgent):
 
     The logits come from a `CandidateHead`; recommending nothing, where that is an action, is a choice with a logit of
     its own, which ends the slate: drawn first, nothing at all is shown. In training slates are drawn without replacement (the largest logits after Gumbel noise: Plackett-Luce),
-    afterwards the largest logits are shown. Segments of the native batch are played and then used for several epochs,
+    afterwards the largest logits are shown, or draws again (``stochastic``). Segments of the native batch are played and then used for several epochs,
     for which the first of them is off-policy data already.
 
     **Credit.** Each item shown gets the return of the whole slate: the reward of the step and the discounted value of
@@ -99,6 +99,8 @@ class Reinforce(OnlineAgent):
 
     Args:
         gamma: discount, in [0, 1]. trace: how far returns look ahead before they trust the baseline, in [0, 1].
+        stochastic: whether slates are drawn after training, too. The largest logits are alike; draws vary the slate, which
+            pays where users tire of a topic.
         uniform: share of training slates that are random, in [0, 1]; with 1 all is learned from a random logging policy.
         cap: largest importance weight pi / beta, > 0: bias for less variance. The paper's is e^3, about 20.
         entropy_start, entropy_end: weight of the policy's entropy, >= 0; falls linearly over training.
@@ -111,6 +113,7 @@ class Reinforce(OnlineAgent):
 
     gamma: float = 0.95
     trace: float = 0.9
+    stochastic: bool = False
     uniform: float = 0.0
     cap: float = 20.0
     entropy_start: float = 0.05
@@ -130,6 +133,7 @@ class Reinforce(OnlineAgent):
     def __post_init__(self) -> None:
         for name in ("gamma", "trace", "uniform"):
             require_number(f"Reinforce.{name}", getattr(self, name), 0, 1)
+        require(isinstance(self.stochastic, bool), "Reinforce.stochastic", "must be True or False", self.stochastic)
         for name in ("entropy_start", "entropy_end"):
             require_number(f"Reinforce.{name}", getattr(self, name), 0, 1e6)
         for name in ("cap", "learning_rate", "clip", "reward_scale"):
@@ -152,6 +156,7 @@ class Reinforce(OnlineAgent):
         require(not env.vector_reward, "reward", "Reinforce needs one number a step", "vector")
         super().start(env)
         self._there = env.observation_layout["mask"].slice
+        self._serving = np.random.default_rng(0)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(self._rng.integers(2**31)))
             self._nets = {name: CandidateHead(**head_of(env, self.width, dueling=False)) for name in ("policy", "value")}
@@ -175,6 +180,8 @@ class Reinforce(OnlineAgent):
         if explore:
             random = self._rng.random((len(mask), 1)) < self.uniform
             score = np.where(mask, np.where(random, 0.0, logits) + self._rng.gumbel(size=mask.shape), NEVER)
+        elif self.stochastic:
+            score = np.where(mask, logits + self._serving.gumbel(size=mask.shape), NEVER)
         choice = np.argsort(-score, axis=1, kind="stable")[:, :S]
         shown = np.take_along_axis(mask, choice, axis=1)
         if self.env.actions.null:  # nothing, once drawn, is all that follows

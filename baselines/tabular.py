@@ -20,9 +20,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.agent import OnlineAgent, Progress, Task, write_atomically, columns_of
+from baselines.agent import OnlineAgent, Progress, Task, columns_of, write_atomically
 from recgym.envs import RecVectorEnv
-from recgym.errors import require, require_count, require_number, unknown
+from recgym.errors import require, require_count, require_number
 
 Array = NDArray[Any]
 DIGEST = 16  # bytes of a state's name
