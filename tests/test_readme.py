@@ -29,7 +29,7 @@ def test_links_lead_somewhere() -> None:
 def test_the_results_are_those_of_the_files() -> None:
     """Every row of the README's tables stands in a committed table."""
     table = [line for line in README.splitlines() if line.startswith("| ") and "±" in line]
-    files = ("single-item-v0/leaderboard.md", "references-classics/references.md")
+    files = ("core-v0/leaderboard.md", "slate-v0/leaderboard.md", "slateq-v0/leaderboard.md", "references-classics/references.md")
     source = "".join((ROOT / "benchmarks/results" / file).read_text() for file in files)
     assert table
     for line in table:

@@ -272,3 +272,18 @@ def learned_elsewhere() -> None:
 def test_bad_input(make, fragment: str) -> None:
     with pytest.raises(ConfigError, match=fragment):
         make()
+
+
+def test_goes_on_drawing_after_training_but_alike_after_each_start() -> None:
+    task = Task("recgym/NewsSlate-v0")
+    agent = Reinforce(envs=16, segment=4, epochs=1, stochastic=True)
+    agent.fit(task, 64, seed=1)
+    env = task.make(32)
+    observation, info = env.reset(seed=5)
+    drawn = []
+    for _ in range(2):
+        agent.start(env)
+        drawn.append([agent.act(observation, info["action_mask"]) for _ in range(2)])
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    assert (drawn[0][0] != drawn[0][1]).any()
+    assert all(len(set(slate)) == 5 for slate in drawn[0][0].tolist())
