@@ -20,6 +20,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from benchmarks.metrics import (
     bootstrap_interval,
@@ -279,7 +280,9 @@ def _costs(axis: Axes, results: Results, seconds: dict[str, float], styles: dict
         axis.plot([time, time], [found.low, found.high], color=styles[label].colour)
         axis.plot(time, found.value, styles[label].mark, color=styles[label].colour, markersize=7)
     axis.set_xscale("log")
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.xaxis.set_major_formatter(lambda x, _: f"{x:,g}")
+    axis.xaxis.set_minor_formatter(NullFormatter())
     low, high = min(seconds.values()), max(seconds.values())
     axis.set_xlim(low / 2, high * 2)
     axis.set_xlabel("training seconds a run")
