@@ -94,6 +94,37 @@ def test_a_linear_agent_is_explained_exactly(name: str, id: str) -> None:
     assert (why.contributions[~mask] == 0).all()
 
 
+@pytest.mark.parametrize(
+    ("name", "id", "hyperparameters"),
+    [
+        ("pctr", "LiveStream-v0", {}),
+        ("dqn", "LiveStream-v0", {"learning_starts": 64, "envs": 16}),
+        ("qrdqn", "News-v0", {"learning_starts": 64, "envs": 16}),
+        ("slateq", "LiveStreamSlate-v0", {"learning_starts": 64, "envs": 16}),
+        ("full-slateq", "InterestEvolution-v0", {"learning_starts": 64, "envs": 16}),
+        ("reinforce", "EcommerceSlate-v0", {"segment": 4, "envs": 16}),
+    ],
+)
+def test_every_agent_with_values_can_be_explained(name: str, id: str, hyperparameters: dict[str, Any]) -> None:
+    """Groups that are all the same in the batch explain nothing; some others do; what is not there has no value."""
+    agent: Any = make_agent(name, **hyperparameters)
+    task = Task(f"recgym/{id}")
+    agent.fit(task, 256, seed=1)
+    env = task.make(12)
+    observation, info = env.reset(seed=3)
+    agent.start(env)
+    why = agent.explain(observation, info["action_mask"])
+    assert why.values.shape == info["action_mask"].shape
+    assert why.contributions.shape == (*why.values.shape, len(why.groups))
+    np.testing.assert_array_equal(np.isfinite(why.values), info["action_mask"])
+    there = np.abs(np.where(info["action_mask"][:, :, None], why.contributions, 0)).sum(axis=(0, 1))
+    assert (there > 1e-6).sum() >= 2
+    history = [group.startswith("history") for group in why.groups]
+    assert any(history)
+    if "Interest" not in id:
+        assert (there[history] < 1e-6).all(), "nobody has a history yet"
+
+
 def test_products_count_in_full_for_both_factors() -> None:
     env, observation, mask = env_of("news")
     layout = env.observation_layout
