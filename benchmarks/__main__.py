@@ -122,7 +122,7 @@ def _run_command(
     ray_address: Annotated[
         str | None,
         typer.Option(
-            help="Of a Ray cluster, such as auto or ray://host:10001; default a local one.", rich_help_panel=WHERE
+            help="Of a Ray cluster, auto or host:port; default a local one.", rich_help_panel=WHERE
         ),
     ] = None,
     device: Annotated[
