@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import json
 import os
 import sys
@@ -199,6 +200,17 @@ class OnlineAgent(Agent):
         env.close()
 
 
+def require_choices(env: RecVectorEnv, name: str) -> None:
+    """What an agent needs that chooses among candidates from flat observations and is paid one number a step.
+
+    Raises:
+        ConfigError: actions are embeddings, observations a dict, or rewards vectors; `name` is the agent's.
+    """
+    require(env.actions.form in ("item", "slate"), "action", f'{name} needs "item" or "slate"', env.actions.form)
+    require(env.observations.form != "dict", "observation", f"{name} needs a flat one", "dict")
+    require(not env.vector_reward, "reward", f"{name} needs one number a step", "vector")
+
+
 def columns_of(env: RecVectorEnv, parameter: str, names: Sequence[str]) -> NDArray[np.int64]:
     """Columns of the flat observation, sorted, of blocks ("user") and parts of them ("user.profile").
 
@@ -215,6 +227,25 @@ def columns_of(env: RecVectorEnv, parameter: str, names: Sequence[str]) -> NDArr
         if name not in columns:
             unknown(parameter, name, columns)
     return np.unique(np.concatenate([columns[name] for name in names]))
+
+
+def write_arrays(folder: str | os.PathLike[str], name: str, **arrays: NDArray[Any]) -> None:
+    """Write arrays to a file of that name, atomically."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    write_atomically(Path(folder) / name, buffer.getvalue())
+
+
+def read_arrays(folder: str | os.PathLike[str], name: str) -> dict[str, NDArray[Any]]:
+    """Read what `write_arrays` wrote. Nothing is unpickled.
+
+    Raises:
+        ConfigError: no such file.
+    """
+    file = Path(folder) / name
+    require(file.is_file(), "agent folder", f"must hold {name}", str(folder))
+    with np.load(file, allow_pickle=False) as arrays:
+        return dict(arrays)
 
 
 REGISTRY: dict[str, str] = {

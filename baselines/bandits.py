@@ -7,17 +7,14 @@ by all items: items come and go, their features stay.
 
 from __future__ import annotations
 
-import io
 import os
-from abc import abstractmethod
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.agent import OnlineAgent, Progress, Task, write_atomically
+from baselines.agent import OnlineAgent, Progress, Task, read_arrays, require_choices, write_arrays
 from recgym.envs import RecVectorEnv
 from recgym.errors import require, require_count, require_number
 
@@ -67,9 +64,9 @@ class LinearBandit(OnlineAgent):
         self._pending: list[tuple[Array, Array, Array]] = []  # x, share of the reward and click, not yet learned from
         self._rng = np.random.default_rng(0)
 
-    @abstractmethod
     def _absorb(self, x: Array, share: Array, click: Array) -> None:
         """Learn from N observations: x (N, D), what each was paid (N,) float64, and whether it was clicked (N,)."""
+        self.gram, self.theta = least_squares(self.gram, self.theta, x, share)
 
     def _exploring(self, x: Array) -> Array:
         """(B, m) scores of m choices of B users, x (B, m, D), to rank by while learning."""
@@ -93,9 +90,7 @@ class LinearBandit(OnlineAgent):
                 learned from.
         """
         name = type(self).__name__
-        require(env.actions.form != "embedding", "action", f'{name} needs "item" or "slate"', env.actions.form)
-        require(env.observations.form != "dict", "observation", f"{name} needs a flat one", "dict")
-        require(not env.vector_reward, "reward", f"{name} needs one number a step", "vector")
+        require_choices(env, name)
         super().start(env)
         layout = env.observation_layout
         self._user, self._candidates = layout["user"], layout["candidates"]
@@ -190,9 +185,7 @@ class LinearBandit(OnlineAgent):
         """Write ``agent.json`` and ``bandit.npz``, each atomically."""
         if self._pending:
             self._update()
-        buffer = io.BytesIO()
-        np.savez(buffer, **{name: getattr(self, name) for name in self.learned})
-        write_atomically(Path(folder) / "bandit.npz", buffer.getvalue())
+        write_arrays(folder, "bandit.npz", **{name: getattr(self, name) for name in self.learned})
         super().save(folder)
 
     @classmethod
@@ -203,11 +196,9 @@ class LinearBandit(OnlineAgent):
             ConfigError: no such agent there.
         """
         agent = super().load(folder)
-        file = Path(folder) / "bandit.npz"
-        require(file.is_file(), "agent folder", "must hold bandit.npz", str(folder))
-        with np.load(file, allow_pickle=False) as arrays:
-            for name in cls.learned:
-                setattr(agent, name, arrays[name])
+        arrays = read_arrays(folder, "bandit.npz")
+        for name in cls.learned:
+            setattr(agent, name, arrays[name])
         return agent
 
 
@@ -240,9 +231,6 @@ class LinUCB(LinearBandit):
     def _exploring(self, x: Array) -> Array:
         return x @ self._theta + self.alpha * np.linalg.norm(x @ self._root, axis=2)
 
-    def _absorb(self, x: Array, share: Array, click: Array) -> None:
-        self.gram, self.theta = least_squares(self.gram, self.theta, x, share)
-
 
 @dataclass(kw_only=True)
 class Thompson(LinearBandit):
@@ -271,9 +259,6 @@ class Thompson(LinearBandit):
 
     def _exploring(self, x: Array) -> Array:
         return (x @ self.sample(len(x))[:, :, None])[:, :, 0]
-
-    def _absorb(self, x: Array, share: Array, click: Array) -> None:
-        self.gram, self.theta = least_squares(self.gram, self.theta, x, share)
 
 
 @dataclass(kw_only=True)

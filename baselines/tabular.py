@@ -7,20 +7,18 @@ Mansour, "Learning rates for Q-learning", JMLR 5, 2003).
 
 from __future__ import annotations
 
-import io
 import os
 from abc import abstractmethod
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import combinations, permutations
 from math import comb, perm
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.agent import OnlineAgent, Progress, Task, columns_of, write_atomically
+from baselines.agent import OnlineAgent, Progress, Task, columns_of, read_arrays, require_choices, write_arrays
 from recgym.envs import RecVectorEnv
 from recgym.errors import require, require_count, require_number
 
@@ -117,9 +115,7 @@ class Tabular(OnlineAgent):
                 more slates than `max_actions`, or not those learned.
         """
         name = type(self).__name__
-        require(env.actions.form != "embedding", "action", f'{name} needs "item" or "slate"', env.actions.form)
-        require(env.observations.form != "dict", "observation", f"{name} needs a flat one", "dict")
-        require(not env.vector_reward, "reward", f"{name} needs one number a step", "vector")
+        require_choices(env, name)
         super().start(env)
         every = np.arange(env.observations.width)
         self._columns = every if self.state is None else columns_of(env, f"{name}.state", self.state)
@@ -153,7 +149,9 @@ class Tabular(OnlineAgent):
             for name in names:
                 if name not in self.rows:
                     rule = f"is too small, {len(self.rows) + 1} states met: round or leave out more (decimals, state)"
-                    require(len(self.rows) < self.max_states, f"{type(self).__name__}.max_states", rule, self.max_states)
+                    require(
+                        len(self.rows) < self.max_states, f"{type(self).__name__}.max_states", rule, self.max_states
+                    )
                     self.rows[name] = len(self.rows) + 1
             missing = len(self.rows) + 1 - len(self.q)
             if missing > 0:
@@ -221,9 +219,7 @@ class Tabular(OnlineAgent):
         """Write ``agent.json`` and ``table.npz``, each atomically."""
         names = np.frombuffer(b"".join(self.rows), np.uint8).reshape(-1, DIGEST)  # in the order of their rows
         used = len(names) + 1 if self.q.size else 0
-        buffer = io.BytesIO()
-        np.savez(buffer, names=names, q=self.q[:used], visits=self.visits[:used])
-        write_atomically(Path(folder) / "table.npz", buffer.getvalue())
+        write_arrays(folder, "table.npz", names=names, q=self.q[:used], visits=self.visits[:used])
         super().save(folder)
 
     @classmethod
@@ -234,11 +230,9 @@ class Tabular(OnlineAgent):
             ConfigError: no such agent there.
         """
         agent = super().load(folder)
-        file = Path(folder) / "table.npz"
-        require(file.is_file(), "agent folder", "must hold table.npz", str(folder))
-        with np.load(file, allow_pickle=False) as arrays:
-            agent.rows = {name.tobytes(): row for row, name in enumerate(arrays["names"], 1)}
-            agent.q, agent.visits = arrays["q"], arrays["visits"]
+        arrays = read_arrays(folder, "table.npz")
+        agent.rows = {name.tobytes(): row for row, name in enumerate(arrays["names"], 1)}
+        agent.q, agent.visits = arrays["q"], arrays["visits"]
         return agent
 
 
