@@ -1,19 +1,21 @@
-"""Networks over observations, and their files, shared by the agents."""
+"""Networks over observations, and what agents that learn with torch share."""
 
 from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from baselines.agent import write_atomically
+from baselines.agent import Agent
 from recgym.envs import RecVectorEnv
-from recgym.errors import require, require_option
+from recgym.errors import ConfigError, require, require_option
+from recgym.files import write_atomically
 
 
 class Mean(nn.Linear):
@@ -105,7 +107,8 @@ ENCODERS: dict[str, Callable[..., nn.Module]] = {  # of (rows, columns, width)
 }
 
 
-def _read(reader: nn.Module, observation: Tensor, block: tuple[int, ...]) -> Tensor:
+def read_block(reader: nn.Module, observation: Tensor, block: tuple[int, ...]) -> Tensor:
+    """(B, width): what a reader makes of a block (start, stop, rows, columns) of the observation; empty rows are zeros."""
     start, stop, *shape = block
     rows = observation[:, start:stop].unflatten(1, shape)
     return reader(rows, (rows != 0).any(dim=2))
@@ -141,9 +144,9 @@ class Encoder(nn.Module):
 
     def forward(self, observation: Tensor) -> Tensor:
         """(B, width of the observation) -> (B, `width` of the encoder)."""
-        parts = [observation[:, self.user], _read(self.place, observation, self.history)]
+        parts = [observation[:, self.user], read_block(self.place, observation, self.history)]
         if self.item is not None and self.candidates:
-            parts.append(_read(self.item, observation, self.candidates))
+            parts.append(read_block(self.item, observation, self.candidates))
         return torch.cat(parts, dim=1)
 
 
@@ -197,7 +200,7 @@ class CandidateHead(nn.Module):
 
     def forward(self, observation: Tensor) -> Tensor:
         """(B, width of the observation) -> (B, choices); (B, outputs, choices) where there are several outputs."""
-        read = _read(self.place, observation, self.history)
+        read = read_block(self.place, observation, self.history)
         u = self.context(torch.cat([observation[:, self.user], read], dim=1))
         x = observation[:, self.candidates].unflatten(1, self.items)
         match = self.cross(self.left(x) * self.right(u)[:, None])
@@ -245,19 +248,63 @@ def encoder_of(env: RecVectorEnv, width: int = 32, history: str = "mean", items:
     return {**blocks, "reader": history, "items": items, "width": width}
 
 
-def write_weights(folder: str | os.PathLike[str], name: str, weights: Any) -> None:
-    """Write tensors in dicts to a file of that name, atomically."""
-    buffer = io.BytesIO()
-    torch.save(weights, buffer)
-    write_atomically(Path(folder) / name, buffer.getvalue())
+class TorchAgent(Agent):
+    """An agent that has learned weights of networks: how they get into networks, and into a file, ``<class>.pt``."""
+
+    weights: dict[str, Any]  # tensors by name, or dicts of them; empty before the first `fit`
+
+    def _put(self, weights: dict[str, Tensor], net: nn.Module) -> None:
+        """Give a network weights.
+
+        Raises:
+            ConfigError: it is of another make.
+        """
+        try:
+            net.load_state_dict(weights)
+        except RuntimeError as error:
+            rule = f"must have the observations and actions that {type(self).__name__} has learned from"
+            raise ConfigError(f"env: {rule}; {error}") from None
+
+    @classmethod
+    def _file(cls) -> str:
+        return f"{cls.__name__.lower()}.pt"
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write ``agent.json`` and the weights, such as ``dqn.pt``, each atomically."""
+        buffer = io.BytesIO()
+        torch.save(self.weights, buffer)
+        write_atomically(Path(folder) / self._file(), buffer.getvalue())
+        super().save(folder)
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Self:
+        """Read what `save` wrote. Nothing is unpickled but plain tensors (``weights_only=True``).
+
+        Raises:
+            ConfigError: no such agent there.
+        """
+        agent = super().load(folder)
+        file = Path(folder) / cls._file()
+        require(file.is_file(), "agent folder", f"must hold {file.name}", str(folder))
+        agent.weights = torch.load(file, map_location="cpu", weights_only=True)
+        return agent
 
 
-def read_weights(folder: str | os.PathLike[str], name: str) -> Any:
-    """Read what `write_weights` wrote. Nothing is unpickled but plain tensors (``weights_only=True``).
+@contextmanager
+def torch_threads(threads: int) -> Iterator[None]:
+    """So many threads for torch inside, as many as before outside; 0 leaves them."""
+    before = torch.get_num_threads()
+    if threads:
+        torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
-    Raises:
-        ConfigError: no such file.
-    """
-    file = Path(folder) / name
-    require(file.is_file(), "agent folder", f"must hold {name}", str(folder))
-    return torch.load(file, map_location="cpu", weights_only=True)
+
+@contextmanager
+def torch_seed(seed: int, device: str = "cpu") -> Iterator[None]:
+    """Torch draws from this seed inside, and outside as if nothing had been."""
+    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device == "cuda" else []):
+        torch.manual_seed(seed)
+        yield

@@ -13,19 +13,18 @@ under pi, the paper's first-order approximation.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from baselines.agent import OnlineAgent, Progress, Task
-from baselines.encoders import CandidateHead, head_of, read_weights, write_weights
+from baselines.agent import OnlineAgent, Progress, Task, require_choices
+from baselines.encoders import CandidateHead, TorchAgent, head_of, torch_seed, torch_threads
 from recgym.envs import RecVectorEnv
-from recgym.errors import ConfigError, require, require_count, require_number
+from recgym.errors import require, require_count, require_number
 
 Array = NDArray[Any]
 NEVER = -1e9  # the logit of what cannot be chosen; finite, so that nothing to choose from gives no NaN
@@ -80,7 +79,7 @@ def returns(reward: Tensor, after: Tensor, ended: Tensor, gamma: float, trace: f
 
 
 @dataclass
-class Reinforce(OnlineAgent):
+class Reinforce(TorchAgent, OnlineAgent):
     """A softmax over candidates, learned by policy gradient from slates of its own or from random ones.
 
     The logits come from a `CandidateHead`; recommending nothing, where that is an action, is a choice with a logit of
@@ -149,23 +148,16 @@ class Reinforce(OnlineAgent):
             ConfigError: actions are embeddings, observations not flat, rewards vectors, or the env is not of the kind
                 that was learned in.
         """
-        require(env.actions.form in ("item", "slate"), "action", 'Reinforce needs "item" or "slate"', env.actions.form)
-        blocks = {"user", "history", "candidates", "mask"} <= env.observation_layout.keys()
-        flat = blocks and env.observations.form != "dict"
-        require(flat, "observation", "Reinforce needs a flat one with candidates", env.observations.form)
-        require(not env.vector_reward, "reward", "Reinforce needs one number a step", "vector")
+        require_choices(env, "Reinforce")
         super().start(env)
         self._there = env.observation_layout["mask"].slice
         self._serving = np.random.default_rng(0)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(self._rng.integers(2**31)))
-            self._nets = {name: CandidateHead(**head_of(env, self.width, dueling=False)) for name in ("policy", "value")}
-        for name, state in self.weights.items():
-            try:
-                self._nets[name].load_state_dict(state)
-            except RuntimeError as error:
-                rule = "env: must have the observations and actions that Reinforce has learned from"
-                raise ConfigError(f"{rule}; {error}") from None
+        with torch_seed(int(self._rng.integers(2**31))):
+            self._nets = {
+                name: CandidateHead(**head_of(env, self.width, dueling=False)) for name in ("policy", "value")
+            }
+        for name, weights in self.weights.items():
+            self._put(weights, self._nets[name])
 
     def values(self, observation: Array, mask: Array) -> Array:
         """(B, n) float32 logits, log pi up to a number a user: preference, not reward. Unavailable: -inf."""
@@ -202,14 +194,10 @@ class Reinforce(OnlineAgent):
         self._total, self._done = max(steps, 1), 0
         self._segment: list[dict[str, Array]] = []
         self._last: list[Array] = []  # observations at the horizon, in the order of the segment
-        before = torch.get_num_threads()
-        torch.set_num_threads(self.threads)
-        try:
+        with torch_threads(self.threads):
             super().fit(task, steps, seed, progress)
             if self._segment:
                 self._improve()
-        finally:
-            torch.set_num_threads(before)
 
     def learn(self, observation: Array, action: Array, reward: Array, next_observation: Array, terminated: Array,
               info: dict[str, Any]) -> None:  # fmt: skip
@@ -277,19 +265,3 @@ class Reinforce(OnlineAgent):
         """(B,) values of states. No gradient goes to the policy."""
         weight = self._log_pi(observation) if log_pi is None else log_pi
         return (weight.detach().exp() * self._nets["value"](observation)).sum(dim=1)
-
-    def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write ``agent.json`` and ``reinforce.pt``, each atomically."""
-        write_weights(folder, "reinforce.pt", self.weights)
-        super().save(folder)
-
-    @classmethod
-    def load(cls, folder: str | os.PathLike[str]) -> Self:
-        """Read what `save` wrote. Nothing is unpickled but plain tensors (``weights_only=True``).
-
-        Raises:
-            ConfigError: no Reinforce there.
-        """
-        agent = super().load(folder)
-        agent.weights = read_weights(folder, "reinforce.pt")
-        return agent

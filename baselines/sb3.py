@@ -6,12 +6,11 @@ Raffin et al., "Stable-Baselines3: reliable reinforcement learning implementatio
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import sb3_contrib
@@ -32,8 +31,8 @@ from stable_baselines3.sac.policies import SACPolicy
 from stable_baselines3.td3.policies import TD3Policy
 from torch import Tensor, nn
 
-from baselines.agent import Agent, Progress, Task
-from baselines.encoders import ENCODERS, CandidateHead, encoder_of, head_of, read_weights, write_weights
+from baselines.agent import Progress, Task
+from baselines.encoders import ENCODERS, CandidateHead, TorchAgent, encoder_of, head_of, torch_seed, torch_threads
 from baselines.sb3_env import SB3VecEnv
 from baselines.sb3_policies import (
     CandidateActor,
@@ -44,7 +43,7 @@ from baselines.sb3_policies import (
     RecurrentCandidateActor,
 )
 from recgym.envs import RecVectorEnv
-from recgym.errors import ConfigError, require, require_count, require_number, require_option
+from recgym.errors import require, require_count, require_number, require_option
 
 __all__ = [
     "DQN", "PPO", "QRDQN", "SAC", "TD3", "CandidateHead", "CandidatePolicy", "MaskablePPO", "RecurrentPPO", "SB3Agent",
@@ -55,7 +54,7 @@ Array = NDArray[Any]
 
 
 @dataclass(kw_only=True)
-class SB3Agent(Agent):
+class SB3Agent(TorchAgent):
     """An algorithm of Stable-Baselines3 on the native batch: what all of them share.
 
     Defaults that differ from Stable-Baselines3's come with its own in brackets. Rewards here are rare and noisy, and
@@ -107,7 +106,7 @@ class SB3Agent(Agent):
         self._numbers(0, 1, "gamma")
         self._numbers(1e-9, 1e6, "learning_rate", "reward_scale")
         self._flags("expected_reward")
-        self.weights: dict[str, Tensor] = {}  # of the network; empty before the first `fit`
+        self.weights = {}
         self._rng = np.random.default_rng(0)
 
     @property
@@ -157,7 +156,7 @@ class SB3Agent(Agent):
             nets = self._nets(model.policy)
             if self.weights:
                 for net in nets:
-                    self._put(net)
+                    self._put(self.weights, net)
             self.weights = nets[0].state_dict()  # the living ones, not a copy, so that `progress` can score them
             model.set_logger(Logger(None, []))  # its own makes a temporary folder a run, and leaves it there
             model.learn(steps, _Report(progress, self.reward_scale), log_interval=2**31)  # a log would clear the loss
@@ -175,7 +174,7 @@ class SB3Agent(Agent):
             make: Any = policy
             self._net = make(*spaces, ConstantSchedule(0.0), **policy_kwargs).eval()
         if self.weights:
-            self._put(self._nets(self._net)[0])
+            self._put(self.weights, self._nets(self._net)[0])
 
     @abstractmethod
     def _nets(self, policy: Any) -> tuple[nn.Module, ...]:
@@ -206,29 +205,6 @@ class SB3Agent(Agent):
             encoder = encoder_of(env, self.width, self.head, self.head)
             common.update(features_extractor_class=Features, features_extractor_kwargs=encoder)
         return self.policies[0], common
-
-    def _put(self, net: nn.Module) -> None:
-        try:
-            net.load_state_dict(self.weights)
-        except RuntimeError as error:
-            rule = f"must have the observations and actions that {self.name} has learned from; {error}"
-            raise ConfigError(f"env: {rule}") from None
-
-    def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write ``agent.json`` and the weights, such as ``dqn.pt``, each atomically."""
-        write_weights(folder, f"{self.name.lower()}.pt", {name: weight.cpu() for name, weight in self.weights.items()})
-        super().save(folder)
-
-    @classmethod
-    def load(cls, folder: str | os.PathLike[str]) -> Self:
-        """Read what `save` wrote. Nothing is unpickled but plain tensors (``weights_only=True``).
-
-        Raises:
-            ConfigError: no such agent there.
-        """
-        agent = super().load(folder)
-        agent.weights = read_weights(folder, f"{cls.__name__.lower()}.pt")
-        return agent
 
 
 @dataclass(kw_only=True)
@@ -616,14 +592,10 @@ class _Report(BaseCallback):
 @contextlib.contextmanager
 def _own_generators(seed: int, threads: int, device: str = "cpu") -> Iterator[None]:
     """Stable-Baselines3 draws from the global generators of Python, NumPy and torch: what it does to them is undone."""
-    python, numpy, before = random.getstate(), np.random.get_state(), torch.get_num_threads()  # noqa: NPY002
-    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device == "cuda" else []):
-        torch.manual_seed(seed)
-        if threads:
-            torch.set_num_threads(threads)
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    with torch_seed(seed, device), torch_threads(threads):
         try:
             yield
         finally:
-            torch.set_num_threads(before)
             random.setstate(python)
             np.random.set_state(numpy)  # noqa: NPY002

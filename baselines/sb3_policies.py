@@ -35,16 +35,23 @@ class Features(BaseFeaturesExtractor):
         return self.net(observation)
 
 
-class CandidatePolicy(DQNPolicy):
+class _WithHead:
+    """A policy of Stable-Baselines3 that takes, and saves, the arguments of a `CandidateHead`."""
+
+    def __init__(self, *args: Any, head: dict[str, Any], **kwargs: Any) -> None:
+        self.head = head
+        super().__init__(*args, **kwargs)
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return super()._get_constructor_parameters() | {"head": self.head}  # type: ignore[misc]
+
+
+class CandidatePolicy(_WithHead, DQNPolicy):
     """Stable-Baselines3's DQN policy with a `CandidateHead` for its layers.
 
     Args:
         head: keyword arguments of `CandidateHead`, see `head_of`. All others: those of `DQNPolicy`.
     """
-
-    def __init__(self, *args: Any, head: dict[str, Any], **kwargs: Any) -> None:
-        self.head = head
-        super().__init__(*args, **kwargs)
 
     def make_q_net(self) -> QNetwork:
         """Stable-Baselines3's network with its layers exchanged."""
@@ -52,29 +59,19 @@ class CandidatePolicy(DQNPolicy):
         net.q_net = CandidateHead(**self.head)  # type: ignore[assignment]
         return net.to(self.device)
 
-    def _get_constructor_parameters(self) -> dict[str, Any]:
-        return super()._get_constructor_parameters() | {"head": self.head}
 
-
-class QuantileCandidatePolicy(QRDQNPolicy):
+class QuantileCandidatePolicy(_WithHead, QRDQNPolicy):
     """sb3-contrib's QR-DQN policy with a `CandidateHead` for its layers, whose outputs are the quantiles.
 
     Args:
         head: keyword arguments of `CandidateHead`, see `head_of`. All others: those of `QRDQNPolicy`.
     """
 
-    def __init__(self, *args: Any, head: dict[str, Any], **kwargs: Any) -> None:
-        self.head = head
-        super().__init__(*args, **kwargs)
-
     def make_quantile_net(self) -> QuantileNetwork:
         """sb3-contrib's network with its layers exchanged."""
         net = super().make_quantile_net()
         net.quantile_net = CandidateHead(**self.head)  # type: ignore[assignment]
         return net.to(self.device)
-
-    def _get_constructor_parameters(self) -> dict[str, Any]:
-        return super()._get_constructor_parameters() | {"head": self.head}
 
 
 class Slates(MaskableDistribution):
@@ -143,7 +140,7 @@ class Slates(MaskableDistribution):
         return actions, self.log_prob(actions)
 
 
-class _Candidates:
+class _Candidates(_WithHead):
     """What makes an actor-critic policy of Stable-Baselines3 treat all candidates alike.
 
     The actor is a `CandidateHead` whose values are the logits, the critic two layers over an `Encoder` that does not
@@ -151,10 +148,6 @@ class _Candidates:
     """
 
     shift = 0  # columns before the observation in what actor and critic are given
-
-    def __init__(self, *args: Any, head: dict[str, Any], **kwargs: Any) -> None:
-        self.head = head
-        super().__init__(*args, **kwargs)
 
     def _build(self: Any, lr_schedule: Any) -> None:
         super()._build(lr_schedule)  # type: ignore[misc]
@@ -180,9 +173,6 @@ class _Candidates:
 
     def _get_action_dist_from_latent(self: Any, latent_pi: Tensor) -> Any:
         return self.action_dist.proba_distribution(action_logits=self.action_net(latent_pi))
-
-    def _get_constructor_parameters(self: Any) -> dict[str, Any]:
-        return super()._get_constructor_parameters() | {"head": self.head}  # type: ignore[misc]
 
 
 class CandidateActor(_Candidates, ActorCriticPolicy):  # type: ignore[misc]

@@ -20,22 +20,21 @@ shows up long after the observations have forgotten the click.
 
 from __future__ import annotations
 
-import os
 from abc import abstractmethod
 from dataclasses import dataclass, field
 from itertools import combinations
 from math import comb
-from typing import Any, ClassVar, Self
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from baselines.agent import OnlineAgent, Progress, Task, columns_of
-from baselines.encoders import CandidateHead, head_of, read_weights, write_weights
+from baselines.agent import OnlineAgent, Progress, Task, columns_of, require_choices
+from baselines.encoders import CandidateHead, Mean, TorchAgent, head_of, read_block, torch_seed, torch_threads
 from recgym.envs import RecVectorEnv
-from recgym.errors import ConfigError, require, require_count, require_number, require_option
+from recgym.errors import require, require_count, require_number, require_option
 from recgym.models.choice import MultinomialLogit, Proportional
 
 Array = NDArray[Any]
@@ -102,7 +101,7 @@ OPTIMISERS = {"top-k": top_k, "greedy": greedy, "exact": exact}
 
 
 @dataclass
-class SlateLearner(OnlineAgent):
+class SlateLearner(TorchAgent, OnlineAgent):
     """What SlateQ and FullSlateQ share: replay, returns of n steps, exploration, gradient steps, files.
 
     Args:
@@ -186,19 +185,13 @@ class SlateLearner(OnlineAgent):
         """
         super().start(env)
         name = type(self).__name__
-        require(env.actions.form in ("item", "slate"), "action", f'{name} needs "item" or "slate"', env.actions.form)
-        require(env.observations.form != "dict", "observation", f"{name} needs a flat one", "dict")
-        require(not env.vector_reward, "reward", f"{name} needs one number a step", "vector")
+        require_choices(env, name)
         self._seen = np.zeros(env.observations.width, np.float32)
         self._seen[slice(None) if self.sees is None else columns_of(env, f"{name}.sees", ("mask", *self.sees))] = 1.0
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(self._rng.integers(2**31)))
+        with torch_seed(int(self._rng.integers(2**31))):
             self._nets = self._networks(env)
-        for key, state in self.weights.items():
-            try:
-                self._nets[key].load_state_dict(state)
-            except RuntimeError as error:
-                raise ConfigError(f"env: must be of the kind that {name} has learned in; {error}") from None
+        for key, weights in self.weights.items():
+            self._put(weights, self._nets[key])
 
     def act(self, observation: Array, mask: Array, explore: bool = False) -> Array:
         """The best slates; with `explore`, random ones in an epsilon of the cases."""
@@ -220,21 +213,9 @@ class SlateLearner(OnlineAgent):
         self._rng = np.random.default_rng(seed)
         self._replay, self._steps, self._updates, self._budget = {}, 0, 0, steps
         self._epsilon = self.epsilon_start
-        before = torch.get_num_threads()
-        torch.set_num_threads(self.threads)
-        try:
-            super().fit(task, steps, seed, self._keeping(progress))
-        finally:
-            torch.set_num_threads(before)
+        with torch_threads(self.threads):
+            super().fit(task, steps, seed, progress)
         self._replay = {}
-
-    def _keeping(self, progress: Progress | None) -> Progress:
-        def report(done: int, numbers: dict[str, float]) -> None:
-            self.weights = {name: net.state_dict() for name, net in self._nets.items()}
-            if progress is not None:
-                progress(done, numbers)
-
-        return report
 
     def learn(self, observation: Array, action: Array, reward: Array, next_observation: Array, terminated: Array,
               info: dict[str, Any]) -> None:  # fmt: skip
@@ -257,6 +238,7 @@ class SlateLearner(OnlineAgent):
             self._target.load_state_dict(self._nets["value"].state_dict())
             parameters = [p for net in self._nets.values() for p in net.parameters()]
             self._adam = torch.optim.AdamW(parameters, self.learning_rate, weight_decay=self.weight_decay, fused=True)
+            self.weights = {name: net.state_dict() for name, net in self._nets.items()}  # living: they learn on
         self._steps += 1
         done = self._steps * len(reward)
         if done >= self.learning_starts and self._steps > 1:
@@ -278,7 +260,8 @@ class SlateLearner(OnlineAgent):
         row = self._rng.integers(0, self.envs, self.batch_size)
         paid, after, discount, counts = self._returns(t, row, newest)
         sample, following = (
-            {name: torch.from_numpy(values[time % self.buffer, row]) for name, values in self._replay.items()} for time in (t, after)
+            {name: torch.from_numpy(values[time % self.buffer, row]) for name, values in self._replay.items()}
+            for time in (t, after)
         )
         sample["counts"] = torch.from_numpy(counts)
         loss = self._loss(sample, following, torch.from_numpy(paid), torch.from_numpy(discount))
@@ -305,22 +288,6 @@ class SlateLearner(OnlineAgent):
         goes_on = ~(terminated & counts).any(axis=0)
         return paid, t + taken, (self.gamma**taken * goes_on).astype(np.float32), taken > 0
 
-    def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write ``agent.json`` and ``weights.pt``, each atomically."""
-        write_weights(folder, "weights.pt", self.weights)
-        super().save(folder)
-
-    @classmethod
-    def load(cls, folder: str | os.PathLike[str]) -> Self:
-        """Read what `save` wrote. Nothing is unpickled but plain tensors (``weights_only=True``).
-
-        Raises:
-            ConfigError: no such agent there.
-        """
-        agent = super().load(folder)
-        agent.weights = read_weights(folder, "weights.pt")
-        return agent
-
 
 @dataclass
 class SlateQ(SlateLearner):
@@ -345,8 +312,6 @@ class SlateQ(SlateLearner):
     no_click: bool = True
     dueling: bool = True
 
-    nothing: ClassVar[int] = 0  # column of `_values`: nothing was picked
-
     def __post_init__(self) -> None:
         super().__post_init__()
         require_option("SlateQ.target", self.target, ["sarsa", "q"])
@@ -354,7 +319,9 @@ class SlateQ(SlateLearner):
             require_option(f"SlateQ.{name}", getattr(self, name), OPTIMISERS)
         require_option("SlateQ.choice", self.choice, ["learned", "given"])
         for name in ("no_click", "dueling"):
-            require(isinstance(getattr(self, name), bool), f"SlateQ.{name}", "must be True or False", getattr(self, name))
+            require(
+                isinstance(getattr(self, name), bool), f"SlateQ.{name}", "must be True or False", getattr(self, name)
+            )
 
     @property
     def privileged(self) -> bool:  # type: ignore[override]
@@ -390,7 +357,9 @@ class SlateQ(SlateLearner):
             seen = self._shown(observation)
             weights, (values, rest) = self._weights(seen, mask[:, null:]), self._values(self._nets["value"], seen)
             K = weights.shape[1] - 1
-            alone = torch.stack([self._slate_value(weights, values, torch.full_like(values[:, :1], k).long()) for k in range(K)], dim=1)
+            alone = torch.stack(
+                [self._slate_value(weights, values, torch.full_like(values[:, :1], k).long()) for k in range(K)], dim=1
+            )
             out = torch.cat([rest[:, None], alone], dim=1) if null else alone
         return np.where(mask, out.numpy(), -np.inf).astype(np.float32)
 
@@ -443,9 +412,15 @@ class SlateQ(SlateLearner):
     def _loss(self, sample: dict[str, Tensor], after: dict[str, Tensor], paid: Tensor, discount: Tensor) -> Tensor:
         with torch.no_grad():
             values, rest = self._values(self._target, after["observation"])
-            weights = after["weights"] if "weights" in after else self._weights(after["observation"], after["available"].numpy())
+            weights = (
+                after["weights"]
+                if "weights" in after
+                else self._weights(after["observation"], after["available"].numpy())
+            )
             slate = after["shown"] if self.target == "sarsa" else self._optimise(self.target_optimiser, weights, values)
-            future = self._slate_value(weights, values, slate.masked_fill(weights[:, 1:].gather(1, slate.clamp(min=0)) <= 0, -1))
+            future = self._slate_value(
+                weights, values, slate.masked_fill(weights[:, 1:].gather(1, slate.clamp(min=0)) <= 0, -1)
+            )
             if self.env.actions.null:
                 empty = (slate < 0).all(dim=1) if self.target == "sarsa" else rest > future
                 future = torch.where(empty, rest, future)
@@ -467,7 +442,11 @@ class SlateQ(SlateLearner):
         place = self._nets["place"].weight[:, 0]  # type: ignore[index]
         shown = logits[:, 1:].gather(1, sample["shown"].clamp(min=0)) + place - place[:1]
         if not self._single:
-            return (nn.functional.binary_cross_entropy_with_logits(shown, click.float(), reduction="none") * there).sum(1).mean()
+            return (
+                (nn.functional.binary_cross_entropy_with_logits(shown, click.float(), reduction="none") * there)
+                .sum(1)
+                .mean()
+            )
         every = torch.cat([logits[:, :1], shown.masked_fill(~there, -torch.inf)], dim=1)
         picked = torch.cat([~click.any(dim=1, keepdim=True), click], dim=1)
         return (every.logsumexp(dim=1) - every.masked_fill(~picked, 0.0).sum(dim=1)).mean()
@@ -483,17 +462,18 @@ class SlateNet(nn.Module):
     def __init__(self, slates: Tensor, head: dict[str, Any]) -> None:
         super().__init__()
         self.slates, self.head, width = slates, head, head["width"]
-        self.user, self.history, self.candidates = (slice(*head[name][:2]) for name in ("user", "history", "candidates"))
-        self.place = nn.Linear(head["history"][3], width)
+        self.user, self.candidates = slice(*head["user"]), slice(*head["candidates"][:2])
+        rows, columns = head["history"][2:]
+        self.place = Mean(rows, columns, width)
         self.context = nn.Linear(head["user"][1] - head["user"][0] + width, width)
-        self.items = nn.ModuleList([nn.Linear(head["candidates"][3], width, bias=False) for _ in range(slates.shape[1])])
+        self.items = nn.ModuleList(
+            [nn.Linear(head["candidates"][3], width, bias=False) for _ in range(slates.shape[1])]
+        )
         self.top = nn.Sequential(nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1))
 
     def forward(self, observation: Tensor) -> Tensor:
         """(B, width of the observation) -> (B, L)."""
-        history = observation[:, self.history].unflatten(1, self.head["history"][2:])
-        taken = (history != 0).any(dim=2, keepdim=True)
-        read = (torch.relu(self.place(history)) * taken).sum(dim=1) / taken.sum(dim=1).clamp(min=1)
+        read = read_block(self.place, observation, self.head["history"])
         first = self.context(torch.cat([observation[:, self.user], read], dim=1))[:, None]
         x = observation[:, self.candidates].unflatten(1, self.head["candidates"][2:])
         for s, layer in enumerate(self.items):
@@ -516,7 +496,12 @@ class FullSlateQ(SlateLearner):
             ConfigError: actions are no slates of candidates, there are too many, or one that shows nothing is allowed.
         """
         K, S = env.world.n_candidates, env.world.slate_size
-        require(comb(K, S) <= MAX_SLATES, "slate_size", f"FullSlateQ needs at most {MAX_SLATES} sets of candidates", comb(K, S))
+        require(
+            comb(K, S) <= MAX_SLATES,
+            "slate_size",
+            f"FullSlateQ needs at most {MAX_SLATES} sets of candidates",
+            comb(K, S),
+        )
         require(not env.actions.null, "null_action", "FullSlateQ needs False", True)
         self._slates = torch.tensor(list(combinations(range(K), S)))
         super().start(env)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from baselines.agent import Task
-from baselines.encoders import ENCODERS, CandidateHead, Encoder, encoder_of, head_of, read_weights, write_weights
+from baselines.encoders import ENCODERS, CandidateHead, Encoder, TorchAgent, encoder_of, head_of
 from recgym import ConfigError
 
 ROWS, COLUMNS, WIDTH = 6, 5, 8
@@ -204,8 +206,21 @@ def test_says_what_is_wrong(tmp_path) -> None:
         Encoder(**encoder_of(env, items="gruu"))
     with pytest.raises(ConfigError, match="candidates"):
         head_of(Task(SHOP.id, {"observation": "compact"}).make(2))
-    weights = {"a": torch.ones(2)}
-    write_weights(tmp_path, "w.pt", weights)
-    torch.testing.assert_close(read_weights(tmp_path, "w.pt"), weights)
-    with pytest.raises(ConfigError, match=r"x\.pt"):
-        read_weights(tmp_path, "x.pt")
+
+
+@dataclass
+class Still(TorchAgent):
+    """Always the first choice."""
+
+    def act(self, observation, mask, explore=False):
+        return mask.argmax(axis=1)
+
+
+def test_weights_come_back_from_a_file(tmp_path):
+    agent = Still()
+    agent.weights = {"a": torch.ones(2), "b": {"c": torch.zeros(1)}}
+    agent.save(tmp_path)
+    torch.testing.assert_close(Still.load(tmp_path).weights, agent.weights)
+    (tmp_path / "still.pt").unlink()
+    with pytest.raises(ConfigError, match=r"still\.pt"):
+        Still.load(tmp_path)

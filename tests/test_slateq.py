@@ -119,7 +119,7 @@ def test_files_bring_the_agent_back(trained: SlateQ, tmp_path) -> None:
         agent.start(env)
         chosen.append(agent.act(observation, info["action_mask"]))
     np.testing.assert_array_equal(*chosen)
-    (tmp_path / "weights.pt").unlink()
+    (tmp_path / "slateq.pt").unlink()
     with pytest.raises(ConfigError, match=r"weights\.pt"):
         SlateQ.load(tmp_path)
 
