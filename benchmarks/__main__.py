@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shlex
 import sys
 import time
@@ -36,6 +35,7 @@ from benchmarks.references import run_references
 from benchmarks.report import Section, report, show
 from benchmarks.run import run_suite, software, write_json
 from recgym import CLASSIC_IDS, ENV_IDS
+from recgym.envs import processors
 from recgym.errors import ConfigError, RecgymError, require, require_option
 
 app = typer.Typer(
@@ -47,11 +47,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 console = Console()
-
-
-def _processors() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="Folder of the results; default runs/SUITE.")]
@@ -316,7 +311,7 @@ def _references(
     classics = suite == "classics"
     folder = output or Path("runs/references" + ("-classics" if classics else ""))
     ids = id or (CLASSIC_IDS if classics else ENV_IDS)
-    wrong = run_references(folder, ids, users, workers or _processors(), _command(), console, fresh, classics)
+    wrong = run_references(folder, ids, users, workers, _command(), console, fresh, classics)
     for line in wrong:
         console.print(f"[red]fails:[/] {escape(line)}", highlight=False)
     if wrong and check:
@@ -341,7 +336,7 @@ def _throughput(
     if profile:
         console.print(speed.profile(ids[0]), highlight=False, markup=False, soft_wrap=True)
     if output:
-        data = {"command": _command(), "software": software(), "processors": _processors()}
+        data = {"command": _command(), "software": software(), "processors": processors()}
         write_json(output, {**data, "speeds": speed.to_dict(speeds)})
 
 

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, Protocol
 
 from benchmarks import THREAD_VARIABLES, limit_threads
 from benchmarks.suite import Job
+from recgym.envs import processors
 from recgym.errors import ConfigError, require, require_count, require_option
 
 EXECUTORS = ("serial", "processes", "ray")
@@ -50,12 +51,6 @@ class Executor(Protocol):
     """Runs jobs until there are none; one that fails, or whose process dies, does not stop the others."""
 
     def __call__(self, take: Take, notify: Notify) -> None: ...
-
-
-def processors() -> int:
-    """Processors that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def make_executor(

@@ -63,7 +63,7 @@ def run_references(
     folder: str | os.PathLike[str],
     ids: Sequence[str] = ENV_IDS,
     users: int = REFERENCE_USERS,
-    workers: int = 1,
+    workers: int | None = 1,
     command: str = "",
     console: Console | None = None,
     fresh: bool = False,

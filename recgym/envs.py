@@ -114,7 +114,7 @@ class RecVectorEnv(VectorEnv):
         M = len(self.world.objectives)
         self.reward_space = spaces.Box(-np.inf, np.inf, (M,), np.float32) if self.vector_reward else None
         self._mode = autoreset_mode
-        workers = max(1, min(threads or _processors(), num_envs // SHARE))
+        workers = max(1, min(threads or processors(), num_envs // SHARE))
         ends = [num_envs * i // workers for i in range(workers + 1)]
         self._rows = [slice(start, end) for start, end in pairwise(ends)]  # one block a thread
         self._same = ("candidates",) if self.actions.static else ()
@@ -469,6 +469,7 @@ def _first(batch: Any) -> Any:
     return {name: value[0] for name, value in batch.items()} if isinstance(batch, dict) else batch[0]
 
 
-def _processors() -> int:
+def processors() -> int:
+    """Processors that this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
