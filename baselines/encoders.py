@@ -9,13 +9,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from baselines.agent import Agent
 from recgym.envs import RecVectorEnv
 from recgym.errors import ConfigError, require, require_option
 from recgym.files import write_atomically
+from recgym.spaces import Block
 
 
 class Mean(nn.Linear):
@@ -199,13 +202,20 @@ class CandidateHead(nn.Module):
         self.nothing = _two_layers(width, null * outputs) if null else None
 
     def forward(self, observation: Tensor) -> Tensor:
-        """(B, width of the observation) -> (B, choices); (B, outputs, choices) where there are several outputs."""
+        """(B, width of the observation) -> (B, choices); (B, outputs, choices) where there are several outputs.
+
+        Observations may have fewer candidates than the env, as `narrow` makes them.
+        """
         read = read_block(self.place, observation, self.history)
         u = self.context(torch.cat([observation[:, self.user], read], dim=1))
-        x = observation[:, self.candidates].unflatten(1, self.items)
+        start, end, columns = self.candidates.start, self.candidates.stop, self.items[1]
+        mask = observation[:, self.mask, None] > 0.5
+        if observation.shape[1] < self.mask.stop:  # see `narrow`
+            end = start + (observation.shape[1] - start) // (columns + 1) * columns
+            mask = observation[:, end:, None] > 0.5
+        x = observation[:, start:end].unflatten(1, (-1, columns))
         match = self.cross(self.left(x) * self.right(u)[:, None])
         q = self.advantage(self.item(x) + self.shift(u)[:, None] + match)
-        mask = observation[:, self.mask, None] > 0.5
         if self.nothing is not None:
             q = torch.cat([self.nothing(u).unflatten(1, (-1, self.outputs)), q], dim=1)
             mask = nn.functional.pad(mask, (0, 0, q.shape[1] - mask.shape[1], 0), value=True)
@@ -215,6 +225,22 @@ class CandidateHead(nn.Module):
         worst = q.detach().masked_fill(~mask, torch.inf).amin(dim=1, keepdim=True)
         q = torch.where(mask, q, torch.where(mask.any(dim=1, keepdim=True), worst - 1, 0.0))
         return q[:, :, 0] if self.outputs == 1 else q.transpose(1, 2)
+
+
+def narrow(observation: NDArray[np.float32], rows: NDArray[Any], layout: dict[str, Block]) -> NDArray[np.float32]:
+    """Flat observations (B, width) with those candidates only whose numbers (B, m) are given; -1: an empty one.
+
+    Raises:
+        ConfigError: candidates and mask are not the last blocks of the layout.
+    """
+    candidates, mask = layout["candidates"], layout["mask"]
+    last = mask.slice.stop == observation.shape[1] and candidates.slice.stop == mask.slice.start
+    require(last, "observation", "must end with the blocks candidates and mask", [*layout])
+    at = np.maximum(rows, 0)
+    there = np.take_along_axis(observation[:, mask.slice], at, axis=1) * (rows >= 0)
+    x = np.take_along_axis(observation[:, candidates.slice].reshape(-1, *candidates.shape), at[:, :, None], axis=1)
+    shown = (x * there[:, :, None]).reshape(len(x), -1)
+    return np.concatenate([observation[:, : candidates.slice.start], shown, there], axis=1)
 
 
 def _two_layers(width: int, outputs: int) -> nn.Sequential:

@@ -11,7 +11,14 @@ p_i that it is picked:
 
     Q(s, A) = Q(s, 0) + sum_{i in A} p_i (Q(s, i) - Q(s, 0))
 
-Two things beyond the paper: picking nothing has a value too (``no_click``), as a step without a click is followed by
+Which items are clicked together matters too: the fifth song of an artist bores. With ``pairs`` each pair of clicked items adds
+h_ij = sum_r +-f_ir f_jr, the second order of a factorisation machine (Rendle, ICDM 2010), so that
+
+    Q(s, A) = Q(s, 0) + sum_i p_i (Q(s, i) - Q(s, 0)) + sum_{i < j} p_i p_j h_ij
+
+and slates are made greedily, item by item.
+
+Two things more beyond the paper: picking nothing has a value too (``no_click``), as a step without a click is followed by
 more steps; and returns of many steps (``n_steps``), as what a click does to a hidden state (time left, satisfaction)
 shows up long after the observations have forgotten the click.
 
@@ -24,7 +31,7 @@ from abc import abstractmethod
 from dataclasses import dataclass, field
 from itertools import combinations
 from math import comb
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -32,7 +39,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from baselines.agent import OnlineAgent, Progress, Task, columns_of, require_choices
-from baselines.encoders import CandidateHead, Mean, TorchAgent, head_of, read_block, torch_seed, torch_threads
+from baselines.encoders import CandidateHead, Mean, TorchAgent, head_of, narrow, read_block, torch_seed, torch_threads
 from recgym.envs import RecVectorEnv
 from recgym.errors import require, require_count, require_number, require_option
 from recgym.models.choice import MultinomialLogit, Proportional
@@ -95,6 +102,40 @@ def exact(weights: Tensor, values: Tensor, size: int) -> Tensor:
             break
         slate = torch.where(rises[:, None], better, slate)
     return slate
+
+
+def pair_value(chance: Tensor, factors: Tensor) -> Tensor:
+    """(B,) sums over pairs i < j of chance_i chance_j h_ij, where h_ij = sum_r +-f_ir f_jr: half of the r add, half take.
+
+    Args:
+        chance: (B, n), that each item is clicked. factors: (B, n, R).
+    """
+    f = chance[:, :, None] * factors
+    return 0.5 * ((f.sum(dim=1) ** 2 - (f**2).sum(dim=1)) * _signs(f)).sum(dim=1)
+
+
+def pairwise_greedy(weights: Tensor, values: Tensor, factors: Tensor, size: int) -> Tensor:
+    """(B, S) candidates, each the one that adds most to the slate so far, with what its pairs are worth.
+
+    Args:
+        weights, values: as of `sum_value`. factors: (B, K, R), see `pair_value`.
+    """
+    chance, worth, chosen = weights[:, 1:], weights[:, 1:] * (values[:, 1:] - values[:, :1]), []
+    worth = worth.masked_fill(chance <= 0, -1e18)  # before an item comes twice
+    f = chance[:, :, None] * factors
+    for _ in range(size):
+        best = worth.argmax(dim=1, keepdim=True)
+        chosen.append(best)
+        taken = f.gather(1, best[:, :, None].expand(-1, -1, f.shape[2]))
+        worth = (worth + (f * (taken * _signs(f))).sum(dim=2)).scatter(1, best, -torch.inf)
+    return torch.cat(chosen, dim=1)
+
+
+def _signs(factors: Tensor) -> Tensor:
+    """(R,) +1 for half of the factors and -1 for the others."""
+    signs = torch.ones(factors.shape[-1])
+    signs[::2] = -1.0
+    return signs
 
 
 OPTIMISERS = {"top-k": top_k, "greedy": greedy, "exact": exact}
@@ -226,7 +267,7 @@ class SlateLearner(TorchAgent, OnlineAgent):
         mask = observation[:, self.env.observation_layout["mask"].slice] > 0.5
         step = {"observation": observation * self._seen, "available": mask, "shown": shown, "click": info["click"],
                 "reward": self.reward_scale * reward, "terminated": terminated, "cut": ended & ~terminated}  # fmt: skip
-        step |= self._more(observation, mask)
+        step |= self._instead(observation, mask, shown)
         at = self._steps % self.buffer
         for name, value in step.items():
             if name not in self._replay:
@@ -249,8 +290,8 @@ class SlateLearner(TorchAgent, OnlineAgent):
             for _ in range(self.gradient_steps):
                 self._improve()
 
-    def _more(self, observation: Array, mask: Array) -> dict[str, Array]:
-        """What else of a step is to be remembered."""
+    def _instead(self, observation: Array, mask: Array, shown: Array) -> dict[str, Array]:
+        """What else of a step is to be remembered, or otherwise."""
         return {}
 
     def _improve(self) -> None:
@@ -289,6 +330,41 @@ class SlateLearner(TorchAgent, OnlineAgent):
         return paid, t + taken, (self.gamma**taken * goes_on).astype(np.float32), taken > 0
 
 
+def _there(weights: Tensor, slate: Tensor) -> Tensor:
+    """The slate (B, S) without candidates of weight 0, which are not there: -1 for them."""
+    return slate.masked_fill(weights[:, 1:].gather(1, slate.clamp(min=0)) <= 0, -1)
+
+
+def _rows(factors: Tensor, place: Tensor) -> Tensor:
+    """(B, S, R) of (B, K, R): those of the candidates (B, S)."""
+    return factors.gather(1, place[:, :, None].expand(-1, -1, factors.shape[2]))
+
+
+class Worth(NamedTuple):
+    """What a value network makes of B observations."""
+
+    values: Tensor  # (B, 1 + K) of picking nothing and each candidate
+    rest: Tensor  # (B,) of being shown nothing, 0 where that cannot be
+    factors: Tensor | None  # (B, K, R) of pairs
+
+
+class PairHead(nn.Module):
+    """Values of candidates, and factors of their pairs, each from a `CandidateHead`.
+
+    Args:
+        head: arguments of the first. factors: R, even.
+    """
+
+    def __init__(self, head: dict[str, Any], factors: int) -> None:
+        super().__init__()
+        self.values = CandidateHead(**head)
+        self.factors = CandidateHead(**{**head, "null": 0, "dueling": False, "outputs": factors})
+
+    def forward(self, observation: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, width of the observation) -> (B, choices) and (B, K, R)."""
+        return self.values(observation), self.factors(observation).transpose(1, 2)
+
+
 @dataclass
 class SlateQ(SlateLearner):
     """SlateQ on the native batch, with a network that treats all candidates alike (`CandidateHead`).
@@ -302,6 +378,11 @@ class SlateQ(SlateLearner):
             read the user's hidden state where there is one.
         no_click: whether picking nothing has a value too, learned from the steps without a click.
         dueling: whether a state has a value that its candidates share, see `CandidateHead`.
+        pairs: R, how many factors value the pairs of clicked items, even; 0 values none. For worlds where several may be
+            clicked.
+        shown_only: whether training looks at none but the candidates shown, as large catalogues ask for; what is kept
+            of a step is small, too. Values are learned as differences from that of picking nothing. Needs
+            target="sarsa", choice="learned", no_click=True and dueling=False.
         Others: see `SlateLearner`.
     """
 
@@ -311,6 +392,8 @@ class SlateQ(SlateLearner):
     choice: str = "learned"
     no_click: bool = True
     dueling: bool = True
+    pairs: int = 0
+    shown_only: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -318,10 +401,17 @@ class SlateQ(SlateLearner):
         for name in ("optimiser", "target_optimiser"):
             require_option(f"SlateQ.{name}", getattr(self, name), OPTIMISERS)
         require_option("SlateQ.choice", self.choice, ["learned", "given"])
-        for name in ("no_click", "dueling"):
+        require_count("SlateQ.pairs", self.pairs, 0, 1000)
+        require(self.pairs % 2 == 0, "SlateQ.pairs", "must be even", self.pairs)
+        for name in ("no_click", "dueling", "shown_only"):
             require(
                 isinstance(getattr(self, name), bool), f"SlateQ.{name}", "must be True or False", getattr(self, name)
             )
+
+        if self.shown_only:
+            for name, needed in (("target", "sarsa"), ("choice", "learned"), ("no_click", True), ("dueling", False)):
+                fits = getattr(self, name) == needed
+                require(fits, f"SlateQ.{name}", f"must be {needed!r} with shown_only=True", getattr(self, name))
 
     @property
     def privileged(self) -> bool:  # type: ignore[override]
@@ -340,11 +430,14 @@ class SlateQ(SlateLearner):
             known = isinstance(choice, Proportional) or (isinstance(choice, MultinomialLogit) and choice.decay == 0)
             require(known, "SlateQ.choice", '"given" needs Proportional or a MultinomialLogit without decay', choice)
         self._single = env.world.choice.single
+        rule = f"must be 0 with {env.world.choice.kind}, where one item at most is clicked"
+        require(not (self.pairs and self._single), "SlateQ.pairs", rule, self.pairs)
         super().start(env)
 
     def _networks(self, env: RecVectorEnv) -> dict[str, nn.Module]:
         head = head_of(env, self.width, self.dueling)
-        nets: dict[str, nn.Module] = {"value": CandidateHead(**{**head, "null": 1 + env.actions.null})}
+        value = {**head, "null": 1 + env.actions.null}
+        nets: dict[str, nn.Module] = {"value": PairHead(value, self.pairs) if self.pairs else CandidateHead(**value)}
         if self.choice == "learned":
             nets["pick"] = CandidateHead(**{**head, "null": 1, "dueling": False})
             nets["place"] = nn.Embedding.from_pretrained(torch.zeros(env.world.slate_size, 1), freeze=False)
@@ -355,27 +448,38 @@ class SlateQ(SlateLearner):
         null = int(self.env.actions.null)
         with torch.no_grad():
             seen = self._shown(observation)
-            weights, (values, rest) = self._weights(seen, mask[:, null:]), self._values(self._nets["value"], seen)
-            K = weights.shape[1] - 1
-            alone = torch.stack(
-                [self._slate_value(weights, values, torch.full_like(values[:, :1], k).long()) for k in range(K)], dim=1
-            )
-            out = torch.cat([rest[:, None], alone], dim=1) if null else alone
+            weights, worth = self._weights(seen, mask[:, null:]), self._worth(self._nets["value"], seen)
+            slates = torch.arange(weights.shape[1] - 1).expand(len(mask), -1)[:, :, None]
+            alone = [self._slate_value(weights, worth, slate) for slate in slates.unbind(dim=1)]
+            out = torch.stack([worth.rest, *alone] if null else alone, dim=1)
         return np.where(mask, out.numpy(), -np.inf).astype(np.float32)
 
     def _best(self, observation: Tensor, mask: Array) -> Array:
-        weights, (values, rest) = self._weights(observation, mask), self._values(self._nets["value"], observation)
-        slate = self._optimise(self.optimiser, weights, values)
-        slate = slate.masked_fill(weights[:, 1:].gather(1, slate) <= 0, -1)
+        weights, worth = self._weights(observation, mask), self._worth(self._nets["value"], observation)
+        slate = self._optimise(self.optimiser, weights, worth)
         if self.env.actions.null:
-            slate = torch.where((rest > self._slate_value(weights, values, slate))[:, None], -1, slate)
+            slate = torch.where((worth.rest > self._slate_value(weights, worth, slate))[:, None], -1, slate)
         return slate.numpy()
 
-    def _optimise(self, optimiser: str, weights: Tensor, values: Tensor) -> Tensor:
-        return OPTIMISERS[optimiser if self._single else "top-k"](weights, values, self.env.world.slate_size)
+    def _optimise(self, optimiser: str, weights: Tensor, worth: Worth) -> Tensor:
+        """(B, S) candidates of the best slates, -1 where there are no more."""
+        size = self.env.world.slate_size
+        if worth.factors is not None:
+            slate = pairwise_greedy(weights, worth.values, worth.factors, size)
+        else:
+            slate = OPTIMISERS[optimiser if self._single else "top-k"](weights, worth.values, size)
+        return _there(weights, slate)
 
-    def _slate_value(self, weights: Tensor, values: Tensor, slate: Tensor) -> Tensor:
-        return (slate_value if self._single else sum_value)(weights, values, slate)
+    def _slate_value(self, weights: Tensor, worth: Worth, slate: Tensor) -> Tensor:
+        """(B,) values of slates (B, S), -1 = nothing."""
+        if self._single:
+            return slate_value(weights, worth.values, slate)
+        value = sum_value(weights, worth.values, slate)
+        if worth.factors is None:
+            return value
+        place = slate.clamp(min=0)
+        chance = weights[:, 1:].gather(1, place).masked_fill(slate < 0, 0.0)
+        return value + pair_value(chance, _rows(worth.factors, place))
 
     def _weights(self, observation: Tensor, mask: Array) -> Tensor:
         """(B, 1 + K) weights of picking nothing and each candidate, or probabilities; 0 where there is none."""
@@ -394,40 +498,48 @@ class SlateQ(SlateLearner):
             else:
                 nothing = torch.from_numpy(outside)[:, None] + choice.null  # type: ignore[attr-defined]
                 weights = torch.softmax(torch.cat([nothing, v], dim=1), dim=1)
-        there = torch.from_numpy(np.ascontiguousarray(mask))
+        there = torch.from_numpy(np.array(mask))
         return torch.cat([weights[:, :1], weights[:, 1:].masked_fill(~there, 0.0)], dim=1)
 
-    def _values(self, net: nn.Module, observation: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 1 + K) values of picking nothing and each candidate, (B,) of being shown nothing (0 where that cannot be)."""
-        out = net(observation)
+    def _worth(self, net: nn.Module, observation: Tensor) -> Worth:
+        out, factors = net(observation) if self.pairs else (net(observation), None)
         null = int(self.env.actions.null)
         rest, nothing = (out[:, 0] if null else torch.zeros_like(out[:, 0])), out[:, null : null + 1]
-        return torch.cat([nothing if self.no_click else torch.zeros_like(nothing), out[:, 1 + null :]], dim=1), rest
+        nothing = nothing if self.no_click else torch.zeros_like(nothing)
+        items = nothing + out[:, 1 + null :] if self.shown_only else out[:, 1 + null :]
+        return Worth(torch.cat([nothing, items], dim=1), rest, factors)
 
-    def _more(self, observation: Array, mask: Array) -> dict[str, Array]:
+    def _instead(self, observation: Array, mask: Array, shown: Array) -> dict[str, Array]:
+        if self.shown_only:
+            seen = narrow(observation * self._seen, shown, self.env.observation_layout)
+            return {
+                "observation": seen,
+                "available": shown >= 0,
+                "shown": np.where(shown >= 0, np.arange(shown.shape[1]), -1),
+            }
         if self.choice == "learned":
             return {}
         return {"weights": self._weights(self._shown(observation), mask).numpy()}
 
     def _loss(self, sample: dict[str, Tensor], after: dict[str, Tensor], paid: Tensor, discount: Tensor) -> Tensor:
         with torch.no_grad():
-            values, rest = self._values(self._target, after["observation"])
-            weights = (
-                after["weights"]
-                if "weights" in after
-                else self._weights(after["observation"], after["available"].numpy())
-            )
-            slate = after["shown"] if self.target == "sarsa" else self._optimise(self.target_optimiser, weights, values)
-            future = self._slate_value(
-                weights, values, slate.masked_fill(weights[:, 1:].gather(1, slate.clamp(min=0)) <= 0, -1)
-            )
+            worth, weights = self._worth(self._target, after["observation"]), after.get("weights")
+            if weights is None:
+                weights = self._weights(after["observation"], after["available"].numpy())
+            if self.target == "sarsa":
+                slate = _there(weights, after["shown"])
+            else:
+                slate = self._optimise(self.target_optimiser, weights, worth)
+            future = self._slate_value(weights, worth, slate)
             if self.env.actions.null:
-                empty = (slate < 0).all(dim=1) if self.target == "sarsa" else rest > future
-                future = torch.where(empty, rest, future)
+                empty = (after["shown"] < 0).all(dim=1) if self.target == "sarsa" else worth.rest > future
+                future = torch.where(empty, worth.rest, future)
             goal = paid + discount * future
-        values, rest = self._values(self._nets["value"], sample["observation"])
+        values, rest, factors = self._worth(self._nets["value"], sample["observation"])
         shown, click = sample["shown"].clamp(min=0), sample["click"]
         value = values[:, 0] + ((values[:, 1:].gather(1, shown) - values[:, :1]) * click).sum(dim=1)
+        if factors is not None:
+            value = value + pair_value(click.float(), _rows(factors, shown))
         counts = sample["counts"]
         if self.env.actions.null:
             value = torch.where((sample["shown"] < 0).all(dim=1), rest, value)
@@ -523,7 +635,7 @@ class FullSlateQ(SlateLearner):
         return np.where(mask, best.numpy(), -np.inf).astype(np.float32)
 
     def _best(self, observation: Tensor, mask: Array) -> Array:
-        value = self._valued(self._nets["value"], observation, torch.from_numpy(np.ascontiguousarray(mask)))
+        value = self._valued(self._nets["value"], observation, torch.from_numpy(np.array(mask)))
         return self._slates[value.argmax(dim=1)].numpy()
 
     def _loss(self, sample: dict[str, Tensor], after: dict[str, Tensor], paid: Tensor, discount: Tensor) -> Tensor:

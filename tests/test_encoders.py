@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from baselines.agent import Task
-from baselines.encoders import ENCODERS, CandidateHead, Encoder, TorchAgent, encoder_of, head_of
+from baselines.encoders import ENCODERS, CandidateHead, Encoder, TorchAgent, encoder_of, head_of, narrow
 from recgym import ConfigError
 
 ROWS, COLUMNS, WIDTH = 6, 5, 8
@@ -206,6 +206,23 @@ def test_says_what_is_wrong(tmp_path) -> None:
         Encoder(**encoder_of(env, items="gruu"))
     with pytest.raises(ConfigError, match="candidates"):
         head_of(Task(SHOP.id, {"observation": "compact"}).make(2))
+
+
+@pytest.mark.parametrize("null", [0, 2])
+def test_fewer_candidates_have_the_values_they_had_among_all(null: int) -> None:
+    env = SHOP.make(3)
+    observation, _ = env.reset(seed=1)
+    head = CandidateHead(**{**head_of(env, dueling=False), "null": null})
+    rows = np.array([[4, 0, 19], [1, 2, 3], [7, -1, 8]])
+    with torch.no_grad():
+        every = head(torch.from_numpy(observation)).numpy()
+        some = head(torch.from_numpy(narrow(observation, rows, env.observation_layout))).numpy()
+    there = np.pad(rows >= 0, ((0, 0), (null, 0)), constant_values=True)
+    want = np.concatenate([every[:, :null], np.take_along_axis(every[:, null:], np.maximum(rows, 0), axis=1)], axis=1)
+    np.testing.assert_allclose(some[there], want[there], rtol=1e-5)
+    latent = Task(SHOP.id, {"observation": "latent"}).make(2)
+    with pytest.raises(ConfigError, match="must end with the blocks"):
+        narrow(latent.reset(seed=0)[0], rows[:2], latent.observation_layout)
 
 
 @dataclass
