@@ -30,8 +30,13 @@ class Component:
     def __init_subclass__(cls, abstract: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.kind = cls.__name__
+        cls.__repr__ = cls.__dict__.get("__repr__", Component.__repr__)  # the dataclass decorator would write arrays out
         if not abstract:
             KINDS[cls.__name__] = cls
+
+    def __repr__(self) -> str:
+        fields = (f"{f.name}={_brief(getattr(self, f.name))}" for f in dataclasses.fields(self) if f.init and f.repr)
+        return f"{type(self).__name__}({', '.join(fields)})"
 
     def columns(self, sizes: Sizes) -> dict[str, Column]:
         """User columns that this part owns, by name."""
@@ -79,6 +84,13 @@ class Component:
             return found(**values)
         except TypeError as error:
             raise ConfigError(f"{where} ({data['kind']}): {error}") from None
+
+
+def _brief(value: Any) -> str:
+    """A value for people: long arrays by type and shape."""
+    if isinstance(value, np.ndarray) and value.size > 16:
+        return f"<{value.dtype} {value.shape}>"
+    return repr(value.tolist() if isinstance(value, np.ndarray) else value)
 
 
 def _encode(value: Any, arrays: dict[str, np.ndarray] | None, path: str) -> Any:

@@ -164,6 +164,11 @@ class World(Component):
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
 
+    def __repr__(self) -> str:
+        """One part a line."""
+        lines = [f"    {f.name}={getattr(self, f.name)!r}," for f in dataclasses.fields(self) if f.init and f.repr]
+        return "\n".join(["World(", *lines, ")"])
+
     @property
     def parts(self) -> tuple[Component, ...]:
         """All parts, the catalogue first."""

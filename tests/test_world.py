@@ -661,3 +661,10 @@ def test_signals_are_found_by_name(world_of: WorldOf) -> None:
         signals = market.observe(slate, users.clock)
         want = w.catalog["price"][slate[:, 0]] * (1 - signals[:, 0, 1])
         assert feedback.objectives[:, 3] == pytest.approx(want, rel=1e-5)
+
+
+def test_a_world_prints_one_part_a_line_and_arrays_by_shape() -> None:
+    text = repr(recgym.load_world("ecommerce"))
+    assert "catalog=Catalog(embedding=<float32 (2000, 16)>" in text
+    assert "    horizon=100,\n" in text
+    assert len(text) < 4000
