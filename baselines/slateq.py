@@ -11,14 +11,7 @@ p_i that it is picked:
 
     Q(s, A) = Q(s, 0) + sum_{i in A} p_i (Q(s, i) - Q(s, 0))
 
-Which items are clicked together matters too: the fifth song of an artist bores. With ``pairs`` each pair of clicked items adds
-h_ij = sum_r +-f_ir f_jr, the second order of a factorisation machine (Rendle, ICDM 2010), so that
-
-    Q(s, A) = Q(s, 0) + sum_i p_i (Q(s, i) - Q(s, 0)) + sum_{i < j} p_i p_j h_ij
-
-and slates are made greedily, item by item.
-
-Two things more beyond the paper: picking nothing has a value too (``no_click``), as a step without a click is followed by
+Two things beyond the paper: picking nothing has a value too (``no_click``), as a step without a click is followed by
 more steps; and returns of many steps (``n_steps``), as what a click does to a hidden state (time left, satisfaction)
 shows up long after the observations have forgotten the click.
 
@@ -102,40 +95,6 @@ def exact(weights: Tensor, values: Tensor, size: int) -> Tensor:
             break
         slate = torch.where(rises[:, None], better, slate)
     return slate
-
-
-def pair_value(chance: Tensor, factors: Tensor) -> Tensor:
-    """(B,) sums over pairs i < j of chance_i chance_j h_ij, where h_ij = sum_r +-f_ir f_jr: half of the r add, half take.
-
-    Args:
-        chance: (B, n), that each item is clicked. factors: (B, n, R).
-    """
-    f = chance[:, :, None] * factors
-    return 0.5 * ((f.sum(dim=1) ** 2 - (f**2).sum(dim=1)) * _signs(f)).sum(dim=1)
-
-
-def pairwise_greedy(weights: Tensor, values: Tensor, factors: Tensor, size: int) -> Tensor:
-    """(B, S) candidates, each the one that adds most to the slate so far, with what its pairs are worth.
-
-    Args:
-        weights, values: as of `sum_value`. factors: (B, K, R), see `pair_value`.
-    """
-    chance, worth, chosen = weights[:, 1:], weights[:, 1:] * (values[:, 1:] - values[:, :1]), []
-    worth = worth.masked_fill(chance <= 0, -1e18)  # before an item comes twice
-    f = chance[:, :, None] * factors
-    for _ in range(size):
-        best = worth.argmax(dim=1, keepdim=True)
-        chosen.append(best)
-        taken = f.gather(1, best[:, :, None].expand(-1, -1, f.shape[2]))
-        worth = (worth + (f * (taken * _signs(f))).sum(dim=2)).scatter(1, best, -torch.inf)
-    return torch.cat(chosen, dim=1)
-
-
-def _signs(factors: Tensor) -> Tensor:
-    """(R,) +1 for half of the factors and -1 for the others."""
-    signs = torch.ones(factors.shape[-1])
-    signs[::2] = -1.0
-    return signs
 
 
 OPTIMISERS = {"top-k": top_k, "greedy": greedy, "exact": exact}
@@ -335,34 +294,11 @@ def _there(weights: Tensor, slate: Tensor) -> Tensor:
     return slate.masked_fill(weights[:, 1:].gather(1, slate.clamp(min=0)) <= 0, -1)
 
 
-def _rows(factors: Tensor, place: Tensor) -> Tensor:
-    """(B, S, R) of (B, K, R): those of the candidates (B, S)."""
-    return factors.gather(1, place[:, :, None].expand(-1, -1, factors.shape[2]))
-
-
 class Worth(NamedTuple):
     """What a value network makes of B observations."""
 
     values: Tensor  # (B, 1 + K) of picking nothing and each candidate
     rest: Tensor  # (B,) of being shown nothing, 0 where that cannot be
-    factors: Tensor | None  # (B, K, R) of pairs
-
-
-class PairHead(nn.Module):
-    """Values of candidates, and factors of their pairs, each from a `CandidateHead`.
-
-    Args:
-        head: arguments of the first. factors: R, even.
-    """
-
-    def __init__(self, head: dict[str, Any], factors: int) -> None:
-        super().__init__()
-        self.values = CandidateHead(**head)
-        self.factors = CandidateHead(**{**head, "null": 0, "dueling": False, "outputs": factors})
-
-    def forward(self, observation: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, width of the observation) -> (B, choices) and (B, K, R)."""
-        return self.values(observation), self.factors(observation).transpose(1, 2)
 
 
 @dataclass
@@ -378,8 +314,6 @@ class SlateQ(SlateLearner):
             read the user's hidden state where there is one.
         no_click: whether picking nothing has a value too, learned from the steps without a click.
         dueling: whether a state has a value that its candidates share, see `CandidateHead`.
-        pairs: R, how many factors value the pairs of clicked items, even; 0 values none. For worlds where several may be
-            clicked.
         shown_only: whether training looks at none but the candidates shown, as large catalogues ask for; what is kept
             of a step is small, too. Values are learned as differences from that of picking nothing. Needs
             target="sarsa", choice="learned", no_click=True and dueling=False.
@@ -392,7 +326,6 @@ class SlateQ(SlateLearner):
     choice: str = "learned"
     no_click: bool = True
     dueling: bool = True
-    pairs: int = 0
     shown_only: bool = False
 
     def __post_init__(self) -> None:
@@ -401,8 +334,6 @@ class SlateQ(SlateLearner):
         for name in ("optimiser", "target_optimiser"):
             require_option(f"SlateQ.{name}", getattr(self, name), OPTIMISERS)
         require_option("SlateQ.choice", self.choice, ["learned", "given"])
-        require_count("SlateQ.pairs", self.pairs, 0, 1000)
-        require(self.pairs % 2 == 0, "SlateQ.pairs", "must be even", self.pairs)
         for name in ("no_click", "dueling", "shown_only"):
             require(
                 isinstance(getattr(self, name), bool), f"SlateQ.{name}", "must be True or False", getattr(self, name)
@@ -430,14 +361,12 @@ class SlateQ(SlateLearner):
             known = isinstance(choice, Proportional) or (isinstance(choice, MultinomialLogit) and choice.decay == 0)
             require(known, "SlateQ.choice", '"given" needs Proportional or a MultinomialLogit without decay', choice)
         self._single = env.world.choice.single
-        rule = f"must be 0 with {env.world.choice.kind}, where one item at most is clicked"
-        require(not (self.pairs and self._single), "SlateQ.pairs", rule, self.pairs)
         super().start(env)
 
     def _networks(self, env: RecVectorEnv) -> dict[str, nn.Module]:
         head = head_of(env, self.width, self.dueling)
         value = {**head, "null": 1 + env.actions.null}
-        nets: dict[str, nn.Module] = {"value": PairHead(value, self.pairs) if self.pairs else CandidateHead(**value)}
+        nets: dict[str, nn.Module] = {"value": CandidateHead(**value)}
         if self.choice == "learned":
             nets["pick"] = CandidateHead(**{**head, "null": 1, "dueling": False})
             nets["place"] = nn.Embedding.from_pretrained(torch.zeros(env.world.slate_size, 1), freeze=False)
@@ -464,22 +393,11 @@ class SlateQ(SlateLearner):
     def _optimise(self, optimiser: str, weights: Tensor, worth: Worth) -> Tensor:
         """(B, S) candidates of the best slates, -1 where there are no more."""
         size = self.env.world.slate_size
-        if worth.factors is not None:
-            slate = pairwise_greedy(weights, worth.values, worth.factors, size)
-        else:
-            slate = OPTIMISERS[optimiser if self._single else "top-k"](weights, worth.values, size)
-        return _there(weights, slate)
+        return _there(weights, OPTIMISERS[optimiser if self._single else "top-k"](weights, worth.values, size))
 
     def _slate_value(self, weights: Tensor, worth: Worth, slate: Tensor) -> Tensor:
         """(B,) values of slates (B, S), -1 = nothing."""
-        if self._single:
-            return slate_value(weights, worth.values, slate)
-        value = sum_value(weights, worth.values, slate)
-        if worth.factors is None:
-            return value
-        place = slate.clamp(min=0)
-        chance = weights[:, 1:].gather(1, place).masked_fill(slate < 0, 0.0)
-        return value + pair_value(chance, _rows(worth.factors, place))
+        return (slate_value if self._single else sum_value)(weights, worth.values, slate)
 
     def _weights(self, observation: Tensor, mask: Array) -> Tensor:
         """(B, 1 + K) weights of picking nothing and each candidate, or probabilities; 0 where there is none."""
@@ -502,12 +420,12 @@ class SlateQ(SlateLearner):
         return torch.cat([weights[:, :1], weights[:, 1:].masked_fill(~there, 0.0)], dim=1)
 
     def _worth(self, net: nn.Module, observation: Tensor) -> Worth:
-        out, factors = net(observation) if self.pairs else (net(observation), None)
+        out = net(observation)
         null = int(self.env.actions.null)
         rest, nothing = (out[:, 0] if null else torch.zeros_like(out[:, 0])), out[:, null : null + 1]
         nothing = nothing if self.no_click else torch.zeros_like(nothing)
         items = nothing + out[:, 1 + null :] if self.shown_only else out[:, 1 + null :]
-        return Worth(torch.cat([nothing, items], dim=1), rest, factors)
+        return Worth(torch.cat([nothing, items], dim=1), rest)
 
     def _instead(self, observation: Array, mask: Array, shown: Array) -> dict[str, Array]:
         if self.shown_only:
@@ -535,11 +453,9 @@ class SlateQ(SlateLearner):
                 empty = (after["shown"] < 0).all(dim=1) if self.target == "sarsa" else worth.rest > future
                 future = torch.where(empty, worth.rest, future)
             goal = paid + discount * future
-        values, rest, factors = self._worth(self._nets["value"], sample["observation"])
+        values, rest = self._worth(self._nets["value"], sample["observation"])
         shown, click = sample["shown"].clamp(min=0), sample["click"]
         value = values[:, 0] + ((values[:, 1:].gather(1, shown) - values[:, :1]) * click).sum(dim=1)
-        if factors is not None:
-            value = value + pair_value(click.float(), _rows(factors, shown))
         counts = sample["counts"]
         if self.env.actions.null:
             value = torch.where((sample["shown"] < 0).all(dim=1), rest, value)
