@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -209,6 +210,12 @@ def require_choices(env: RecVectorEnv, name: str) -> None:
     require(env.actions.form in ("item", "slate"), "action", f'{name} needs "item" or "slate"', env.actions.form)
     require(env.observations.form != "dict", "observation", f"{name} needs a flat one", "dict")
     require(not env.vector_reward, "reward", f"{name} needs one number a step", "vector")
+
+
+def require_device(parameter: str, device: Any) -> None:
+    """Raise a ConfigError unless it names a device as torch does: cpu, cuda, cuda:<n> or mps."""
+    known = isinstance(device, str) and re.fullmatch(r"cpu|mps|cuda(:\d+)?", device)
+    require(known, parameter, "must be cpu, cuda, cuda:<n> or mps", device)
 
 
 def columns_of(env: RecVectorEnv, parameter: str, names: Sequence[str]) -> NDArray[np.int64]:

@@ -331,6 +331,8 @@ def torch_threads(threads: int) -> Iterator[None]:
 @contextmanager
 def torch_seed(seed: int, device: str = "cpu") -> Iterator[None]:
     """Torch draws from this seed inside, and outside as if nothing had been."""
-    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device == "cuda" else []):
+    cuda = torch.device(device)
+    devices = [torch.cuda.current_device() if cuda.index is None else cuda.index] if cuda.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         yield

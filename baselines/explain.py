@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from baselines.agent import Agent
 from recgym.envs import RecEnv, RecVectorEnv
 from recgym.errors import require, require_count
-from recgym.render import Reasons, render
+from recgym.render import Reasons
 from recgym.spaces import Layout
 
 Array = NDArray[Any]
@@ -212,7 +212,4 @@ def show(env: Any, explanation: Explanation, row: int = 0) -> Any:
     inner = env.unwrapped
     batch = inner.batch if isinstance(inner, RecEnv) else inner
     require(isinstance(batch, RecVectorEnv), "env", "must be an environment of recgym", inner)
-    require(batch.render_mode is not None, "render_mode", 'must be "ansi" or "rgb_array" to be shown', batch.render_mode)
-    require_count("row", row, 0, batch.num_envs - 1)
-    reasons, users = explanation.reasons(row), batch.get_state().users
-    return render(batch.world, batch._frames, row, str(batch.render_mode), users, reasons)
+    return batch.frame(row, explanation.reasons(row))

@@ -31,7 +31,7 @@ from stable_baselines3.sac.policies import SACPolicy
 from stable_baselines3.td3.policies import TD3Policy
 from torch import Tensor, nn
 
-from baselines.agent import Progress, Task
+from baselines.agent import Progress, Task, require_device
 from baselines.encoders import ENCODERS, CandidateHead, TorchAgent, encoder_of, head_of, torch_seed, torch_threads
 from baselines.sb3_env import SB3VecEnv
 from baselines.sb3_policies import (
@@ -74,7 +74,8 @@ class SB3Agent(TorchAgent):
         expected_reward: whether it is trained on E[reward | state, slate], which only a simulator can tell.
         threads: of torch in training; 0 leaves torch's setting. With 1, results do not depend on the machine's cores,
             and networks this small are no slower.
-        device: "cpu" or "cuda", where it is trained; it always acts on the CPU. Networks this small gain nothing.
+        device: where it is trained, as torch writes it: "cpu", "cuda", "cuda:1" or "mps"; it always acts on the CPU.
+            Networks this small gain nothing.
         preference: weights of the objectives it is trained for; None: the task's own reward.
     """
 
@@ -100,7 +101,7 @@ class SB3Agent(TorchAgent):
     def __post_init__(self) -> None:
         require_option(f"{self.name}.head", self.head, self.heads)
         require_option(f"{self.name}.history", self.history, ENCODERS)
-        require_option(f"{self.name}.device", self.device, ["cpu", "cuda"])
+        require_device(f"{self.name}.device", self.device)
         self._counts(1, "width", "envs", "batch_size")
         self._counts(0, "threads")
         self._numbers(0, 1, "gamma")
@@ -136,8 +137,7 @@ class SB3Agent(TorchAgent):
         Raises:
             ConfigError: actions are of another form, rewards are vectors, observations a dict, or there is no GPU.
         """
-        available = self.device == "cpu" or torch.cuda.is_available()
-        require(available, f"{self.name}.device", "must be there, and torch sees no GPU", self.device)
+        require(_available(torch.device(self.device)), f"{self.name}.device", "must be there, and torch sees no such GPU", self.device)
         options = {"expected_reward": True} if self.expected_reward else {}
         self._rng = np.random.default_rng(seed)
         made = self.training(task).make(self.envs, AutoresetMode.SAME_STEP, **options)
@@ -587,6 +587,12 @@ class _Report(BaseCallback):
             loss = logged.get("train/loss", logged.get("train/critic_loss", float("nan")))
             self.progress(self.num_timesteps, {"reward": self.reward, "loss": float(loss)})
         return True
+
+
+def _available(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()
+    return device.type == "cpu" or torch.backends.mps.is_available()
 
 
 @contextlib.contextmanager

@@ -15,7 +15,6 @@ import json
 import math
 import os
 import platform
-import re
 import sys
 import time
 import traceback
@@ -37,11 +36,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID
 
 import recgym
-from baselines.agent import REGISTRY, Agent, agent_class, evaluate, make_agent
+from baselines.agent import REGISTRY, Agent, agent_class, evaluate, make_agent, require_device
 from benchmarks.executors import Notify, Update, make_executor
 from benchmarks.metrics import standard_error
 from benchmarks.suite import FORMAT, Entry, Job, Suite, key_of
-from recgym.errors import ConfigError, require, require_option
+from recgym.errors import ConfigError, require_option
 from recgym.files import write_atomically
 from recgym.worlds import BUILDERS, fitted_worlds
 
@@ -97,8 +96,7 @@ def run_suite(
     Raises:
         ConfigError: a task, an agent, a hyper-parameter, an executor or a device does not exist.
     """
-    is_device = isinstance(device, str) and re.fullmatch(r"cpu|mps|cuda(:\d+)?", device)
-    require(is_device, "device", "must be cpu, cuda, cuda:<n> or mps", device)
+    require_device("device", device)
     work = partial(run_job, device=device)
     run = make_executor(executor, work, workers, ray_address, gpu=device.startswith("cuda"))
     console = console or Console()

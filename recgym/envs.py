@@ -18,7 +18,7 @@ from recgym.errors import ConfigError, require, require_count, require_option, u
 from recgym.kernel import kernel
 from recgym.models.reward import LikeDislike, Reward, Weighted, pay
 from recgym.noise import mix
-from recgym.render import RENDER_MODES, Frame, render
+from recgym.render import RENDER_MODES, Frame, Reasons, render
 from recgym.spaces import Actions, Observations
 from recgym.types import BOOL, F32, Array, Feedback, Users
 from recgym.world import World
@@ -346,10 +346,18 @@ class RecVectorEnv(VectorEnv):
 
     def render(self) -> tuple[Any, ...] | None:
         """A frame of each user since its last reset: text for "ansi", (height, width, 3) uint8 for "rgb_array"."""
-        if self.render_mode is None:
-            return None
+        return None if self.render_mode is None else tuple(self.frame(row) for row in range(self.num_envs))
+
+    def frame(self, row: int, reasons: Reasons | None = None) -> Any:
+        """What `render` gives of one user, with an agent's reasons beside it where given (see `baselines.explain`).
+
+        Raises:
+            ConfigError: the env renders nothing, or there is no such row.
+        """
+        require(self.render_mode is not None, "render_mode", 'must be "ansi" or "rgb_array" for frames', self.render_mode)
+        require_count("row", row, 0, self.num_envs - 1)
         users = Users.concatenate(self._users) if self._users else None
-        return tuple(render(self.world, self._frames, row, self.render_mode, users) for row in range(self.num_envs))
+        return render(self.world, self._frames, row, str(self.render_mode), users, reasons)
 
     def close_extras(self, **kwargs: Any) -> None:
         """Stop the threads."""

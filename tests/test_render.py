@@ -300,12 +300,12 @@ def test_reasons_of_a_pause_are_not_shown() -> None:
     why, ended = reasons_of(20, 20, False), np.zeros(6, bool)
     for _ in range(4):
         *_, terminated, truncated, _ = env.step(np.zeros(6, np.int64))
-        texts = [render(env.world, env._frames, row, "ansi", env.get_state().users, why) for row in range(6)]
+        texts = [env.frame(row, why) for row in range(6)]
         assert ["values of 20 choices" in text for text in texts] == [not over for over in ended]
         before, ended = ended, terminated | truncated
     assert 0 < before.sum() < 6
     env.reset(options={"reset_mask": np.arange(6) == 2})  # no step of the others is left
-    texts = [render(env.world, env._frames, row, "ansi", env.get_state().users, why) for row in range(6)]
+    texts = [env.frame(row, why) for row in range(6)]
     assert all("No step yet" in text for text in texts)
     assert "values of 20 choices" in texts[2]
 

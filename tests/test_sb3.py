@@ -557,9 +557,9 @@ def test_says_what_is_wrong(tmp_path) -> None:
         for name, value in table.items():
             with pytest.raises(ConfigError, match=f"{agent_class(agent_name).__name__}.{name}"):
                 make_agent(agent_name, **{name: value})
-    if not torch.cuda.is_available():
-        with pytest.raises(ConfigError, match="GPU"):
-            PPO(device="cuda").fit(SHOP, 64)
+    for device in ("cuda:77", *([] if torch.cuda.is_available() else ["cuda"])):
+        with pytest.raises(ConfigError, match=rf"PPO.device: .*no such GPU, got '{device}'"):
+            PPO(device=device).fit(SHOP, 64)
     with pytest.raises(ConfigError, match="embedding"):
         make_agent("sac").fit(SHOP, 64)
     with pytest.raises(ConfigError, match='"item" or "slate"'):
