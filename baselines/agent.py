@@ -22,9 +22,11 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 import recgym
+from baselines.items import ItemStatistics
 from recgym.envs import RecVectorEnv
 from recgym.errors import require, require_count, unknown
 from recgym.files import write_atomically
+from recgym.spaces import Layout
 
 if TYPE_CHECKING:
     from baselines.explain import Explanation
@@ -173,6 +175,50 @@ class OnlineAgent(Agent):
     """An agent that learns from each batch of transitions as it comes."""
 
     envs = 64  # users it is trained on at a time
+    item_prior = 0.0  # clicks, see `ItemStatistics`; 0: the agent keeps no statistics of items
+    _items: ItemStatistics | None = None
+    _counts: dict[str, NDArray[Any]] | None = None  # what they have counted
+
+    def start(self, env: RecVectorEnv) -> None:
+        """Get ready to act for the users of an env.
+
+        Raises:
+            ConfigError: statistics are of other items.
+        """
+        super().start(env)
+        self._items = None
+        if self.item_prior:
+            self._items = ItemStatistics(env, self.item_prior)
+            if self._counts:
+                self._items.put(self._counts)
+            self._counts = self._items.arrays
+
+    @property
+    def layout(self) -> Layout:
+        """Blocks of what `see` gives."""
+        return self.env.observation_layout if self._items is None else self._items.layout
+
+    def see(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Observations (B, width) with the statistics of their candidates, where the agent keeps any."""
+        return observation if self._items is None else self._items.see(observation)
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write the agent, and ``items.npz`` where it keeps statistics."""
+        if self.item_prior:
+            write_arrays(folder, "items.npz", **(self._counts or {}))
+        super().save(folder)
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            ConfigError: no such agent there.
+        """
+        agent = super().load(folder)
+        if agent.item_prior:
+            agent._counts = read_arrays(folder, "items.npz")
+        return agent
 
     @abstractmethod
     def learn(self, observation: NDArray[np.float32], action: NDArray[Any], reward: NDArray[np.float64],
@@ -193,6 +239,8 @@ class OnlineAgent(Agent):
                 last = following.copy()
                 rows = np.flatnonzero(info["_final_obs"])
                 last[rows] = np.stack(list(info["final_obs"][rows]))
+            if self._items is not None:
+                self._items.add(info["slate"], info["click"], last)
             self.learn(observation, action, reward, last, terminated, info)
             observation = following
             shown, weight = 0.99 * shown + 0.01 * float(reward.mean()), 0.99 * weight + 0.01
@@ -218,14 +266,14 @@ def require_device(parameter: str, device: Any) -> None:
     require(known, parameter, "must be cpu, cuda, cuda:<n> or mps", device)
 
 
-def columns_of(env: RecVectorEnv, parameter: str, names: Sequence[str]) -> NDArray[np.int64]:
-    """Columns of the flat observation, sorted, of blocks ("user") and parts of them ("user.profile").
+def columns_of(layout: Layout, parameter: str, names: Sequence[str]) -> NDArray[np.int64]:
+    """Columns of a flat observation, sorted, of blocks ("user") and parts of them ("user.profile").
 
     Raises:
         ConfigError: no such block or part; `parameter` is what the message calls the names.
     """
     columns: dict[str, NDArray[np.int64]] = {}
-    for name, block in env.observation_layout.items():
+    for name, block in layout.items():
         columns[name] = places = np.arange(block.slice.start, block.slice.stop)
         at, places = 0, places.reshape(-1, sum(part.width for part in block.parts))
         for part in block.parts:

@@ -42,6 +42,7 @@ class LinearBandit(OnlineAgent):
             measured and saves most of the time.
         envs: users it learns from at a time, >= 1.
         preference: weights of the objectives it is trained for; None: the task's own reward.
+        item_prior: clicks, see `ItemStatistics`, whose numbers join the features of candidates; 0: they do not.
     """
 
     ridge: float = 1.0
@@ -50,6 +51,7 @@ class LinearBandit(OnlineAgent):
     refresh: int = 16
     envs: int = 64
     preference: dict[str, float] | None = None
+    item_prior: float = 0.0
     learned: ClassVar[tuple[str, ...]] = ("gram", "theta")  # arrays that a file holds
 
     def __post_init__(self) -> None:
@@ -59,6 +61,7 @@ class LinearBandit(OnlineAgent):
         require(isinstance(self.user, bool), f"{name}.user", "must be True or False", self.user)
         require_count(f"{name}.refresh", self.refresh, 1, 10**9)
         require_count(f"{name}.envs", self.envs, 1, 10**6)
+        require_number(f"{name}.item_prior", self.item_prior, 0, 1e9)
         self.gram = np.zeros((0, 0))  # (D, D) float64; empty before the first env
         self.theta = np.zeros(0)  # (D,) float64
         self._pending: list[tuple[Array, Array, Array]] = []  # x, share of the reward and click, not yet learned from
@@ -92,7 +95,7 @@ class LinearBandit(OnlineAgent):
         name = type(self).__name__
         require_choices(env, name)
         super().start(env)
-        layout = env.observation_layout
+        layout = self.layout
         self._user, self._candidates = layout["user"], layout["candidates"]
         self._null = int(env.actions.null)
         self._shown_weight = env.reward.weights(env.world.objectives)[1]
@@ -111,13 +114,13 @@ class LinearBandit(OnlineAgent):
 
     def values(self, observation: Array, mask: Array) -> Array:
         """(B, n) float32: what each choice, shown first, promises by what is known; -inf where there is none."""
-        x = self._features(observation, np.broadcast_to(np.arange(mask.shape[1]), mask.shape))
+        x = self._features(self.see(observation), np.broadcast_to(np.arange(mask.shape[1]), mask.shape))
         return np.where(mask, self._worth(x, x @ self._theta), np.float32(-np.inf))
 
     def act(self, observation: Array, mask: Array, explore: bool = False) -> Array:
         """The best by what is known; with `explore`, as in learning."""
         S, null = self.env.world.slate_size, self._null
-        x = self._features(observation, np.broadcast_to(np.arange(mask.shape[1]), mask.shape))
+        x = self._features(self.see(observation), np.broadcast_to(np.arange(mask.shape[1]), mask.shape))
         score = self._exploring(x) if explore else x @ self._theta
         order = np.argsort(-np.where(mask, score, -np.inf)[:, null:], axis=1, kind="stable")[:, :S]
         slate = order + null
@@ -145,7 +148,7 @@ class LinearBandit(OnlineAgent):
         paid = np.where(click.any(axis=1, keepdims=True), click, shown)  # who shares what is not paid for being shown
         rest = reward - self._shown_weight * shown.sum(axis=1)
         share = self._shown_weight * shown + paid * (rest / np.maximum(paid.sum(axis=1), 1))[:, None]
-        x = self._features(observation, choices)
+        x = self._features(self.see(observation), choices)
         x[:, :, self._columns["position"]] += np.eye(choices.shape[1])[:, 1:]
         nothing = (choices[:, 0] < self._null) & ~shown.any(axis=1)
         share[nothing, 0] = reward[nothing]

@@ -18,7 +18,7 @@ from baselines.agent import Agent
 from recgym.envs import RecVectorEnv
 from recgym.errors import ConfigError, require, require_option
 from recgym.files import write_atomically
-from recgym.spaces import Block
+from recgym.spaces import Block, Layout
 
 
 class Mean(nn.Linear):
@@ -248,14 +248,22 @@ def _two_layers(width: int, outputs: int) -> nn.Sequential:
 
 
 def head_of(
-    env: RecVectorEnv, width: int = 32, dueling: bool = True, history: str = "mean", outputs: int = 1
+    env: RecVectorEnv,
+    width: int = 32,
+    dueling: bool = True,
+    history: str = "mean",
+    outputs: int = 1,
+    layout: Layout | None = None,
 ) -> dict[str, Any]:
     """Arguments of the `CandidateHead` of an env with flat observations, plain numbers and names all.
+
+    Args:
+        layout: blocks of what the head is given, where that is not the observation. Others: see `CandidateHead`.
 
     Raises:
         ConfigError: observations show no candidates.
     """
-    layout = env.observation_layout
+    layout = env.observation_layout if layout is None else layout
     head: dict[str, Any] = {name: (layout[name].slice.start, layout[name].slice.stop) for name in ("user", "mask")}
     for name in ("history", "candidates"):
         head[name] = (layout[name].slice.start, layout[name].slice.stop, *layout[name].shape)

@@ -108,6 +108,7 @@ class Reinforce(TorchAgent, OnlineAgent):
         envs: users stepped together. segment: steps of all of them between two rounds of learning.
         epochs: how often a segment is used. batch_size: user-steps a gradient step. threads: of torch in training.
         preference: weights of the objectives it is trained for; None: the task's own reward.
+        item_prior: clicks, see `ItemStatistics`, whose numbers join the features of candidates; 0: they do not.
     """
 
     gamma: float = 0.95
@@ -127,13 +128,14 @@ class Reinforce(TorchAgent, OnlineAgent):
     batch_size: int = 256
     threads: int = 1
     preference: dict[str, float] | None = None
+    item_prior: float = 0.0
     weights: dict[str, dict[str, Tensor]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("gamma", "trace", "uniform"):
             require_number(f"Reinforce.{name}", getattr(self, name), 0, 1)
         require(isinstance(self.stochastic, bool), "Reinforce.stochastic", "must be True or False", self.stochastic)
-        for name in ("entropy_start", "entropy_end"):
+        for name in ("entropy_start", "entropy_end", "item_prior"):
             require_number(f"Reinforce.{name}", getattr(self, name), 0, 1e6)
         for name in ("cap", "learning_rate", "clip", "reward_scale"):
             require_number(f"Reinforce.{name}", getattr(self, name), 1e-9, 1e9)
@@ -150,24 +152,29 @@ class Reinforce(TorchAgent, OnlineAgent):
         """
         require_choices(env, "Reinforce")
         super().start(env)
-        self._there = env.observation_layout["mask"].slice
+        self._there = self.layout["mask"].slice
         self._serving = np.random.default_rng(0)
         with torch_seed(int(self._rng.integers(2**31))):
             self._nets = {
-                name: CandidateHead(**head_of(env, self.width, dueling=False)) for name in ("policy", "value")
+                name: CandidateHead(**head_of(env, self.width, dueling=False, layout=self.layout))
+                for name in ("policy", "value")
             }
         for name, weights in self.weights.items():
             self._put(weights, self._nets[name])
 
     def values(self, observation: Array, mask: Array) -> Array:
         """(B, n) float32 logits, log pi up to a number a user: preference, not reward. Unavailable: -inf."""
+        return self._logits(self.see(observation), mask)
+
+    def _logits(self, seen: Array, mask: Array) -> Array:
         with torch.no_grad():
-            logits = self._nets["policy"](torch.from_numpy(np.ascontiguousarray(observation))).numpy()
+            logits = self._nets["policy"](torch.from_numpy(np.ascontiguousarray(seen))).numpy()
         return np.where(mask, logits, -np.inf)
 
     def act(self, observation: Array, mask: Array, explore: bool = False) -> Array:
         """The largest logits; with `explore`, draws from the policy, or random ones in a `uniform` share of the cases."""
-        logits, S = np.maximum(self.values(observation, mask), NEVER), self.env.world.slate_size
+        seen, S = self.see(observation), self.env.world.slate_size
+        logits = np.maximum(self._logits(seen, mask), NEVER)
         score = logits
         if explore:
             random = self._rng.random((len(mask), 1)) < self.uniform
@@ -184,7 +191,7 @@ class Reinforce(TorchAgent, OnlineAgent):
             pi = np.exp(logits - logits.max(axis=1, keepdims=True)) * mask
             pi = pi / np.maximum(pi.sum(axis=1, keepdims=True), 1e-9)
             beta = propensity(pi, mask, S, self.uniform, self.env.actions.null)
-            self._drawn = {"observation": observation, "choice": choice, "shown": shown,
+            self._drawn = {"observation": seen, "choice": choice, "shown": shown,
                            "beta": np.take_along_axis(beta, choice, axis=1).astype(np.float32)}  # fmt: skip
         return choice[:, 0] if self.env.actions.form == "item" else choice
 
@@ -210,8 +217,8 @@ class Reinforce(TorchAgent, OnlineAgent):
         cut = ended & ~terminated  # at the horizon: more would have followed
         self._segment.append({**self._drawn, "reward": (self.reward_scale * reward).astype(np.float32),
                               "terminated": terminated, "ended": ended, "cut": cut})  # fmt: skip
-        self._last.append(next_observation[cut])
-        self._next = next_observation
+        self._next = self.see(next_observation)
+        self._last.append(self._next[cut])
         self._done += len(reward)
         if len(self._segment) == self.segment:
             self._improve()

@@ -117,6 +117,7 @@ class SlateLearner(TorchAgent, OnlineAgent):
         threads: of torch in training.
         sees: blocks or parts of the observation, such as "user.profile", that the networks see; None: all.
         preference: weights of the objectives it is trained for; None: the task's own reward.
+        item_prior: clicks, see `ItemStatistics`, whose numbers join the features of candidates; 0: they do not.
     """
 
     gamma: float = 0.99
@@ -137,13 +138,19 @@ class SlateLearner(TorchAgent, OnlineAgent):
     threads: int = 1
     sees: tuple[str, ...] | None = None
     preference: dict[str, float] | None = None
+    item_prior: float = 0.0
     weights: dict[str, dict[str, Tensor]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         name = type(self).__name__
         for key in ("gamma", "epsilon_start", "epsilon_end"):
             require_number(f"{name}.{key}", getattr(self, key), 0, 1)
-        for key, bottom in (("learning_rate", 1e-9), ("reward_scale", 1e-9), ("weight_decay", 0.0)):
+        for key, bottom in (
+            ("learning_rate", 1e-9),
+            ("reward_scale", 1e-9),
+            ("weight_decay", 0.0),
+            ("item_prior", 0.0),
+        ):
             require_number(f"{name}.{key}", getattr(self, key), bottom, 1e6)
         require_number(f"{name}.epsilon_share", self.epsilon_share, 1e-9, 1)
         for key, low in (("n_steps", 1), ("width", 1), ("envs", 1), ("buffer", 2), ("batch_size", 1), ("gradient_steps", 0),
@@ -157,7 +164,7 @@ class SlateLearner(TorchAgent, OnlineAgent):
 
     def _shown(self, observation: Array) -> Tensor:
         """What the networks see of it."""
-        return torch.from_numpy(observation * self._seen)
+        return torch.from_numpy(self.see(observation) * self._seen)
 
     @abstractmethod
     def _networks(self, env: RecVectorEnv) -> dict[str, nn.Module]:
@@ -186,8 +193,10 @@ class SlateLearner(TorchAgent, OnlineAgent):
         super().start(env)
         name = type(self).__name__
         require_choices(env, name)
-        self._seen = np.zeros(env.observations.width, np.float32)
-        self._seen[slice(None) if self.sees is None else columns_of(env, f"{name}.sees", ("mask", *self.sees))] = 1.0
+        self._seen = np.zeros(max(block.slice.stop for block in self.layout.values()), np.float32)
+        self._seen[
+            slice(None) if self.sees is None else columns_of(self.layout, f"{name}.sees", ("mask", *self.sees))
+        ] = 1.0
         with torch_seed(int(self._rng.integers(2**31))):
             self._nets = self._networks(env)
         for key, weights in self.weights.items():
@@ -224,9 +233,10 @@ class SlateLearner(TorchAgent, OnlineAgent):
         ended = info.get("_final_obs", np.zeros(len(reward), np.bool_))
         shown = np.where(info["slate"] >= 0, action.reshape(-1, S) - null, -1)
         mask = observation[:, self.env.observation_layout["mask"].slice] > 0.5
-        step = {"observation": observation * self._seen, "available": mask, "shown": shown, "click": info["click"],
+        seen = self._shown(observation).numpy()
+        step = {"observation": seen, "available": mask, "shown": shown, "click": info["click"],
                 "reward": self.reward_scale * reward, "terminated": terminated, "cut": ended & ~terminated}  # fmt: skip
-        step |= self._instead(observation, mask, shown)
+        step |= self._instead(seen, mask, shown)
         at = self._steps % self.buffer
         for name, value in step.items():
             if name not in self._replay:
@@ -249,7 +259,7 @@ class SlateLearner(TorchAgent, OnlineAgent):
             for _ in range(self.gradient_steps):
                 self._improve()
 
-    def _instead(self, observation: Array, mask: Array, shown: Array) -> dict[str, Array]:
+    def _instead(self, seen: Array, mask: Array, shown: Array) -> dict[str, Array]:
         """What else of a step is to be remembered, or otherwise."""
         return {}
 
@@ -364,7 +374,7 @@ class SlateQ(SlateLearner):
         super().start(env)
 
     def _networks(self, env: RecVectorEnv) -> dict[str, nn.Module]:
-        head = head_of(env, self.width, self.dueling)
+        head = head_of(env, self.width, self.dueling, layout=self.layout)
         value = {**head, "null": 1 + env.actions.null}
         nets: dict[str, nn.Module] = {"value": CandidateHead(**value)}
         if self.choice == "learned":
@@ -427,17 +437,16 @@ class SlateQ(SlateLearner):
         items = nothing + out[:, 1 + null :] if self.shown_only else out[:, 1 + null :]
         return Worth(torch.cat([nothing, items], dim=1), rest)
 
-    def _instead(self, observation: Array, mask: Array, shown: Array) -> dict[str, Array]:
+    def _instead(self, seen: Array, mask: Array, shown: Array) -> dict[str, Array]:
         if self.shown_only:
-            seen = narrow(observation * self._seen, shown, self.env.observation_layout)
             return {
-                "observation": seen,
+                "observation": narrow(seen, shown, self.layout),
                 "available": shown >= 0,
                 "shown": np.where(shown >= 0, np.arange(shown.shape[1]), -1),
             }
         if self.choice == "learned":
             return {}
-        return {"weights": self._weights(self._shown(observation), mask).numpy()}
+        return {"weights": self._weights(torch.from_numpy(seen), mask).numpy()}
 
     def _loss(self, sample: dict[str, Tensor], after: dict[str, Tensor], paid: Tensor, discount: Tensor) -> Tensor:
         with torch.no_grad():
@@ -535,7 +544,7 @@ class FullSlateQ(SlateLearner):
         super().start(env)
 
     def _networks(self, env: RecVectorEnv) -> dict[str, nn.Module]:
-        return {"value": SlateNet(self._slates, head_of(env, self.width, False))}
+        return {"value": SlateNet(self._slates, head_of(env, self.width, False, layout=self.layout))}
 
     def _valued(self, net: nn.Module, observation: Tensor, mask: Tensor) -> Tensor:
         """(B, L) values, -inf for slates with an empty candidate; if all have one, as they are."""

@@ -118,7 +118,7 @@ class Tabular(OnlineAgent):
         require_choices(env, name)
         super().start(env)
         every = np.arange(env.observations.width)
-        self._columns = every if self.state is None else columns_of(env, f"{name}.state", self.state)
+        self._columns = every if self.state is None else columns_of(env.observation_layout, f"{name}.state", self.state)
         self._slates = self._all_slates(env)
         A = len(self._slates)
         if self.q.size:

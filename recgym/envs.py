@@ -19,7 +19,7 @@ from recgym.kernel import kernel
 from recgym.models.reward import LikeDislike, Reward, Weighted, pay
 from recgym.noise import mix
 from recgym.render import RENDER_MODES, Frame, Reasons, render
-from recgym.spaces import Actions, Observations
+from recgym.spaces import Actions, Layout, Observations
 from recgym.types import BOOL, F32, Array, Feedback, Users
 from recgym.world import World
 from recgym.worlds import make_world
@@ -126,7 +126,7 @@ class RecVectorEnv(VectorEnv):
         self._frames: list[Frame] = []
 
     @property
-    def observation_layout(self) -> dict[str, Any]:
+    def observation_layout(self) -> Layout:
         """Block name -> slice into the flat observation, shape, and the named parts of its last axis."""
         return self.observations.layout
 
@@ -389,7 +389,7 @@ class RecEnv(gym.Env):
             self.reward_space = self.batch.reward_space
 
     @property
-    def observation_layout(self) -> dict[str, Any]:
+    def observation_layout(self) -> Layout:
         """Block name -> slice into the flat observation, shape, and the named parts of its last axis."""
         return self.batch.observation_layout
 

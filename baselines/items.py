@@ -1,0 +1,121 @@
+"""What a platform's own log tells of each item, as features of candidates beside those that the observation has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recgym.envs import RecVectorEnv
+from recgym.errors import require
+from recgym.spaces import Block, Layout, Part
+
+Array = NDArray[Any]
+
+
+@dataclass
+class ItemStatistics:
+    """How often each item is clicked where it is shown, and what comes of its clicks, over all users and steps so far.
+
+    Items differ in what no observation shows, such as quality; who has logged many users knows. Each number is
+    relative to its mean over all items, minus 1, and shrunk towards 0 as if every item had `prior` clicks of the mean
+    kind before. So click rate and feedback are 0 for an item never shown, and c / (c + prior) says how well c clicks
+    have made it known.
+
+    Items are told apart by the embedding that observations show; those with the same one are one item.
+
+    Args:
+        env: whose items. prior: clicks, > 0.
+
+    Raises:
+        ConfigError: observations show no candidates.
+    """
+
+    env: RecVectorEnv
+    prior: float
+    shown: Array = field(init=False)  # (G,) float64, G different embeddings
+    clicked: Array = field(init=False)  # (G,) float64
+    feedback: Array = field(init=False)  # (G, C - 1) float64: sums over clicks of what came of them, scaled
+
+    def __post_init__(self) -> None:
+        world, layout = self.env.world, self.env.observation_layout
+        self._d = world.sizes.dimensions
+        names = ("click_rate", "known", *world.response.channels[1:])  # channel 0 is the click
+        block = layout["candidates"]
+        parts = (*block.parts, *(Part(name, 1, -1.0, np.inf) for name in names))
+        self._before, self._width = block, sum(part.width for part in parts)
+        more = block.shape[0] * (self._width - block.shape[1])
+        self.layout = Layout()  # the blocks of what `see` gives
+        for name, found in layout.items():
+            start, stop = found.slice.start, found.slice.stop
+            if name == "candidates":
+                self.layout[name] = Block(slice(start, stop + more), (block.shape[0], self._width), parts)
+            else:
+                by = more * (start >= block.slice.stop)
+                self.layout[name] = found._replace(slice=slice(start + by, stop + by))
+        self._direction = np.random.default_rng(0).normal(size=self._d)
+        keys, self._group = np.unique(self._key(world.catalog.embedding), return_inverse=True)
+        self._between = (keys[1:] + keys[:-1]) / 2
+        self.shown, self.clicked = np.zeros(len(keys)), np.zeros(len(keys))
+        self.feedback = np.zeros((len(keys), len(names) - 2))
+
+    def _key(self, embedding: Array) -> Array:
+        return (embedding * self._direction).sum(axis=-1)
+
+    @property
+    def arrays(self) -> dict[str, Array]:
+        """What has been counted."""
+        return {"shown": self.shown, "clicked": self.clicked, "feedback": self.feedback}
+
+    def put(self, arrays: dict[str, Array]) -> None:
+        """Go on from what `arrays` gave.
+
+        Raises:
+            ConfigError: it was of other items.
+        """
+        for name, array in arrays.items():
+            known, given = getattr(self, name).shape, array.shape
+            require(
+                known == given, "env", f"must have the items of which statistics are known, {name} of {given}", known
+            )
+            setattr(self, name, array)
+
+    def add(self, slate: Array, click: Array, following: Array) -> None:
+        """Count a step of B users.
+
+        Args:
+            slate: (B, S) item ids, -1 = nothing. click: (B, S) bool. following: (B, width) the observations after it.
+        """
+        size = len(self.shown)
+        item = self._group[np.maximum(slate, 0)]
+        click = click & (slate >= 0)
+        self.shown += np.bincount(item[slate >= 0], minlength=size)
+        self.clicked += np.bincount(item[click], minlength=size)
+        # The latest clicks lead the history: of n clicks that of the last position first.
+        block = self.env.observation_layout["history"]
+        history = following[:, block.slice].reshape(-1, *block.shape)[:, :, self._d + 1 :]
+        place = click.sum(axis=1, keepdims=True) - click.cumsum(axis=1)
+        kept = click & (place < history.shape[1])
+        came = np.take_along_axis(history, np.minimum(place, history.shape[1] - 1)[:, :, None], axis=1)[kept]
+        for c in range(came.shape[1]):
+            self.feedback[:, c] += np.bincount(item[kept], came[:, c], size)
+
+    def see(self, observation: Array) -> Array:
+        """Observations (B, width) with what is known of their candidates; its blocks are in `layout`. float32."""
+        block = self._before
+        x = observation[:, block.slice].reshape(-1, *block.shape)
+        mask = observation[:, self.env.observation_layout["mask"].slice, None]
+        known = self._features()[np.searchsorted(self._between, self._key(x[:, :, : self._d]))] * mask
+        wide = np.concatenate([x, known], axis=2, dtype=np.float32).reshape(len(x), -1)
+        return np.concatenate([observation[:, : block.slice.start], wide, observation[:, block.slice.stop :]], axis=1)
+
+    def _features(self) -> Array:
+        """(G, C + 1) float32."""
+        clicks = max(self.clicked.sum(), 1.0)
+        rate, mean = clicks / max(self.shown.sum(), clicks), np.maximum(self.feedback.sum(axis=0) / clicks, 1e-6)
+        click_rate = (self.clicked + self.prior) / (self.shown + self.prior / rate) / rate - 1
+        weight = (self.clicked + self.prior)[:, None]
+        came = (self.feedback + self.prior * mean) / weight / mean - 1
+        return np.column_stack([click_rate, self.clicked / weight[:, 0], came]).astype(np.float32)
