@@ -35,7 +35,8 @@ class ItemStatistics:
 
     env: RecVectorEnv
     prior: float
-    shown: Array = field(init=False)  # (G,) float64, G different embeddings
+    keys: Array = field(init=False)  # (G,) float64, ascending: what tells the G different embeddings apart
+    shown: Array = field(init=False)  # (G,) float64
     clicked: Array = field(init=False)  # (G,) float64
     feedback: Array = field(init=False)  # (G, C - 1) float64: sums over clicks of what came of them, scaled
 
@@ -56,10 +57,10 @@ class ItemStatistics:
                 by = more * (start >= block.slice.stop)
                 self.layout[name] = found._replace(slice=slice(start + by, stop + by))
         self._direction = np.random.default_rng(0).normal(size=self._d)
-        keys, self._group = np.unique(self._key(world.catalog.embedding), return_inverse=True)
-        self._between = (keys[1:] + keys[:-1]) / 2
-        self.shown, self.clicked = np.zeros(len(keys)), np.zeros(len(keys))
-        self.feedback = np.zeros((len(keys), len(names) - 2))
+        self.keys, self._group = np.unique(self._key(world.catalog.embedding), return_inverse=True)
+        self._between = (self.keys[1:] + self.keys[:-1]) / 2
+        self.shown, self.clicked = np.zeros(len(self.keys)), np.zeros(len(self.keys))
+        self.feedback = np.zeros((len(self.keys), len(names) - 2))
 
     def _key(self, embedding: Array) -> Array:
         return (embedding * self._direction).sum(axis=-1)
@@ -67,7 +68,7 @@ class ItemStatistics:
     @property
     def arrays(self) -> dict[str, Array]:
         """What has been counted."""
-        return {"shown": self.shown, "clicked": self.clicked, "feedback": self.feedback}
+        return {"keys": self.keys, "shown": self.shown, "clicked": self.clicked, "feedback": self.feedback}
 
     def put(self, arrays: dict[str, Array]) -> None:
         """Go on from what `arrays` gave.
@@ -75,12 +76,11 @@ class ItemStatistics:
         Raises:
             ConfigError: it was of other items.
         """
-        for name, array in arrays.items():
-            known, given = getattr(self, name).shape, array.shape
-            require(
-                known == given, "env", f"must have the items of which statistics are known, {name} of {given}", known
-            )
-            setattr(self, name, array)
+        same = arrays["keys"].shape == self.keys.shape and np.allclose(arrays["keys"], self.keys, rtol=0, atol=1e-5)
+        fits = same and arrays["feedback"].shape == self.feedback.shape
+        rule = f"must have the {len(arrays['keys'])} items of which statistics are known"
+        require(fits, "env", rule, f"{len(self.keys)} items, " + ("with other feedback" if same else "others"))
+        self.shown, self.clicked, self.feedback = (arrays[name] for name in ("shown", "clicked", "feedback"))
 
     def add(self, slate: Array, click: Array, following: Array) -> None:
         """Count a step of B users.

@@ -24,7 +24,7 @@ from torch import Tensor
 from baselines.agent import OnlineAgent, Progress, Task, require_choices
 from baselines.encoders import CandidateHead, TorchAgent, head_of, torch_seed, torch_threads
 from recgym.envs import RecVectorEnv
-from recgym.errors import require, require_count, require_number
+from recgym.errors import require, require_count, require_number, require_option
 
 Array = NDArray[Any]
 NEVER = -1e9  # the logit of what cannot be chosen; finite, so that nothing to choose from gives no NaN
@@ -60,6 +60,22 @@ def propensity(pi: Array, there: Array, K: int, uniform: float, null: bool = Fal
         drawn[:, 1:] = pi[:, 1:] * (1 - (1 - either).clip(min=0) ** K) / np.maximum(either, 1e-12)
         chance[:, 1:] *= 1 - (places - 1) / (2 * np.maximum(n - 1, 1))
     return ((1 - uniform) * drawn + uniform * chance) / K
+
+
+def slate_log_prob(logits: Tensor, choice: Tensor, shown: Tensor, null: bool = False) -> Tensor:
+    """(B,) log-probability of ordered slates drawn without replacement (Plackett 1975; Luce 1959).
+
+    With `null`, choice 0 can be drawn in the first place only, where it is the decision to show nothing at all.
+
+    Args:
+        logits: (B, n), very low where there is nothing. choice: (B, S) int64. shown: (B, S) bool, the draws that count.
+    """
+    drawn = torch.nn.functional.one_hot(choice, logits.shape[1]).bool()
+    if null:
+        drawn[:, :, 0] = True  # gone after the first draw, whatever that was
+    gone = torch.cat([torch.zeros_like(drawn[:, :1]), drawn.cumsum(dim=1)[:, :-1] > 0], dim=1)
+    rest = logits[:, None].masked_fill(gone, NEVER).logsumexp(dim=2)
+    return (logits.gather(1, choice) - rest).masked_fill(~shown, 0.0).sum(dim=1)
 
 
 def returns(reward: Tensor, after: Tensor, ended: Tensor, gamma: float, trace: float) -> Tensor:
@@ -101,6 +117,9 @@ class Reinforce(TorchAgent, OnlineAgent):
         stochastic: whether slates are drawn after training, too. The largest logits are alike; draws vary the slate, which
             pays where users tire of a topic.
         uniform: share of training slates that are random, in [0, 1]; with 1 all is learned from a random logging policy.
+        likelihood: what of a slate is weighed. "top-k": each item by itself, with the paper's correction; nothing, drawn in
+            any place, ends the slate. "slate": the ordered slate as a whole, by its exact probability; nothing can be drawn
+            in the first place only, so that one logit need not decide two things.
         cap: largest importance weight pi / beta, > 0: bias for less variance. The paper's is e^3, about 20.
         entropy_start, entropy_end: weight of the policy's entropy, >= 0; falls linearly over training.
         width: units a layer. learning_rate: of Adam, > 0; falls linearly to a twentieth. clip: largest gradient norm.
@@ -115,6 +134,7 @@ class Reinforce(TorchAgent, OnlineAgent):
     trace: float = 0.9
     stochastic: bool = False
     uniform: float = 0.0
+    likelihood: str = "top-k"
     cap: float = 20.0
     entropy_start: float = 0.05
     entropy_end: float = 0.005
@@ -135,6 +155,7 @@ class Reinforce(TorchAgent, OnlineAgent):
         for name in ("gamma", "trace", "uniform"):
             require_number(f"Reinforce.{name}", getattr(self, name), 0, 1)
         require(isinstance(self.stochastic, bool), "Reinforce.stochastic", "must be True or False", self.stochastic)
+        require_option("Reinforce.likelihood", self.likelihood, ["top-k", "slate"])
         for name in ("entropy_start", "entropy_end", "item_prior"):
             require_number(f"Reinforce.{name}", getattr(self, name), 0, 1e6)
         for name in ("cap", "learning_rate", "clip", "reward_scale"):
@@ -181,19 +202,36 @@ class Reinforce(TorchAgent, OnlineAgent):
             score = np.where(mask, np.where(random, 0.0, logits) + self._rng.gumbel(size=mask.shape), NEVER)
         elif self.stochastic:
             score = np.where(mask, logits + self._serving.gumbel(size=mask.shape), NEVER)
-        choice = np.argsort(-score, axis=1, kind="stable")[:, :S]
+        whole, null = self.likelihood == "slate", self.env.actions.null
+        order = np.argsort(-score, axis=1, kind="stable")
+        if whole and null:  # after the first place
+            empty, items = order[:, :1] == 0, order[order != 0].reshape(len(order), -1)
+            order = np.where(empty, 0, items)
+        choice = order[:, :S]
         shown = np.take_along_axis(mask, choice, axis=1)
-        if self.env.actions.null:  # nothing, once drawn, is all that follows
+        if null:  # nothing, once drawn, is all that follows
             over = np.logical_or.accumulate(choice == 0, axis=1)
             shown[:, 1:] &= ~over[:, :-1]
             choice = np.where(over, 0, choice)
         if explore:
+            self._drawn = {"observation": seen, "choice": choice, "shown": shown,
+                           "beta": self._propensity(logits, mask, choice, shown)}  # fmt: skip
+        return choice[:, 0] if self.env.actions.form == "item" else choice
+
+    def _propensity(self, logits: Array, mask: Array, choice: Array, shown: Array) -> Array:
+        """float32: of each choice (B, S), see `propensity`, or of the whole slate the logarithm (B,)."""
+        S, null = choice.shape[1], self.env.actions.null
+        if self.likelihood == "top-k":
             pi = np.exp(logits - logits.max(axis=1, keepdims=True)) * mask
             pi = pi / np.maximum(pi.sum(axis=1, keepdims=True), 1e-9)
-            beta = propensity(pi, mask, S, self.uniform, self.env.actions.null)
-            self._drawn = {"observation": seen, "choice": choice, "shown": shown,
-                           "beta": np.take_along_axis(beta, choice, axis=1).astype(np.float32)}  # fmt: skip
-        return choice[:, 0] if self.env.actions.form == "item" else choice
+            beta = propensity(pi, mask, S, self.uniform, null)
+            return np.take_along_axis(beta, choice, axis=1).astype(np.float32)
+        there = [torch.from_numpy(np.where(mask, values, NEVER)) for values in (logits, np.zeros_like(logits))]
+        drawn = torch.from_numpy(choice), torch.from_numpy(shown), null
+        own, chance = (slate_log_prob(values, *drawn).numpy() for values in there)
+        with np.errstate(divide="ignore"):
+            mixed = np.logaddexp(np.log1p(-self.uniform) + own, np.log(self.uniform) + chance)
+        return mixed.astype(np.float32)
 
     def fit(self, task: Task, steps: int, seed: int = 0, progress: Progress | None = None) -> None:
         """Learn from `steps` user-steps; what was learned before is where it starts."""
@@ -249,9 +287,14 @@ class Reinforce(TorchAgent, OnlineAgent):
         """One gradient step."""
         K = batch["choice"].shape[1]
         log_pi = self._log_pi(batch["observation"])
-        drawn = log_pi.gather(1, batch["choice"])
-        gain = surrogate(drawn, batch["beta"].clamp(min=1e-9), batch["advantage"][:, None], K, self.cap)
-        gain = gain.masked_fill(~batch["shown"], 0.0).sum(dim=1) / K
+        if self.likelihood == "top-k":
+            drawn = log_pi.gather(1, batch["choice"])
+            gain = surrogate(drawn, batch["beta"].clamp(min=1e-9), batch["advantage"][:, None], K, self.cap)
+            gain = gain.masked_fill(~batch["shown"], 0.0).sum(dim=1) / K
+        else:
+            drawn = slate_log_prob(log_pi, batch["choice"], batch["shown"], self.env.actions.null)
+            weight = (drawn.detach() - batch["beta"]).clamp(max=20.0).exp().clamp(max=self.cap)
+            gain = weight * batch["advantage"] * drawn
         entropy = -(log_pi.exp() * log_pi).sum(dim=1)
         value = self._value(batch["observation"], log_pi)
         miss = torch.nn.functional.smooth_l1_loss(value, batch["target"], reduction="none")

@@ -352,6 +352,19 @@ def _slate() -> Suite:
                  about="three domains, slates of five")  # fmt: skip
 
 
+LONG_STEPS, LONG_SEEDS = 400_000, 3
+FAR = {"gamma": 1.0, "trace": 0.95, "segment": 64, "envs": 256, "batch_size": 1024, "likelihood": "slate"}
+
+
+def _long() -> Suite:
+    """What foresight is worth: the learned myopic agent and one that looks to the end, both with statistics of items."""
+    tasks = _tasks(ENV_IDS, LONG_STEPS)
+    agents = (*BASELINES, Contender("pctr", "pctr", {"item_prior": 5.0}),
+              Contender("reinforce", "reinforce", {**FAR, "item_prior": 5.0}))  # fmt: skip
+    return Suite("long-v0", tasks, agents, training_seeds(LONG_SEEDS), CORE_USERS, references=_pinned(tasks),
+                 about="what foresight is worth, after long training")  # fmt: skip
+
+
 PAPER = {"choice": "given", "no_click": False, "n_steps": 1, "sees": ["user.profile", "candidates"]}
 SLATEQ_STEPS, SLATEQ_SEEDS, SLATEQ_USERS = 60_000, 3, 5000
 
@@ -467,6 +480,7 @@ SUITES = {
         _core(),
         _slateq(),
         _slate(),
+        _long(),
         _classics(),
         _pareto(),
         *_generalization_suites(),

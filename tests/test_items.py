@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
 
+import recgym
 from baselines.agent import Task, evaluate, make_agent
 from baselines.items import ItemStatistics
 from recgym import ConfigError
@@ -167,8 +168,9 @@ def test_files_hold_the_counts(name: str, tmp_path) -> None:
         values.append(one.values(observation, info["action_mask"]))
     np.testing.assert_array_equal(*values)
     assert loaded._counts["shown"].sum() == 640
-    with pytest.raises(ConfigError, match="env: must have the items of which statistics are known"):
-        loaded.start(hidden_quality().make(2))
+    for other in (hidden_quality(), Task("recgym/News-v0", {"world": recgym.load_world("news", seed=1)})):
+        with pytest.raises(ConfigError, match="env: must have the 2000 items of which statistics are known"):
+            loaded.start(other.make(2))
     (tmp_path / "items.npz").unlink()
     with pytest.raises(ConfigError, match=r"items\.npz"):
         type(agent).load(tmp_path)

@@ -12,7 +12,7 @@ from test_bandits import CLICK, HORIZON, tiny_task, tiny_world
 from test_slateq import ODDS, SlateTrap, expected_return, trap_task
 
 from baselines.agent import Task
-from baselines.reinforce import Reinforce, propensity, returns, surrogate
+from baselines.reinforce import Reinforce, propensity, returns, slate_log_prob, surrogate
 from recgym import ConfigError
 from recgym.models.choice import MultinomialLogit
 from recgym.testing import check_agent
@@ -107,6 +107,46 @@ def test_nothing_ends_the_slate() -> None:
     assert agent._drawn["shown"][:, 0].all()
 
 
+@pytest.mark.parametrize("null", [False, True])
+def test_the_probability_of_a_slate_is_that_of_its_draws(null: bool) -> None:
+    """All ordered slates of three: the product of what is left at each draw, and 1 over all of them."""
+    pi = softmax(LOGITS.numpy())
+    items = permutations(range(int(null), 4), 3)
+    slates = [*items, (0, 0, 0)] if null else list(items)
+    want = []
+    for slate in slates:
+        left, chance = 1.0, 1.0
+        for place, a in enumerate(slate):
+            chance, left = chance * pi[a] / left, left - pi[a]
+            if null and place == 0:
+                left -= pi[0] * (a > 0)
+            if null and a == 0:
+                break
+        want.append(chance)
+    choice = torch.tensor(slates)
+    shown = (choice > 0) | (torch.arange(3) == 0) if null else torch.ones_like(choice, dtype=torch.bool)
+    found = slate_log_prob(LOGITS.expand(len(slates), 4), choice, shown, null).exp().numpy()
+    np.testing.assert_allclose(found, want, rtol=1e-9)
+    assert found.sum() == pytest.approx(1)
+
+
+def test_a_whole_slate_is_weighed_by_how_likely_it_was() -> None:
+    """What is remembered of a step is the logarithm of the chance that it was drawn, from the policy or at random."""
+    agent = Reinforce(likelihood="slate", uniform=0.4)
+    env = Task("recgym/LiveStreamSlate-v0").make(6000)
+    observation, info = env.reset(seed=[3] * 6000)
+    agent.start(env)
+    action = agent.act(observation, info["action_mask"], explore=True)
+    empty = (action == 0).all(axis=1)
+    assert ((action == 0).any(axis=1) == empty).all(), "nothing is decided in the first place"
+    pi = softmax(agent.values(observation[:1], info["action_mask"][:1])[0].astype(np.float64))
+    chance = 0.6 * pi[0] + 0.4 / len(pi)
+    assert empty.mean() == pytest.approx(chance, abs=5 * np.sqrt(chance / 6000))
+    np.testing.assert_allclose(np.exp(agent._drawn["beta"][empty]), chance, rtol=1e-4)
+    first = action[~empty, 0]
+    assert np.bincount(first, minlength=len(pi)) / 6000 == pytest.approx(0.6 * pi * (pi != pi[0]) + 0.4 / len(pi) * (np.arange(len(pi)) > 0), abs=0.03)
+
+
 def test_the_cap_bounds_the_weight() -> None:
     """pi(2) / beta(2) is 2.8: with a cap of 1.5, item 2 counts 1.5 times, item 1 as before."""
     pi = softmax(LOGITS.numpy())
@@ -148,9 +188,12 @@ def learner(**options) -> Reinforce:
     return Reinforce(width=32, learning_rate=1e-2, reward_scale=1.0, segment=8, batch_size=128, **options)
 
 
-@pytest.mark.parametrize(("slate_size", "uniform"), [(1, 0.0), (3, 0.0), (1, 1.0), (3, 1.0)])
-def test_finds_the_best_items(slate_size: int, uniform: float) -> None:
-    agent = learner(uniform=uniform)
+@pytest.mark.parametrize(
+    ("slate_size", "uniform", "likelihood"),
+    [(1, 0.0, "top-k"), (3, 0.0, "top-k"), (1, 1.0, "top-k"), (3, 1.0, "top-k"), (1, 0.0, "slate"), (3, 0.0, "slate")],
+)
+def test_finds_the_best_items(slate_size: int, uniform: float, likelihood: str) -> None:
+    agent = learner(uniform=uniform, likelihood=likelihood)
     task = tiny_task(slate_size)
     agent.fit(task, 4096, seed=1)
     best = HORIZON * CLICK[:slate_size].sum()
@@ -197,8 +240,9 @@ def test_bootstraps_where_the_horizon_cuts() -> None:
     ],
     ids=["item", "slate", "classic"],
 )
-def test_keeps_the_contract(task: Task) -> None:
-    check_agent(Reinforce(envs=16), task)
+@pytest.mark.parametrize("likelihood", ["top-k", "slate"])
+def test_keeps_the_contract(task: Task, likelihood: str) -> None:
+    check_agent(Reinforce(envs=16, likelihood=likelihood), task)
 
 
 def test_values_are_logits_of_what_is_there() -> None:
@@ -258,6 +302,7 @@ def learned_elsewhere() -> None:
         (lambda: Reinforce(gamma=1.5), r"Reinforce.gamma: .*got 1.5"),
         (lambda: Reinforce(trace=-1), r"Reinforce.trace: .*got -1"),
         (lambda: Reinforce(uniform="yes"), r"Reinforce.uniform: .*got 'yes'"),  # type: ignore[arg-type]
+        (lambda: Reinforce(likelihood="slat"), r"Reinforce.likelihood: .*Did you mean 'slate'"),
         (lambda: Reinforce(cap=0), r"Reinforce.cap: .*got 0"),
         (lambda: Reinforce(entropy_end=-0.1), r"Reinforce.entropy_end: "),
         (lambda: Reinforce(epochs=0), r"Reinforce.epochs: .*got 0"),
