@@ -185,17 +185,18 @@ def test_draws_follow_the_policy() -> None:
 
 
 def learner(**options) -> Reinforce:
-    return Reinforce(width=32, learning_rate=1e-2, reward_scale=1.0, segment=8, batch_size=128, **options)
+    return Reinforce(**{"width": 32, "learning_rate": 1e-2, "reward_scale": 1.0, "segment": 8, "batch_size": 128, **options})
 
 
 @pytest.mark.parametrize(
-    ("slate_size", "uniform", "likelihood"),
-    [(1, 0.0, "top-k"), (3, 0.0, "top-k"), (1, 1.0, "top-k"), (3, 1.0, "top-k"), (1, 0.0, "slate"), (3, 0.0, "slate")],
-)
-def test_finds_the_best_items(slate_size: int, uniform: float, likelihood: str) -> None:
-    agent = learner(uniform=uniform, likelihood=likelihood)
+    ("slate_size", "options"),
+    [(1, {}), (3, {}), (1, {"uniform": 1.0}), (3, {"uniform": 1.0}), (1, {"likelihood": "slate"}),
+     (3, {"likelihood": "slate", "learning_rate": 3e-3})],
+)  # fmt: skip
+def test_finds_the_best_items(slate_size: int, options: dict) -> None:
+    agent = learner(**options)
     task = tiny_task(slate_size)
-    agent.fit(task, 4096, seed=1)
+    agent.fit(task, 8192 if "learning_rate" in options else 4096, seed=1)
     best = HORIZON * CLICK[:slate_size].sum()
     assert expected_return(agent, task) >= 0.95 * best
 
