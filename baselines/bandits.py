@@ -26,7 +26,8 @@ class LinearBandit(OnlineAgent):
     """Base: scores theta . x, and a Gaussian belief over theta with mean `theta` and precision `gram`.
 
     x of a candidate: its own features, matches to profile and history (the products of user and item that matter most)
-    among them; the user block, which explains why users differ; 1; the position. Recommending nothing, where that is an action, has a user block and a 1 of its own.
+    among them; the user block, which explains why users differ; 1; the position. Recommending nothing, where that is
+    an action, has a user block and a 1 of its own.
 
     **Slates.** Each item shown is one observation, at its position. A step pays one number, which is shared out: what
     every item shown pays (`LikeDislike`: -1) to each item shown, the rest in equal parts to the items clicked or,

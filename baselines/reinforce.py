@@ -99,9 +99,14 @@ class Reinforce(TorchAgent, OnlineAgent):
     """A softmax over candidates, learned by policy gradient from slates of its own or from random ones.
 
     The logits come from a `CandidateHead`; recommending nothing, where that is an action, is a choice with a logit of
-    its own, which ends the slate: drawn first, nothing at all is shown. In training slates are drawn without replacement (the largest logits after Gumbel noise: Plackett-Luce),
-    afterwards the largest logits are shown, or draws again (``stochastic``). Segments of the native batch are played and then used for several epochs,
-    for which the first of them is off-policy data already.
+    its own, which ends the slate: drawn first, nothing at all is shown. In training slates are drawn without
+    replacement (the largest logits after Gumbel noise: Plackett-Luce), afterwards the largest logits are shown, or
+    draws again (``stochastic``). Segments of the native batch are played and then used for several epochs, for which
+    the first of them is off-policy data already.
+
+    **For long sessions** take ``gamma=1``, long segments of many users (``segment=64, envs=256, batch_size=1024``) and
+    ``likelihood="slate"``: returns of whole sessions are noisy, and with fewer users some seeds settle on slates that
+    please at once and end sessions early.
 
     **Credit.** Each item shown gets the return of the whole slate: the reward of the step and the discounted value of
     what followed. To pay the reward of the step to the clicked items alone is blind to what the others did to the slate,
