@@ -24,7 +24,8 @@ class ItemStatistics:
     kind before. So click rate and feedback are 0 for an item never shown, and c / (c + prior) says how well c clicks
     have made it known.
 
-    Items are told apart by the embedding that observations show; those with the same one are one item.
+    Items are told apart by the embedding that observations show; those with the same one are one item. `explain` counts
+    what is known of an item to its embedding.
 
     Args:
         env: whose items. prior: clicks, > 0.
