@@ -29,7 +29,8 @@ def test_links_lead_somewhere() -> None:
 def test_the_results_are_those_of_the_files() -> None:
     """Every row of the README's tables stands in a committed table."""
     table = [line for line in README.splitlines() if line.startswith("| ") and "±" in line]
-    files = ("core-v0/leaderboard.md", "slate-v0/leaderboard.md", "slateq-v0/leaderboard.md", "references-classics/references.md")
+    folders = ("core-v0", "slate-v0", "long-v0", "slateq-v0", "sardine")
+    files = [*(f"{folder}/leaderboard.md" for folder in folders), "references-classics/references.md"]
     source = "".join((ROOT / "benchmarks/results" / file).read_text() for file in files)
     assert table
     for line in table:
