@@ -24,7 +24,7 @@ from abc import abstractmethod
 from dataclasses import dataclass, field
 from itertools import combinations
 from math import comb
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -304,13 +304,6 @@ def _there(weights: Tensor, slate: Tensor) -> Tensor:
     return slate.masked_fill(weights[:, 1:].gather(1, slate.clamp(min=0)) <= 0, -1)
 
 
-class Worth(NamedTuple):
-    """What a value network makes of B observations."""
-
-    values: Tensor  # (B, 1 + K) of picking nothing and each candidate
-    rest: Tensor  # (B,) of being shown nothing, 0 where that cannot be
-
-
 @dataclass
 class SlateQ(SlateLearner):
     """SlateQ on the native batch, with a network that treats all candidates alike (`CandidateHead`).
@@ -348,7 +341,6 @@ class SlateQ(SlateLearner):
             require(
                 isinstance(getattr(self, name), bool), f"SlateQ.{name}", "must be True or False", getattr(self, name)
             )
-
         if self.shown_only:
             for name, needed in (("target", "sarsa"), ("choice", "learned"), ("no_click", True), ("dueling", False)):
                 fits = getattr(self, name) == needed
@@ -375,8 +367,7 @@ class SlateQ(SlateLearner):
 
     def _networks(self, env: RecVectorEnv) -> dict[str, nn.Module]:
         head = head_of(env, self.width, self.dueling, layout=self.layout)
-        value = {**head, "null": 1 + env.actions.null}
-        nets: dict[str, nn.Module] = {"value": CandidateHead(**value)}
+        nets: dict[str, nn.Module] = {"value": CandidateHead(**{**head, "null": 1 + env.actions.null})}
         if self.choice == "learned":
             nets["pick"] = CandidateHead(**{**head, "null": 1, "dueling": False})
             nets["place"] = nn.Embedding.from_pretrained(torch.zeros(env.world.slate_size, 1), freeze=False)
@@ -387,27 +378,27 @@ class SlateQ(SlateLearner):
         null = int(self.env.actions.null)
         with torch.no_grad():
             seen = self._shown(observation)
-            weights, worth = self._weights(seen, mask[:, null:]), self._worth(self._nets["value"], seen)
+            weights, (values, rest) = self._weights(seen, mask[:, null:]), self._values(self._nets["value"], seen)
             slates = torch.arange(weights.shape[1] - 1).expand(len(mask), -1)[:, :, None]
-            alone = [self._slate_value(weights, worth, slate) for slate in slates.unbind(dim=1)]
-            out = torch.stack([worth.rest, *alone] if null else alone, dim=1)
+            alone = [self._slate_value(weights, values, slate) for slate in slates.unbind(dim=1)]
+            out = torch.stack([rest, *alone] if null else alone, dim=1)
         return np.where(mask, out.numpy(), -np.inf).astype(np.float32)
 
     def _best(self, observation: Tensor, mask: Array) -> Array:
-        weights, worth = self._weights(observation, mask), self._worth(self._nets["value"], observation)
-        slate = self._optimise(self.optimiser, weights, worth)
+        weights, (values, rest) = self._weights(observation, mask), self._values(self._nets["value"], observation)
+        slate = self._optimise(self.optimiser, weights, values)
         if self.env.actions.null:
-            slate = torch.where((worth.rest > self._slate_value(weights, worth, slate))[:, None], -1, slate)
+            slate = torch.where((rest > self._slate_value(weights, values, slate))[:, None], -1, slate)
         return slate.numpy()
 
-    def _optimise(self, optimiser: str, weights: Tensor, worth: Worth) -> Tensor:
+    def _optimise(self, optimiser: str, weights: Tensor, values: Tensor) -> Tensor:
         """(B, S) candidates of the best slates, -1 where there are no more."""
         size = self.env.world.slate_size
-        return _there(weights, OPTIMISERS[optimiser if self._single else "top-k"](weights, worth.values, size))
+        return _there(weights, OPTIMISERS[optimiser if self._single else "top-k"](weights, values, size))
 
-    def _slate_value(self, weights: Tensor, worth: Worth, slate: Tensor) -> Tensor:
+    def _slate_value(self, weights: Tensor, values: Tensor, slate: Tensor) -> Tensor:
         """(B,) values of slates (B, S), -1 = nothing."""
-        return (slate_value if self._single else sum_value)(weights, worth.values, slate)
+        return (slate_value if self._single else sum_value)(weights, values, slate)
 
     def _weights(self, observation: Tensor, mask: Array) -> Tensor:
         """(B, 1 + K) weights of picking nothing and each candidate, or probabilities; 0 where there is none."""
@@ -429,13 +420,14 @@ class SlateQ(SlateLearner):
         there = torch.from_numpy(np.array(mask))
         return torch.cat([weights[:, :1], weights[:, 1:].masked_fill(~there, 0.0)], dim=1)
 
-    def _worth(self, net: nn.Module, observation: Tensor) -> Worth:
+    def _values(self, net: nn.Module, observation: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 1 + K) values of picking nothing and each candidate, (B,) of being shown nothing (0 where that cannot be)."""
         out = net(observation)
         null = int(self.env.actions.null)
         rest, nothing = (out[:, 0] if null else torch.zeros_like(out[:, 0])), out[:, null : null + 1]
         nothing = nothing if self.no_click else torch.zeros_like(nothing)
         items = nothing + out[:, 1 + null :] if self.shown_only else out[:, 1 + null :]
-        return Worth(torch.cat([nothing, items], dim=1), rest)
+        return torch.cat([nothing, items], dim=1), rest
 
     def _instead(self, seen: Array, mask: Array, shown: Array) -> dict[str, Array]:
         if self.shown_only:
@@ -450,19 +442,19 @@ class SlateQ(SlateLearner):
 
     def _loss(self, sample: dict[str, Tensor], after: dict[str, Tensor], paid: Tensor, discount: Tensor) -> Tensor:
         with torch.no_grad():
-            worth, weights = self._worth(self._target, after["observation"]), after.get("weights")
+            (values, rest), weights = self._values(self._target, after["observation"]), after.get("weights")
             if weights is None:
                 weights = self._weights(after["observation"], after["available"].numpy())
             if self.target == "sarsa":
                 slate = _there(weights, after["shown"])
             else:
-                slate = self._optimise(self.target_optimiser, weights, worth)
-            future = self._slate_value(weights, worth, slate)
+                slate = self._optimise(self.target_optimiser, weights, values)
+            future = self._slate_value(weights, values, slate)
             if self.env.actions.null:
-                empty = (after["shown"] < 0).all(dim=1) if self.target == "sarsa" else worth.rest > future
-                future = torch.where(empty, worth.rest, future)
+                empty = (after["shown"] < 0).all(dim=1) if self.target == "sarsa" else rest > future
+                future = torch.where(empty, rest, future)
             goal = paid + discount * future
-        values, rest = self._worth(self._nets["value"], sample["observation"])
+        values, rest = self._values(self._nets["value"], sample["observation"])
         shown, click = sample["shown"].clamp(min=0), sample["click"]
         value = values[:, 0] + ((values[:, 1:].gather(1, shown) - values[:, :1]) * click).sum(dim=1)
         counts = sample["counts"]

@@ -346,18 +346,25 @@ class RecVectorEnv(VectorEnv):
 
     def render(self) -> tuple[Any, ...] | None:
         """A frame of each user since its last reset: text for "ansi", (height, width, 3) uint8 for "rgb_array"."""
-        return None if self.render_mode is None else tuple(self.frame(row) for row in range(self.num_envs))
+        if self.render_mode is None:
+            return None
+        users = self._everybody()
+        return tuple(render(self.world, self._frames, row, self.render_mode, users) for row in range(self.num_envs))
 
     def frame(self, row: int, reasons: Reasons | None = None) -> Any:
         """What `render` gives of one user, with an agent's reasons beside it where given (see `baselines.explain`).
 
         Raises:
-            ConfigError: the env renders nothing, or there is no such row.
+            ConfigError: the env renders nothing, there is no such row, or reasons come before a reset.
         """
         require(self.render_mode is not None, "render_mode", 'must be "ansi" or "rgb_array" for frames', self.render_mode)
         require_count("row", row, 0, self.num_envs - 1)
-        users = Users.concatenate(self._users) if self._users else None
-        return render(self.world, self._frames, row, str(self.render_mode), users, reasons)
+        require(self._users or reasons is None, "reasons", "need a reset first", "none")
+        return render(self.world, self._frames, row, str(self.render_mode), self._everybody(), reasons)
+
+    def _everybody(self) -> Users | None:
+        """All users in one record; None before the first reset."""
+        return Users.concatenate(self._users) if self._users else None
 
     def close_extras(self, **kwargs: Any) -> None:
         """Stop the threads."""

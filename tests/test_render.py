@@ -293,6 +293,16 @@ def test_reasons_of_a_text_are_the_agents() -> None:
         render(world, [frame], 0, "ansi", None, reasons_of(19, 19, False))
 
 
+def test_reasons_need_a_reset_and_a_row_that_is_there() -> None:
+    env = RecVectorEnv("ecommerce", 2, render_mode="ansi")
+    with pytest.raises(ConfigError, match="reasons: need a reset first"):
+        env.frame(0, reasons_of(20, 20, False))
+    env.reset(seed=0)
+    assert (env.frame(0), env.frame(1)) == env.render()
+    with pytest.raises(ConfigError, match=r"row: must be an integer in \[0, 1\], got 2"):
+        env.frame(2)
+
+
 def test_reasons_of_a_pause_are_not_shown() -> None:
     leaving = {"kind": "Hazard", "level": -1.0, "satisfaction": 0.0, "fatigue": 0.0}
     env = RecVectorEnv("ecommerce", 6, departure=leaving, horizon=4, autoreset_mode="Disabled", render_mode="ansi")
