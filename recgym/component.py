@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -26,10 +26,13 @@ class Component:
     """Base of all parts. `kind`, the class name, tags the part where it is written as JSON."""
 
     kind: str = field(default="", init=False, repr=False)
+    fusable: ClassVar[bool] = True  # whether a step of it is kernels alone, see `recgym.fusion`; for others' parts: False
 
     def __init_subclass__(cls, abstract: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.kind = cls.__name__
+        if "fusable" not in cls.__dict__:
+            cls.fusable = cls.__module__.partition(".")[0] == "recgym"
         cls.__repr__ = cls.__dict__.get("__repr__", Component.__repr__)  # the dataclass decorator would write arrays out
         if not abstract:
             KINDS[cls.__name__] = cls

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -15,15 +16,19 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from recgym.errors import ConfigError, require, require_count, require_option, unknown
+from recgym.fusion import NotFusable, Packed, Step, fuse
 from recgym.kernel import kernel
 from recgym.models.reward import LikeDislike, Reward, Weighted, pay
 from recgym.noise import mix
 from recgym.render import RENDER_MODES, Frame, Reasons, render
 from recgym.spaces import Actions, Layout, Observations
-from recgym.types import BOOL, F32, Array, Feedback, Users
+from recgym.types import BOOL, F32, Array, Feedback, Users, copied, empty
 from recgym.world import World
 from recgym.worlds import make_world
 
+ENDED, WRONG = 1, 2  # what `_status` returns
+INFO = ("objectives", "slate", "click", "probability")  # of the feedback, given in `info` each step
+FUSE_AFTER = 2000  # steps after which an env compiles its step, see `recgym.fusion`
 SHARE = 1024  # users a thread must have at least; below, handing over costs more than it brings
 
 
@@ -119,7 +124,9 @@ class RecVectorEnv(VectorEnv):
         self._rows = [slice(start, end) for start, end in pairwise(ends)]  # one block a thread
         self._same = ("candidates",) if self.actions.static else ()
         self._pool = ThreadPoolExecutor(workers, "recgym") if workers > 1 else None
-        self._users: list[Users] = []
+        self._states: list[Users | Packed] = []  # one a block; packed once the step is fused
+        self._play: Step = self._step
+        self._steps = 0
         self._terminated = np.zeros(num_envs, np.bool_)
         self._truncated = np.zeros(num_envs, np.bool_)
         self._any_done = False
@@ -161,7 +168,7 @@ class RecVectorEnv(VectorEnv):
         mask = self._reset_mask(options)
         if seed is not None and not isinstance(seed, (Sequence, np.ndarray)):
             mix([seed])  # a good seed, or a ConfigError
-        if seed is None and not self._users:
+        if seed is None and not self._states:
             seed = int(np.random.SeedSequence().generate_state(1, np.uint32)[0])
         if seed is not None:
             seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, (int, np.integer)) else list(seed)
@@ -173,30 +180,34 @@ class RecVectorEnv(VectorEnv):
             )
             keys = mix(seeds)
             super().reset(seed=int(seeds[0]))
-        blocks = []
+        blocks: list[Users | Packed] = []
+        users = self._users
         for i, rows in enumerate(self._rows):
-            index = slice(None) if mask is None or not self._users else np.flatnonzero(mask[rows])
+            index = slice(None) if mask is None or not users else np.flatnonzero(mask[rows])
             if seed is not None:
                 new = self.world.arrive(keys[rows][index])
             else:
-                old = self._users[i]
+                old = users[i]
                 new = self.world.arrive(old.key[index], old.episode[index] + 1)
-            blocks.append(new if isinstance(index, slice) else self._users[i].put(index, new, self._same))
-        self._users = blocks
+            blocks.append(new if isinstance(index, slice) else users[i].put(index, new, self._same))
+        self._states = blocks
         going_on = mask is not None and ~mask  # nobody, where all are reset
         self._terminated = self._terminated & going_on
         self._truncated = self._truncated & going_on
         self._any_done = mask is not None and bool(self._terminated.any() or self._truncated.any())
         self._frames = []
         flat = np.empty((self.num_envs, self.observations.width), np.float32)
-        for rows, users in zip(self._rows, self._users, strict=True):
-            self.observations.encode(users, flat[rows])
+        for rows, block in zip(self._rows, self._users, strict=True):
+            self.observations.encode(block, flat[rows])
         return self.observations.view(flat), {"action_mask": self._mask()}
+
+    @property
+    def _users(self) -> list[Users]:
+        """The users of each block."""
+        return [state.unpacked() for state in self._states]
 
     def _mask(self) -> Array:
         """(B, n) bool of the current step."""
-        if len(self._users) == 1:
-            return self.actions.mask(self._users[0].candidates)
         if self.actions.static:
             return self.actions.mask(self._terminated)
         return np.concatenate([self.actions.mask(users.candidates) for users in self._users])
@@ -235,27 +246,28 @@ class RecVectorEnv(VectorEnv):
         Raises:
             SlateError: an action outside the space.
         """
-        if not self._users:
+        if not self._states:
             raise ConfigError("step: needs a reset first")
         actions = self.actions.batch(actions, self.num_envs)
+        self._steps += 1
+        if self._steps == FUSE_AFTER:
+            self.fuse()
         observation = np.empty((self.num_envs, self.observations.width), F32)
         if self._pool is None:
             done = [self._advance(0, actions, observation)]
-            arrays = done[0].rows
+            outcome = done[0].outcome
         else:
             blocks = range(len(self._rows))
             each = [actions[rows] for rows in self._rows], [observation[rows] for rows in self._rows]
             done = list(self._pool.map(self._advance, blocks, *each))
-            arrays = [np.concatenate(parts) for parts in zip(*[advance.rows for advance in done], strict=True)]
-        self._users = [advance.users for advance in done]
-        reward, terminated, truncated, objectives, slate, click, probability = arrays
-        info: dict[str, Any] = {
-            "objectives": objectives, "slate": slate, "click": click, "probability": probability, "action_mask": self._mask(),
-        }  # fmt: skip
+            outcome = {name: np.concatenate([advance.outcome[name] for advance in done]) for name in done[0].outcome}
+        self._states = [advance.users for advance in done]
+        reward, terminated, truncated = outcome["reward"], outcome["left"], outcome["truncated"]
+        info: dict[str, Any] = {name: outcome[name] for name in INFO}
+        info["action_mask"] = self.actions.mask(terminated) if self.actions.static else outcome["action_mask"]
         if self.render_mode is not None:
-            before = Users.concatenate([advance.before for advance in done])
-            feedback = Feedback.concatenate([advance.feedback for advance in done])
-            feedback = Feedback.of({name: array.copy() for name, array in feedback.__dict__.items()})
+            before = Users.concatenate([advance.before.unpacked() for advance in done])
+            feedback = Feedback.of({name: array.copy() for name, array in outcome.items()})
             self._frames.append(Frame(before, feedback, reward.copy(), Users.concatenate(self._users)))
             if self._mode is not AutoresetMode.DISABLED:  # there a finished user's frames must wait for the others
                 del self._frames[: -self.world.horizon - 1]
@@ -268,42 +280,96 @@ class RecVectorEnv(VectorEnv):
 
     def _advance(self, block: int, actions: Array, observation: Array) -> _Advance:
         """Step the users of one block; `actions` and `observation`, which it fills, are the rows of the block."""
-        rows, before, world = self._rows[block], self._users[block], self.world
-        slate = self.actions.decode(actions, before.candidates, rows.start)
-        users, feedback = world.step(before, slate, world.noise(before))
+        rows, before, world = self._rows[block], self._states[block], self.world
+        users, outcome = self._play(before, actions, observation)
+        terminated, truncated = outcome["left"], outcome["truncated"]
+        status = _status(terminated, truncated, outcome["wrong"])
+        if status == WRONG:
+            self.actions.refuse(actions, outcome["wrong"], rows.start)
+        ended = status == ENDED
+        if self._any_done:  # a user that was done before takes no step in the modes NEXT_STEP and DISABLED
+            index = np.flatnonzero(self._terminated[rows] | self._truncated[rows])
+            for name, nothing in (("reward", 0), ("objectives", 0), ("slate", -1), ("click", False), ("probability", 0)):
+                outcome[name][index] = nothing
+            old = before.unpacked()
+            if self._mode is AutoresetMode.NEXT_STEP:
+                new = world.arrive(old.key[index], old.episode[index] + 1)
+                terminated[index] = truncated[index] = False
+            else:
+                new = old.rows(index)
+                terminated[index], truncated[index] = self._terminated[rows][index], self._truncated[rows][index]
+                ended = True
+            users = self._replaced(users, index, new, old, outcome, observation)
+        final = None
+        if ended and self._mode is AutoresetMode.SAME_STEP:
+            index, now = np.flatnonzero(terminated | truncated), users.unpacked()
+            final = _Final(index + rows.start, observation[index], self.actions.mask(now.candidates[index]))
+            new = world.arrive(now.key[index], now.episode[index] + 1)
+            users = self._replaced(users, index, new, before.unpacked(), outcome, observation)
+        return _Advance(before, users, outcome, ended, final)
+
+    def _replaced(
+        self, users: Users | Packed, index: Array, new: Users, before: Users, outcome: dict[str, Array], observation: Array
+    ) -> Users | Packed:  # fmt: skip
+        """Other users in some rows after a step, with what is seen of them."""
+        flat = np.empty((len(index), self.observations.width), F32)
+        self.observations.encode(new, flat)
+        observation[index] = flat
+        if not self.actions.static:
+            outcome["action_mask"][index] = self.actions.mask(new.candidates)
+        return users.put(index, new, self._same, before)
+
+    def _step(self, state: Users | Packed, actions: Array, observation: Array) -> tuple[Users, dict[str, Array]]:
+        """One step as kernels and copies alone, which `fuse` can record; fills `observation`.
+
+        Returns:
+            The users and what came of it: what `step` returns and `wrong` (B,) bool, actions outside the space; all
+            feedback where it is rendered.
+        """
+        world, users = self.world, state.unpacked()
+        slate, wrong = self.actions.slates(actions, users.candidates)
+        after, feedback = world.step(users, slate, world.noise(users))
         objectives = feedback.objectives
         if self.expected_reward:
             known = len(world.response.objectives)
             objectives = np.concatenate(
-                [world.expected(before, slate)[:, :known], objectives[:, known:]], axis=1, dtype=np.float32
+                [world.expected(users, slate)[:, :known], objectives[:, known:]], axis=1, dtype=np.float32
             )
-        reward = objectives.copy() if self.vector_reward else pay(objectives, slate, *self._weights)
-        objectives, click, probability, terminated = feedback.objectives, feedback.click, feedback.probability, feedback.left
-        truncated = np.empty(terminated.shape, BOOL)
-        ended = _truncate(truncated, terminated, users.t, world.horizon)
-        if self._any_done:  # a user that was done before takes no step in the modes NEXT_STEP and DISABLED
-            index = np.flatnonzero(self._terminated[rows] | self._truncated[rows])
-            reward[index], objectives[index], slate[index], click[index], probability[index] = 0, 0, -1, False, 0
-            if self._mode is AutoresetMode.NEXT_STEP:
-                new = world.arrive(before.key[index], before.episode[index] + 1)
-                users = users.put(index, new, self._same, before)
-                terminated[index] = truncated[index] = False
-            else:
-                users = users.put(index, before.rows(index), self._same, before)
-                terminated[index], truncated[index] = self._terminated[rows][index], self._truncated[rows][index]
-                ended = True
-        self.observations.encode(users, observation)
-        final = None
-        if ended and self._mode is AutoresetMode.SAME_STEP:
-            index = np.flatnonzero(terminated | truncated)
-            final = _Final(index + rows.start, observation[index], self.actions.mask(users.candidates)[index])
-            new = world.arrive(users.key[index], users.episode[index] + 1)
-            users = users.put(index, new, self._same, before)
-            fresh = np.empty_like(final.observation)
-            self.observations.encode(new, fresh)
-            observation[index] = fresh
-        out = (reward, terminated, truncated, objectives, slate, click, probability)
-        return _Advance(before, users, feedback, out, ended, final)
+        outcome = dict(feedback.__dict__) if self.render_mode is not None else {name: feedback[name] for name in (*INFO, "left")}
+        outcome["reward"] = copied(objectives) if self.vector_reward else pay(objectives, slate, *self._weights)
+        outcome["wrong"] = wrong
+        outcome["truncated"] = truncated = empty(feedback.left.shape, BOOL)
+        _truncate(truncated, feedback.left, after.t, world.horizon)
+        if not self.actions.static:
+            outcome["action_mask"] = self.actions.mask(after.candidates)
+        self.observations.encode(after, observation)
+        return after, outcome
+
+    def fuse(self) -> bool:
+        """Compile the step into one call, see `recgym.fusion`: the same numbers to the last bit, some times as fast.
+
+        An env does so by itself after `FUSE_AFTER` steps. The first time takes seconds, then it is read from disk.
+
+        Returns:
+            Whether it could: the parts must be recgym's, or say `fusable`, and the reward a realised one.
+        """
+        if self._play != self._step:
+            return True
+        if not all(part.fusable for part in self.world.parts) or self.expected_reward:
+            return False
+        try:
+            self._play = fuse(self._step, self._example)
+        except NotFusable as reason:
+            warnings.warn(f"the step of this world stays as it is, in Python: {reason}", stacklevel=3)
+            return False
+        return True
+
+    def _example(self, n: int) -> tuple[Users, Array, Array]:
+        """Arguments of `_step` for n made-up users."""
+        space = gym.vector.utils.batch_space(self.single_action_space, n)
+        space.seed(0)
+        users = self.world.arrive(mix(range(n)))
+        return users, self.actions.batch(space.sample(), n), np.empty((n, self.observations.width), F32)
 
     def _add_final(self, info: dict[str, Any], done: list[_Advance]) -> None:
         """Gymnasium's `final_obs` and `final_info` of the episodes that ended."""
@@ -324,13 +390,13 @@ class RecVectorEnv(VectorEnv):
 
     def action_masks(self) -> Array:
         """(B, n) bool of the current step, or (B, S * n) for slates: sb3-contrib's convention."""
-        require(self._users, "action_masks", "needs a reset first", "none")
+        require(self._states, "action_masks", "needs a reset first", "none")
         mask = self._mask()
         return np.tile(mask, self.world.slate_size) if self.actions.form == "slate" else mask
 
     def get_state(self) -> EnvState:
         """A snapshot; arrays are shared, as nothing ever writes to them."""
-        require(self._users, "get_state", "needs a reset first", "none")
+        require(self._states, "get_state", "needs a reset first", "none")
         return EnvState(Users.concatenate(self._users), self._terminated.copy(), self._truncated.copy())
 
     def set_state(self, state: EnvState) -> None:
@@ -339,7 +405,7 @@ class RecVectorEnv(VectorEnv):
         ours = self._shapes
         theirs = {name: array.shape[1:] for name, array in state.users.__dict__.items()}
         require(ours == theirs, "state", "must be one of this world", sorted(theirs.items() ^ ours.items()))
-        self._users = [state.users.rows(rows) for rows in self._rows]
+        self._states = [state.users.rows(rows) for rows in self._rows]
         self._terminated, self._truncated = state.terminated.copy(), state.truncated.copy()
         self._any_done = bool(self._terminated.any() or self._truncated.any())
         self._frames = []
@@ -359,12 +425,12 @@ class RecVectorEnv(VectorEnv):
         """
         require(self.render_mode is not None, "render_mode", 'must be "ansi" or "rgb_array" for frames', self.render_mode)
         require_count("row", row, 0, self.num_envs - 1)
-        require(self._users or reasons is None, "reasons", "need a reset first", "none")
+        require(self._states or reasons is None, "reasons", "need a reset first", "none")
         return render(self.world, self._frames, row, str(self.render_mode), self._everybody(), reasons)
 
     def _everybody(self) -> Users | None:
         """All users in one record; None before the first reset."""
-        return Users.concatenate(self._users) if self._users else None
+        return Users.concatenate(self._users) if self._states else None
 
     def close_extras(self, **kwargs: Any) -> None:
         """Stop the threads."""
@@ -462,22 +528,30 @@ class _Final(NamedTuple):
 class _Advance(NamedTuple):
     """One block after a step."""
 
-    before: Users
-    users: Users
-    feedback: Feedback
-    rows: tuple[Array, ...]  # reward, terminated, truncated, objectives, slate, click, probability
+    before: Users | Packed
+    users: Users | Packed
+    outcome: dict[str, Array]  # of `_step`
     ended: bool  # for anyone
     final: _Final | None
 
 
 @kernel
 def _truncate(truncated, terminated, t, horizon):
-    """Marks who reached the horizon without leaving; returns whether anybody's episode ended."""
-    ended = False
+    """Marks who reached the horizon without leaving."""
     for b in range(t.shape[0]):
         truncated[b] = t[b] >= horizon and not terminated[b]
-        ended = ended or truncated[b] or terminated[b]
-    return ended
+
+
+@kernel
+def _status(terminated, truncated, wrong):
+    """WRONG where an action lies outside the space, ENDED where an episode ended, else 0."""
+    status = 0
+    for b in range(terminated.shape[0]):
+        if wrong[b]:
+            return 2
+        if terminated[b] or truncated[b]:
+            status = 1
+    return status
 
 
 def _first(batch: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The numba decorator of all kernels, and the scalar functions they share.
+"""The decorator of all kernels, and the scalar functions they share.
 
 Kernels are plain IEEE arithmetic row by row, so a user's numbers do not depend on the batch that user is in. They
 live at module level, else numba's disk cache does not find them.
@@ -8,12 +8,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import update_wrapper
 from typing import Any
 
 import numpy as np
 from numba import njit
 
-kernel: Callable[[Callable[..., Any]], Callable[..., Any]] = njit(cache=True, nogil=True, error_model="numpy")
+from recgym.tape import Ran, note, tapes
+
+
+class Kernel:
+    """A compiled function. Called from Python it runs, and goes on the tape where a step is being recorded.
+
+    Other kernels call it as one of numba's own, which is what `_numba_type_` tells numba.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.compiled: Any = njit(cache=True, nogil=True, error_model="numpy")(function)
+        self._numba_type_ = self.compiled._numba_type_
+        update_wrapper(self, function)
+
+    def __call__(self, *arguments: Any) -> Any:
+        result = self.compiled(*arguments)
+        if tapes:
+            note(Ran(self, arguments, result))
+        return result
+
+
+kernel: Callable[[Callable[..., Any]], Callable[..., Any]] = Kernel
 
 
 @kernel

@@ -19,7 +19,7 @@ from recgym.component import Component, float_array
 from recgym.errors import require, require_count, require_number, unknown
 from recgym.kernel import kernel
 from recgym.population import HOURS
-from recgym.types import F32, Array
+from recgym.types import F32, Array, zeros
 
 
 class Signal(NamedTuple):
@@ -89,7 +89,7 @@ class Market(Component, abstract=True):
         Returns:
             (B, S, F) float32 within the ranges of `signals`; zero for -1.
         """
-        out = np.zeros((*items.shape, len(self.signals)), F32)
+        out = zeros((*items.shape, len(self.signals)), F32)
         if self.signals:
             self.write(out, items, clock)
         return out

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from recgym.errors import ConfigError
 from recgym.kernel import kernel
-from recgym.types import F32, Array
+from recgym.types import F32, Array, empty
 
 
 def mix(seeds: int | Sequence[int] | NDArray[np.integer]) -> NDArray[np.uint64]:
@@ -67,7 +67,7 @@ def noise(keys: Array, episodes: Array, steps: Array, n: int) -> Array:
         (n, B) float32 in (0, 1), 23 bits each. Uniforms come first so that the block of any component,
         ``noise[a:b]``, is contiguous; column b depends on nothing but keys[b], episodes[b] and steps[b].
     """
-    out = np.empty((n, keys.shape[0]), F32)
+    out = empty((n, keys.shape[0]), F32)
     _noise(out, keys, episodes, steps)
     return out
 

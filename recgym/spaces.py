@@ -15,7 +15,7 @@ from gymnasium import spaces
 
 from recgym.errors import ConfigError, SlateError, require, require_option
 from recgym.kernel import dot, kernel
-from recgym.types import F32, I32, Array, Users
+from recgym.types import BOOL, F32, I32, Array, Users, empty
 from recgym.world import World
 
 ACTIONS = ("item", "slate", "embedding")
@@ -93,16 +93,29 @@ class Actions:
         Raises:
             SlateError: an action outside the space.
         """
-        slate = np.empty((candidates.shape[0], self.world.slate_size), I32)
-        if self.form == "embedding":
-            bad = _nearest(slate, actions, candidates, self.world.catalog.embedding, self.null)
-            if bad >= 0:
-                raise SlateError(f"action: must lie in [-1, 1], got {actions[bad]} for user {first + bad}")
-            return slate
-        bad = _pick(slate, actions.reshape(slate.shape), candidates, self.null)
-        if bad >= 0:
-            raise SlateError(f"action: must lie in [0, {self.n - 1}], got {actions[bad]} for user {first + bad}")
+        slate, wrong = self.slates(actions, candidates)
+        self.refuse(actions, wrong, first)
         return slate
+
+    def slates(self, actions: Array, candidates: Array) -> tuple[Array, Array]:
+        """What `decode` gives, and (B,) bool: whose action lies outside the space. Theirs is an empty slate."""
+        slate, wrong = empty((candidates.shape[0], self.world.slate_size), I32), empty(candidates.shape[0], BOOL)
+        if self.form == "embedding":
+            _nearest(slate, wrong, actions, candidates, self.world.catalog.embedding, self.null)
+        else:
+            _pick(slate, wrong, actions.reshape(slate.shape), candidates, self.null)
+        return slate, wrong
+
+    def refuse(self, actions: Array, wrong: Array, first: int = 0) -> None:
+        """Raise where an action lies outside the space.
+
+        Raises:
+            SlateError: for the first of them.
+        """
+        if wrong.any():
+            b = int(wrong.argmax())
+            rule = "[-1, 1]" if self.form == "embedding" else f"[0, {self.n - 1}]"
+            raise SlateError(f"action: must lie in {rule}, got {actions[b]} for user {first + b}")
 
     def mask(self, candidates: Array) -> Array:
         """(B, n) bool: choices that show something that is there (and nothing, where allowed).
@@ -115,8 +128,9 @@ class Actions:
                 ones.flags.writeable = False
                 object.__setattr__(self, "_ones", ones)
             return self._ones
-        mask = candidates >= 0
-        return np.concatenate([np.ones((len(mask), 1), np.bool_), mask], axis=1) if self.null else mask
+        mask = empty((candidates.shape[0], self.n), BOOL)
+        _mask(mask, candidates, self.null)
+        return mask
 
 
 class Part(NamedTuple):
@@ -228,7 +242,7 @@ class Observations:
         """Write the flat (latent, compact) observation of B users into `out` (B, width) float32."""
         world = self.world
         if self.form == "compact":
-            candidates, signals = np.empty((len(out), 0), I32), np.empty((len(out), 0, 0), F32)
+            candidates, signals = empty((len(out), 0), I32), empty((len(out), 0, 0), F32)
         else:
             candidates = users.candidates
             signals = world.market.observe(candidates, users.clock)
@@ -244,8 +258,11 @@ class Observations:
             _encode_vector(out, at, vector, high)
             at += vector.shape[1]
         if self.form == "latent":
-            hidden = [users.interest, users.sensitivity, *(users[name].reshape(len(users), -1) for name in world.owned)]
-            out[:, self._visible :] = np.concatenate(hidden, axis=1)
+            at = self._visible
+            for array in (users.interest, users.sensitivity, *(users[name] for name in world.owned)):
+                vector = array.reshape(len(out), -1)
+                _encode_vector(out, at, vector, 1.0)
+                at += vector.shape[1]
 
     def view(self, flat: Array) -> Any:
         """The observation in its public form: `flat` itself, or a dict of views of it."""
@@ -262,34 +279,37 @@ def _range(values: Array) -> tuple[float, float]:
 
 
 @kernel
-def _pick(slate, actions, candidates, null):
-    """Returns the first row with an action outside the space, -1 if there is none."""
+def _pick(slate, wrong, actions, candidates, null):
     B, S = slate.shape
     K = candidates.shape[1]
     for b in range(B):
+        wrong[b] = False
+        for s in range(S):
+            wrong[b] |= actions[b, s] < 0 or actions[b, s] >= K + null
+        if wrong[b]:
+            slate[b] = -1
+            continue
         for s in range(S):
             a = actions[b, s]
-            if a < 0 or a >= K + null:
-                return b
             item = candidates[b, a - null] if a >= null else -1
             for r in range(s):  # an item counts once, at its first position
                 if slate[b, r] == item:
                     item = -1
             slate[b, s] = item
-    return -1
 
 
 @kernel
-def _nearest(slate, actions, candidates, embedding, null):
-    """Returns the first row with an action outside the space, -1 if there is none."""
+def _nearest(slate, wrong, actions, candidates, embedding, null):
     B, S = slate.shape
     K, d = candidates.shape[1], embedding.shape[1]
     slate[:] = -1
     taken = np.empty(K, np.bool_)
     for b in range(B):
+        wrong[b] = False
         for k in range(actions.shape[1]):
-            if not (actions[b, k] >= -1.0 and actions[b, k] <= 1.0):
-                return b
+            wrong[b] |= not (actions[b, k] >= -1.0 and actions[b, k] <= 1.0)
+        if wrong[b]:
+            continue
         taken[:] = False
         for s in range(S):
             best, top = -1, np.float32(-np.inf)
@@ -307,7 +327,13 @@ def _nearest(slate, actions, candidates, embedding, null):
                 break
             taken[best] = True
             slate[b, s] = candidates[b, best]
-    return -1
+
+
+@kernel
+def _mask(mask, candidates, null):
+    for b in range(mask.shape[0]):
+        for a in range(mask.shape[1]):
+            mask[b, a] = a < null or candidates[b, a - null] >= 0
 
 
 @kernel

@@ -15,17 +15,48 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from recgym.tape import Made, note, tapes
+
 Array = NDArray[Any]
 
 # As instances: NumPy need not look them up when an array is made, which a step does some thirty times.
-F32, I32, BOOL = np.dtype(np.float32), np.dtype(np.int32), np.dtype(np.bool_)
+F32, F64, I32, BOOL = (np.dtype(kind) for kind in (np.float32, np.float64, np.int32, np.bool_))
+
+
+# A step makes its arrays by these four, so that a recording of it knows where each one comes from.
+
+
+def empty(shape: int | tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """What `np.empty` gives."""
+    array = np.empty(shape, dtype)
+    if tapes:
+        note(Made(array, "empty"))
+    return array
+
+
+def zeros(shape: int | tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """What `np.zeros` gives."""
+    array = np.zeros(shape, dtype)
+    if tapes:
+        note(Made(array, "zeros"))
+    return array
 
 
 def filled(shape: int | tuple[int, ...], value: float, dtype: np.dtype[Any]) -> Array:
     """What `np.full` gives, in a third of the time where the array is small."""
     array = np.empty(shape, dtype)
     array.fill(value)
+    if tapes:
+        note(Made(array, "full", value))
     return array
+
+
+def copied(array: Array) -> Array:
+    """A copy."""
+    copy = array.copy()
+    if tapes:
+        note(Made(copy, "copy", array))
+    return copy
 
 
 class Sizes(NamedTuple):
@@ -115,6 +146,10 @@ class Record:
 
 class Users(Record):
     """One row a user. Components own further columns, declared by their `columns`; they are attributes too."""
+
+    def unpacked(self) -> Self:
+        """These users, as they are; see `recgym.fusion.Packed`."""
+        return self
 
     key: Array  # (B,) uint64, the random stream
     episode: Array  # (B,) int32

@@ -35,7 +35,7 @@ from recgym.models.response import Response
 from recgym.models.reward import Reward
 from recgym.noise import noise as draw_noise
 from recgym.population import Population
-from recgym.types import F32, I32, Array, Column, Feedback, Sizes, Users, filled
+from recgym.types import F32, I32, Array, Column, Feedback, Sizes, Users, copied, empty, filled, zeros
 
 FORMAT = "recgym-world-1"
 
@@ -235,8 +235,8 @@ class World(Component):
         click = sampled if click is None else click & (utility > -np.inf)
         outcome, changes = self.response(users, catalog, market, slate, signals, utility, outside, click,
                                          noise[blocks.response])  # fmt: skip
-        t, clock, exposure, last = users.t.copy(), users.clock.copy(), users.exposure.copy(), np.zeros(users.last.shape, F32)
-        history, history_feedback = users.history.copy(), users.history_feedback.copy()
+        t, clock, exposure, last = copied(users.t), copied(users.clock), copied(users.exposure), zeros(users.last.shape, F32)
+        history, history_feedback = copied(users.history), copied(users.history_feedback)
         _remember(t, clock, history, history_feedback, last, exposure, slate, click, outcome["channels"], outcome["dt"],
                   catalog.topic)  # fmt: skip
         feedback = Feedback.of({"slate": slate, "utility": utility, "outside": outside, "click": click,
@@ -252,12 +252,13 @@ class World(Component):
         departed = self.departure(users, feedback, noise[blocks.departure])
         feedback.__dict__["left"] = departed.pop("left")
         if self.departure.objectives:
-            objectives = np.concatenate([feedback.objectives, departed.pop("objectives")], axis=1)
+            objectives = empty((len(slate), len(self.objectives)), F32)
+            _join(objectives, feedback.objectives, departed.pop("objectives"))
             feedback.__dict__["objectives"] = objectives
         away = departed.pop("away", None)
         state.update(departed)
-        if away is not None and away.any():
-            state["clock"] = users.clock + away
+        if away is not None:
+            _pass(clock, away)
             for part in self.dynamics:
                 state.update(part.rest(users, away))
         state["candidates"] = self.candidates(users, catalog, market, noise[blocks.candidates])
@@ -342,6 +343,20 @@ def combine(probability, given, otherwise):
         for m in range(M):
             out[b, m] += none * otherwise[b, m]
     return out
+
+
+@kernel
+def _join(out, left, right):
+    """Writes two matrices beside each other."""
+    for b in range(out.shape[0]):
+        for m in range(out.shape[1]):
+            out[b, m] = left[b, m] if m < left.shape[1] else right[b, m - left.shape[1]]
+
+
+@kernel
+def _pass(clock, minutes):
+    for b in range(clock.shape[0]):
+        clock[b] += minutes[b]
 
 
 @kernel

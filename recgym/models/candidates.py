@@ -12,7 +12,7 @@ from recgym.component import Component
 from recgym.errors import require, require_count
 from recgym.kernel import dot, kernel
 from recgym.market import Market
-from recgym.types import I32, Array, Sizes, Users
+from recgym.types import I32, Array, Sizes, Users, empty
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +72,7 @@ class Retrieval(_Some):
         require_count("candidates.pool", self.pool, 1, 1_000_000)
 
     def __call__(self, users: Users, catalog: Catalog, market: Market, noise: Array) -> Array:
-        out = np.empty((noise.shape[1], self.candidates), I32)
+        out = empty((noise.shape[1], self.candidates), I32)
         _retrieve(
             out, noise, users.clock, users.profile, catalog.embedding,
             market.slot, market.offsets, market.listed, self.pool,
@@ -89,7 +89,7 @@ class Uniform(_Some):
     """
 
     def __call__(self, users: Users, catalog: Catalog, market: Market, noise: Array) -> Array:
-        out = np.empty((noise.shape[1], self.candidates), I32)
+        out = empty((noise.shape[1], self.candidates), I32)
         _uniform(out, noise, users.clock, market.slot, market.offsets, market.listed)
         return out
 

@@ -16,7 +16,7 @@ import numpy as np
 from recgym.component import Component
 from recgym.errors import require, require_number
 from recgym.kernel import kernel, sigmoid
-from recgym.types import BOOL, F32, Array, Sizes
+from recgym.types import BOOL, F32, Array, Sizes, empty, zeros
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +59,7 @@ class MultinomialLogit(Choice):
         return 1
 
     def sample(self, utility: Array, outside: Array, noise: Array) -> tuple[Array, Array]:
-        click, probability = np.zeros(utility.shape, BOOL), np.zeros(utility.shape, F32)
+        click, probability = zeros(utility.shape, BOOL), zeros(utility.shape, F32)
         _logit(click, probability, utility, outside, self.null, self.decay, noise)
         return click, probability
 
@@ -117,7 +117,7 @@ class PositionBased(Choice):
 
     def sample(self, utility: Array, outside: Array, noise: Array) -> tuple[Array, Array]:
         examination = self._examination(utility.shape[1])
-        click, probability = np.zeros(utility.shape, BOOL), np.zeros(utility.shape, F32)
+        click, probability = zeros(utility.shape, BOOL), zeros(utility.shape, F32)
         _independent(click, probability, utility, examination, self.threshold, noise)
         return click, probability
 
@@ -154,7 +154,7 @@ class Cascade(Choice):
         return 2 * sizes.slate
 
     def sample(self, utility: Array, outside: Array, noise: Array) -> tuple[Array, Array]:
-        click, probability = np.zeros(utility.shape, BOOL), np.zeros(utility.shape, F32)
+        click, probability = zeros(utility.shape, BOOL), zeros(utility.shape, F32)
         _cascade(click, probability, utility, self.attention, self.continuation, self.threshold, noise)
         return click, probability
 
@@ -194,7 +194,7 @@ class Proportional(Choice):
         return 1
 
     def sample(self, utility: Array, outside: Array, noise: Array) -> tuple[Array, Array]:
-        click, probability = np.zeros(utility.shape, BOOL), np.empty(utility.shape, F32)
+        click, probability = zeros(utility.shape, BOOL), empty(utility.shape, F32)
         _proportional(click, probability, utility, self.null, self.shift, noise)
         return click, probability
 
@@ -213,9 +213,10 @@ class FirstItem(Choice):
     single: ClassVar[bool] = True
 
     def sample(self, utility: Array, outside: Array, noise: Array) -> tuple[Array, Array]:
-        click = np.zeros(utility.shape, BOOL)
-        click[:, 0] = utility[:, 0] > -np.inf
-        return click, click.astype(F32)
+        click = zeros(utility.shape, BOOL)
+        probability = zeros(utility.shape, F32)
+        _first(click, probability, utility)
+        return click, probability
 
     def log_prob(self, utility: Array, outside: Array, click: Array) -> Array:
         return np.where((click == self.sample(utility, outside, utility)[0]).all(axis=1), 0.0, -np.inf)
@@ -229,7 +230,7 @@ class RareClick(Choice):
         return sizes.slate
 
     def sample(self, utility: Array, outside: Array, noise: Array) -> tuple[Array, Array]:
-        click, probability = np.zeros(utility.shape, BOOL), np.zeros(utility.shape, F32)
+        click, probability = zeros(utility.shape, BOOL), zeros(utility.shape, F32)
         _rare(click, probability, utility, noise)
         return click, probability
 
@@ -289,6 +290,13 @@ def _proportional(click, probability, utility, null, shift, u):
             if u.shape[0] > 0:
                 click[b, s] = level <= u[0, b] and u[0, b] < level + p
             level += p
+
+
+@kernel
+def _first(click, probability, utility):
+    for b in range(utility.shape[0]):
+        click[b, 0] = utility[b, 0] > -np.inf
+        probability[b, 0] = 1.0 if click[b, 0] else 0.0
 
 
 @kernel

@@ -10,7 +10,7 @@ import numpy as np
 from recgym.component import Component
 from recgym.errors import require_number
 from recgym.kernel import kernel, sigmoid
-from recgym.types import BOOL, F32, Array, Column, Feedback, Sizes, Users
+from recgym.types import BOOL, F32, Array, Column, Feedback, Sizes, Users, copied, empty, zeros
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,7 @@ class Never(Departure):
     """Nobody leaves before the horizon."""
 
     def __call__(self, users: Users, feedback: Feedback, noise: Array) -> dict[str, Array]:
-        return {"left": np.zeros(users.t.shape, BOOL)}
+        return {"left": zeros(users.t.shape, BOOL)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,10 @@ class Spent(Departure):
         return (f"scalars.{self.column}",)
 
     def __call__(self, users: Users, feedback: Feedback, noise: Array) -> dict[str, Array]:
-        return {"left": users.__dict__[self.column] <= 0}
+        column = users.__dict__[self.column]
+        left = empty(column.shape, BOOL)
+        _spent(left, column)
+        return {"left": left}
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +83,7 @@ class Hazard(Departure):
     def __call__(self, users: Users, feedback: Feedback, noise: Array) -> dict[str, Array]:
         satisfaction = users.satisfaction if self.satisfaction else feedback.dt
         fatigue = users.fatigue if self.fatigue else users.exposure
-        left = np.empty(len(satisfaction), BOOL)
+        left = empty(len(satisfaction), BOOL)
         _hazard(left, satisfaction, fatigue, self.level, self.satisfaction, self.fatigue, noise)
         return {"left": left}
 
@@ -117,8 +120,8 @@ class Sessions(Departure):
         return ("users.stamina", "users.satisfaction", "feedback.satisfied")
 
     def __call__(self, users: Users, feedback: Feedback, noise: Array) -> dict[str, Array]:
-        spent, away = users.spent.copy(), np.zeros(len(users), F32)
-        left, returned = np.zeros(len(spent), BOOL), np.zeros((len(spent), 1), F32)
+        spent, away = copied(users.spent), zeros(len(users), F32)
+        left, returned = zeros(len(spent), BOOL), zeros((len(spent), 1), F32)
         _sessions(left, spent, away, returned, users.stamina, users.satisfaction, feedback.satisfied,
                   self.restore, self.loyalty, noise)  # fmt: skip
         return {"left": left, "spent": spent, "away": away, "objectives": returned}
@@ -151,13 +154,19 @@ class Budget(Departure):
         return ("users.stamina", "users.budget", *watched)
 
     def __call__(self, users: Users, feedback: Feedback, noise: Array) -> dict[str, Array]:
-        spent = users.spent.copy()
-        left = np.empty(len(spent), BOOL)
+        spent = copied(users.spent)
+        left = empty(len(spent), BOOL)
         _budget(
             left, spent, users.stamina, users.budget, feedback.watched_item, feedback.prompted, feedback.enjoyment,
             feedback.slice, self.prompt, self.browse, self.recovery,
         )  # fmt: skip
         return {"left": left, "spent": spent}
+
+
+@kernel
+def _spent(left, column):
+    for b in range(left.shape[0]):
+        left[b] = column[b] <= 0
 
 
 @kernel

@@ -15,7 +15,7 @@ from recgym.catalog import Catalog
 from recgym.component import Component, float_array
 from recgym.errors import require, require_count, require_number
 from recgym.kernel import dot, kernel, normal, sigmoid
-from recgym.types import F32, Array, Column, Feedback, Sizes, Users
+from recgym.types import BOOL, F32, Array, Column, Feedback, Sizes, Users, copied, empty, zeros
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,7 @@ class InterestDrift(Dynamics):
         require_number("InterestDrift.rate", self.rate, 0, 1)
 
     def __call__(self, users: Users, catalog: Catalog, feedback: Feedback, noise: Array) -> dict[str, Array]:
-        interest = users.interest.copy()
+        interest = copied(users.interest)
         _drift(interest, catalog.embedding, feedback.slate, feedback.click, self.rate)
         return {"interest": interest}
 
@@ -84,7 +84,7 @@ class TwoSpeedDrift(Dynamics):
         return {"short_term": users.interest, "long_term": users.interest}
 
     def __call__(self, users: Users, catalog: Catalog, feedback: Feedback, noise: Array) -> dict[str, Array]:
-        short, long, interest = users.short_term.copy(), users.long_term.copy(), users.interest.copy()
+        short, long, interest = copied(users.short_term), copied(users.long_term), copied(users.interest)
         _two_speeds(
             short, long, interest, catalog.embedding, feedback.slate, feedback.click, self.fast, self.slow, self.mix
         )
@@ -110,7 +110,7 @@ class SignedDrift(Dynamics):
         return sizes.slate
 
     def __call__(self, users: Users, catalog: Catalog, feedback: Feedback, noise: Array) -> dict[str, Array]:
-        interest = users.interest.copy()
+        interest = copied(users.interest)
         _signed_drift(interest, catalog.embedding, feedback.slate, feedback.click, self.rate, noise)
         return {"interest": interest}
 
@@ -133,7 +133,7 @@ class MeanDrift(Dynamics):
         require(isinstance(self.scalar, bool), "MeanDrift.scalar", "must be True or False", self.scalar)
 
     def __call__(self, users: Users, catalog: Catalog, feedback: Feedback, noise: Array) -> dict[str, Array]:
-        interest = users.interest.copy()
+        interest = copied(users.interest)
         _mean_drift(interest, catalog.embedding, feedback.slate, feedback.click, self.rate, self.scalar)
         return {"interest": interest}
 
@@ -168,8 +168,8 @@ class Boredom(Dynamics):
         }
 
     def __call__(self, users: Users, catalog: Catalog, feedback: Feedback, noise: Array) -> dict[str, Array]:
-        bored, recent = users.bored.copy(), np.zeros(users.recent.shape, F32)
-        topic, age = users.click_topic.copy(), users.click_age.copy()
+        bored, recent = copied(users.bored), zeros(users.recent.shape, F32)
+        topic, age = copied(users.click_topic), copied(users.click_age)
         _boredom(bored, recent, topic, age, catalog.topic, feedback.slate, feedback.click,
                  self.threshold, self.window, self.duration)  # fmt: skip
         return {"bored": bored, "recent": recent, "click_topic": topic, "click_age": age}
@@ -227,15 +227,15 @@ class OrganicSessions(Dynamics):
         return self.uniforms(sizes)
 
     def begin(self, users: Users, catalog: Catalog, noise: Array) -> dict[str, Array]:
-        return self._browse(users, catalog, np.ones(len(users.t), np.bool_), True, noise)
+        return self._browse(users, catalog, zeros((len(users.t), 1), BOOL), True, noise)
 
     def __call__(self, users: Users, catalog: Catalog, feedback: Feedback, noise: Array) -> dict[str, Array]:
-        return self._browse(users, catalog, np.asarray(feedback.click.any(axis=1)), False, noise)
+        return self._browse(users, catalog, feedback.click, False, noise)
 
-    def _browse(self, users: Users, catalog: Catalog, clicked: Array, arrival: bool, noise: Array) -> dict[str, Array]:
+    def _browse(self, users: Users, catalog: Catalog, click: Array, arrival: bool, noise: Array) -> dict[str, Array]:
         names = ("interest", "history", "history_feedback", "views", "n_views", "present")
-        changes = {name: users[name].copy() for name in names}
-        _browse(*changes.values(), catalog.topic, clicked, arrival, self.affinity, self.appeal,
+        changes = {name: copied(users[name]) for name in names}
+        _browse(*changes.values(), catalog.topic, click, arrival, self.affinity, self.appeal,
                 self.browse, self.leave, self.advertise, self.sd, self.longest, noise)  # fmt: skip
         return changes
 
@@ -265,13 +265,15 @@ class Fatigue(Dynamics):
         return {"fatigue": Column((sizes.topics,), np.float32, 0.0, self.limit)}
 
     def __call__(self, users: Users, catalog: Catalog, feedback: Feedback, noise: Array) -> dict[str, Array]:
-        fatigue = users.fatigue.copy()
+        fatigue = copied(users.fatigue)
         _fatigue(fatigue, catalog.topic, feedback.slate, feedback.click, feedback.dt,
                  self.ignored, self.clicked, self.half_life, self.limit)  # fmt: skip
         return {"fatigue": fatigue}
 
     def rest(self, users: Users, minutes: Array) -> dict[str, Array]:
-        return {"fatigue": users.fatigue * (0.5 ** (minutes / self.half_life))[:, None].astype(np.float32)}
+        fatigue = copied(users.fatigue)
+        _rest(fatigue, minutes, self.half_life)
+        return {"fatigue": fatigue}
 
 
 @dataclass(frozen=True, eq=False)
@@ -303,13 +305,15 @@ class Satiation(Dynamics):
         return ("feedback.bought",)
 
     def __call__(self, users: Users, catalog: Catalog, feedback: Feedback, noise: Array) -> dict[str, Array]:
-        satiation = users.satiation.copy()
+        satiation = copied(users.satiation)
         _satiation(satiation, catalog.topic, feedback.bought, feedback.dt,
                    self.gain, self.complement, self.half_life, self.limit)  # fmt: skip
         return {"satiation": satiation}
 
     def rest(self, users: Users, minutes: Array) -> dict[str, Array]:
-        return {"satiation": users.satiation * (0.5 ** (minutes / self.half_life))[:, None].astype(np.float32)}
+        satiation = copied(users.satiation)
+        _rest(satiation, minutes, self.half_life)
+        return {"satiation": satiation}
 
 
 @dataclass(frozen=True, eq=False)
@@ -347,7 +351,7 @@ class Satisfaction(Dynamics):
         catalog.column("quality")
 
     def __call__(self, users: Users, catalog: Catalog, feedback: Feedback, noise: Array) -> dict[str, Array]:
-        satisfaction = users.satisfaction.copy()
+        satisfaction = copied(users.satisfaction)
         _satisfaction(
             satisfaction, users.interest, catalog.embedding, catalog.attributes, catalog.column("quality"),
             feedback.slate, feedback.bought, self.memory, self.level, self.quality, self.match, self.regret,
@@ -393,7 +397,7 @@ class NetExposure(Dynamics):
     def begin(self, users: Users, catalog: Catalog, noise: Array) -> dict[str, Array]:
         if not self.initial:
             return {}
-        net, satisfaction = np.empty(noise.shape[1], F32), np.empty(noise.shape[1], F32)
+        net, satisfaction = empty(noise.shape[1], F32), empty(noise.shape[1], F32)
         _net_exposure_at_arrival(net, satisfaction, self.initial, self.sensitivity, noise)
         return {"net_exposure": net, "satisfaction": satisfaction}
 
@@ -411,7 +415,7 @@ class NetExposure(Dynamics):
 
     def __call__(self, users: Users, catalog: Catalog, feedback: Feedback, noise: Array) -> dict[str, Array]:
         weights = self._effect(catalog)
-        net, satisfaction = users.net_exposure.copy(), users.satisfaction.copy()
+        net, satisfaction = copied(users.net_exposure), copied(users.satisfaction)
         _net_exposure(net, satisfaction, catalog.attributes, weights, feedback.slate, feedback.click,
                       self.memory, self.sensitivity, self.limit, self.noise, noise)  # fmt: skip
         return {"net_exposure": net, "satisfaction": satisfaction}
@@ -500,7 +504,7 @@ def _boredom(bored, recent, click_topic, click_age, topic, slate, click, thresho
 
 @kernel
 def _browse(
-    interest, history, history_feedback, views, n_views, present, topic, clicked, arrival, affinity, appeal,
+    interest, history, history_feedback, views, n_views, present, topic, click, arrival, affinity, appeal,
     browse, leave, advertise, sd, longest, u,
 ):  # fmt: skip
     B, d = interest.shape
@@ -508,13 +512,16 @@ def _browse(
     score = np.empty(P)
     for b in range(B):
         browsing = arrival
+        clicked = False
+        for s in range(click.shape[1]):
+            clicked = clicked or click[b, s]
         if not arrival:
             browsing = u[0, b] < browse
             if browsing:
                 _walk(interest, b, sd, u, 1)
-            if not browsing and not clicked[b] and u[0, b] < browse + leave:
+            if not browsing and not clicked and u[0, b] < browse + leave:
                 present[b] = 0.0
-            browsing = browsing or clicked[b]
+            browsing = browsing or clicked
         for n in range(longest):
             if not browsing:
                 break
@@ -582,6 +589,15 @@ def _fatigue(fatigue, topic, slate, click, dt, ignored, clicked, half_life, limi
             if slate[b, s] >= 0:
                 z = topic[slate[b, s]]
                 fatigue[b, z] = min(fatigue[b, z] + (clicked if click[b, s] else ignored), limit)
+
+
+@kernel
+def _rest(column, minutes, half_life):
+    for b in range(column.shape[0]):
+        if minutes[b] > 0.0:
+            decay = math.exp(-0.6931471805599453 * minutes[b] / half_life)
+            for z in range(column.shape[1]):
+                column[b, z] *= decay
 
 
 @kernel

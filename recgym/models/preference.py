@@ -21,7 +21,7 @@ from recgym.component import Component, float_array
 from recgym.errors import require, require_number
 from recgym.kernel import dot, kernel
 from recgym.market import Market
-from recgym.types import F32, Array, Users
+from recgym.types import F32, Array, Users, empty, zeros
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +36,7 @@ class Preference(Component, abstract=True):
 
     def outside(self, users: Users, catalog: Catalog, market: Market) -> Array:
         """(B,) float32: what taking nothing is worth, on top of the choice model's null utility; zero by default."""
-        return np.zeros(users.t.shape, F32)
+        return zeros(users.t.shape, F32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +77,7 @@ class _Match(Preference, abstract=True):
 
     def __call__(self, users: Users, catalog: Catalog, signals: Array, items: Array) -> Array:
         columns = tuple([users.__dict__[name] for name in self.topics]) or (users.exposure,)
-        utility = np.empty(items.shape, F32)
+        utility = empty(items.shape, F32)
         _utility(
             utility, items, users.interest, users.__dict__[self.unless or "exposure"], self.unless != "", catalog.embedding, catalog.topic, catalog.attributes, catalog.weights(self._attribute_weights),
             users.sensitivity, signals, columns, self._topic_weights, self.scale, self.mode,
@@ -122,7 +122,7 @@ class Lookup(Preference):
         require(self.table.shape == shape, "Lookup.table", f"must have shape {shape}", self.table.shape)
 
     def __call__(self, users: Users, catalog: Catalog, signals: Array, items: Array) -> Array:
-        utility = np.empty(items.shape, F32)
+        utility = empty(items.shape, F32)
         _lookup(utility, items, self.table)
         return utility
 
@@ -154,7 +154,7 @@ class Loyal(DotProduct):
 
     def __call__(self, users: Users, catalog: Catalog, signals: Array, items: Array) -> Array:
         utility = self._worth(users, catalog, signals, items)
-        utility[(items == users.watching[:, None]) & (items >= 0)] = -np.inf  # it is on already: nothing to click
+        _hide(utility, items, users.watching)
         return utility
 
     def _worth(self, users: Users, catalog: Catalog, signals: Array, items: Array) -> Array:
@@ -165,7 +165,7 @@ class Loyal(DotProduct):
     def outside(self, users: Users, catalog: Catalog, market: Market) -> Array:
         items = users.watching.reshape(-1, 1)
         utility = self._worth(users, catalog, market.observe(items, users.clock), items)
-        outside = np.zeros(len(items), F32)
+        outside = zeros(len(items), F32)
         _stay(outside, utility, users.watching, self.inertia)
         return outside
 
@@ -219,6 +219,15 @@ def _add_loyalty(utility, items, fan_item, fan_minutes, loyalty):
             for f in range(fan_item.shape[1]):
                 if items[b, s] >= 0 and items[b, s] == fan_item[b, f]:
                     utility[b, s] += loyalty * math.log(1.0 + fan_minutes[b, f])
+
+
+@kernel
+def _hide(utility, items, watching):
+    """What is on already cannot be clicked."""
+    for b in range(items.shape[0]):
+        for s in range(items.shape[1]):
+            if items[b, s] >= 0 and items[b, s] == watching[b]:
+                utility[b, s] = -np.inf
 
 
 @kernel

@@ -13,7 +13,7 @@ from recgym.component import Component
 from recgym.errors import require_count, require_number
 from recgym.kernel import capped_lognormal_mean, kernel, lower_gamma, normal, normal_cdf, sigmoid
 from recgym.market import Market
-from recgym.types import BOOL, F32, I32, Array, Column, Sizes, Users, filled
+from recgym.types import BOOL, F32, I32, Array, Column, Sizes, Users, copied, empty, filled, zeros
 
 Outcome = tuple[dict[str, Array], dict[str, Array]]
 
@@ -77,7 +77,7 @@ class Clicks(Response):
     def __call__(self, users: Users, catalog: Catalog, market: Market, slate: Array, signals: Array,
                  utility: Array, outside: Array, click: Array, noise: Array) -> Outcome:  # fmt: skip
         B, S = click.shape
-        channels, objectives, dt = np.empty((B, S, 1), F32), np.empty((B, 1), F32), np.empty(B, F32)
+        channels, objectives, dt = empty((B, S, 1), F32), empty((B, 1), F32), empty(B, F32)
         _count(channels, objectives, dt, click, self.minutes)
         return dict(channels=channels, objectives=objectives, dt=dt), {}
 
@@ -123,8 +123,8 @@ class WatchTime(Response):
     def __call__(self, users: Users, catalog: Catalog, market: Market, slate: Array, signals: Array,
                  utility: Array, outside: Array, click: Array, noise: Array) -> Outcome:  # fmt: skip
         B, S = slate.shape
-        channels, objectives = np.zeros((B, S, 2), F32), np.zeros((B, 3), F32)
-        dt, budget = np.empty(B, F32), users.budget.copy()
+        channels, objectives = zeros((B, S, 2), F32), zeros((B, 3), F32)
+        dt, budget = empty(B, F32), copied(users.budget)
         _watch_time(
             channels, objectives, dt, budget, slate, click, catalog.attributes, catalog.column("quality"),
             self.length, self.browse, self.bonus,
@@ -180,12 +180,12 @@ class Engagement(Response):
     def __call__(self, users: Users, catalog: Catalog, market: Market, slate: Array, signals: Array,
                  utility: Array, outside: Array, click: Array, noise: Array) -> Outcome:  # fmt: skip
         B, S = slate.shape
-        channels, objectives = np.zeros((B, S, 2), F32), np.zeros((B, 2), F32)
+        channels, objectives = zeros((B, S, 2), F32), zeros((B, 2), F32)
         _engagement(
             channels, objectives, slate, click, catalog.attributes, catalog.column("clickbait"), users.satisfaction,
             self.choc, self.kale, self.sd, self.high, noise,
         )  # fmt: skip
-        return dict(channels=channels, objectives=objectives, dt=np.ones(B, F32)), {}
+        return dict(channels=channels, objectives=objectives, dt=filled(B, 1.0, F32)), {}
 
     def expected(self, users: Users, catalog: Catalog, market: Market, items: Array, signals: Array, utility: Array,
                  outside: Array) -> tuple[Array, Array]:  # fmt: skip
@@ -253,10 +253,10 @@ class Funnel(Response):
     def __call__(self, users: Users, catalog: Catalog, market: Market, slate: Array, signals: Array,
                  utility: Array, outside: Array, click: Array, noise: Array) -> Outcome:  # fmt: skip
         B, S = slate.shape
-        channels, objectives = np.zeros((B, S, 3), F32), np.zeros((B, 5), F32)
-        bought = np.empty((B, S + self.places), I32)  # from the slate and from the cart, -1 = none
-        cart_item, cart_price, cart_size = users.cart_item.copy(), users.cart_price.copy(), np.empty(B, F32)
-        dt = np.empty(B, F32)
+        channels, objectives = zeros((B, S, 3), F32), zeros((B, 5), F32)
+        bought = empty((B, S + self.places), I32)  # from the slate and from the cart, -1 = none
+        cart_item, cart_price, cart_size = copied(users.cart_item), copied(users.cart_price), empty(B, F32)
+        dt = empty(B, F32)
         _funnel(
             channels, objectives, dt, bought, cart_item, cart_price, cart_size, slate, catalog.attributes,
             catalog.column("price"), market.column("log_price"), market.column("discount"), signals, utility, click, users.satisfaction, users.cart_item, users.cart_price,
@@ -323,13 +323,13 @@ class Dwell(Response):
     def __call__(self, users: Users, catalog: Catalog, market: Market, slate: Array, signals: Array,
                  utility: Array, outside: Array, click: Array, noise: Array) -> Outcome:  # fmt: skip
         B, S = slate.shape
-        channels, objectives = np.zeros((B, S, 4), F32), np.zeros((B, 4), F32)
-        dt = filled(B, self.scan, F32)
+        channels, objectives = zeros((B, S, 4), F32), zeros((B, 4), F32)
+        dt, satisfied = filled(B, self.scan, F32), zeros(B, F32)
         _dwell(
-            channels, objectives, dt, slate, catalog.attributes, self._location(catalog), catalog.column("quality"), click, users.satisfaction,
+            channels, objectives, dt, satisfied, slate, catalog.attributes, self._location(catalog), catalog.column("quality"), click, users.satisfaction,
             self.level, self.quality, self.mood, self.sigma, self.longest, self.share, noise,
         )  # fmt: skip
-        return dict(channels=channels, objectives=objectives, dt=dt, satisfied=objectives[:, 2].copy()), {}
+        return dict(channels=channels, objectives=objectives, dt=dt, satisfied=satisfied), {}
 
     def expected(self, users: Users, catalog: Catalog, market: Market, items: Array, signals: Array, utility: Array,
                  outside: Array) -> tuple[Array, Array]:  # fmt: skip
@@ -410,14 +410,14 @@ class Watch(Response):
         watched = market.observe(users.watching.reshape(-1, 1), users.clock)
         B, S = slate.shape
         outcome = dict(
-            channels=np.zeros((B, S, 4), F32), objectives=np.zeros((B, 5), F32),
-            dt=filled(B, self.browse, F32), watched_item=filled(B, -1, I32), prompted=np.zeros(B, BOOL),
-            enjoyment=np.zeros(B, F32), slice=np.zeros(B, F32),
+            channels=zeros((B, S, 4), F32), objectives=zeros((B, 5), F32),
+            dt=filled(B, self.browse, F32), watched_item=filled(B, -1, I32), prompted=zeros(B, BOOL),
+            enjoyment=zeros(B, F32), slice=zeros(B, F32),
         )  # fmt: skip
         changes = dict(
-            watching=filled(B, -1, I32), is_watching=np.zeros(B, F32), visit=np.zeros(B, F32),
-            liked=np.zeros(B, F32), fan_item=users.fan_item.copy(), fan_minutes=users.fan_minutes.copy(),
-            budget=users.budget.copy(), wallet=users.wallet.copy(),
+            watching=filled(B, -1, I32), is_watching=zeros(B, F32), visit=zeros(B, F32),
+            liked=zeros(B, F32), fan_item=copied(users.fan_item), fan_minutes=copied(users.fan_minutes),
+            budget=copied(users.budget), wallet=copied(users.wallet),
         )  # fmt: skip
         _watch(
             *outcome.values(), *changes.values(), slate, signals, remaining, watched, utility, outside, click, users.watching, users.visit, users.liked,
@@ -571,7 +571,7 @@ def _location(attributes, i, weights, level, mood, satisfaction):
 
 @kernel
 def _dwell(
-    channels, objectives, dt, slate, attributes, weights, quality_column, click, satisfaction,
+    channels, objectives, dt, satisfied, slate, attributes, weights, quality_column, click, satisfaction,
     level, quality, mood, sigma, longest, share, u,
 ):  # fmt: skip
     B, S = slate.shape
@@ -583,16 +583,17 @@ def _dwell(
             mu = _location(attributes, i, weights, level, mood, satisfaction[b])
             minutes = min(math.exp(mu + sigma * normal(u[s, b])), longest)
             dt[b] += minutes
-            satisfied = minutes > 0.5
-            shared = satisfied and u[S + s, b] < sigmoid(share + quality * attributes[i, quality_column])
+            content = minutes > 0.5
+            shared = content and u[S + s, b] < sigmoid(share + quality * attributes[i, quality_column])
             channels[b, s, 0] = 1.0
             channels[b, s, 1] = minutes / longest  # the observation wants numbers of about 1
-            channels[b, s, 2] = 1.0 if satisfied else 0.0
+            channels[b, s, 2] = 1.0 if content else 0.0
             channels[b, s, 3] = 1.0 if shared else 0.0
             objectives[b, 0] += 1.0
             objectives[b, 1] += minutes
             objectives[b, 2] += channels[b, s, 2]
             objectives[b, 3] += channels[b, s, 3]
+            satisfied[b] += channels[b, s, 2]
 
 
 @kernel

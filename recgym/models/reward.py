@@ -9,7 +9,7 @@ import numpy as np
 from recgym.component import Component
 from recgym.errors import require, require_number, unknown
 from recgym.kernel import kernel
-from recgym.types import Array
+from recgym.types import F64, Array, empty
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +60,7 @@ class LikeDislike(Reward):
 
 def pay(objectives: Array, slate: Array, weights: Array, shown_weight: float) -> Array:
     """(B,) float64: weights . objectives + shown_weight * items shown."""
-    out = np.empty(objectives.shape[0])
+    out = empty(objectives.shape[0], F64)
     _pay(out, objectives, slate, weights, shown_weight)
     return out
 

@@ -1,0 +1,393 @@
+"""A step as one compiled call.
+
+A step is some fifteen kernels on some forty arrays. For one user, calling them from Python costs ten times what they
+compute, and in a batch the threads queue for the interpreter between them. So a step is recorded: which kernels ran
+on which arrays, in which order. The recording is written out as one function of the same kernels, a module of Python
+that numba compiles, and kept on disk (`folder`), as compiling takes seconds. The numbers are the same to the last bit.
+
+What can be recorded is what `recgym.tape` sees: arrays made by `empty`, `zeros`, `filled` and `copied`, slices of
+their first axis, reshapes of them, and kernels that return nothing. An array from elsewhere must be the same object
+each time. Anything else raises `NotFusable`: the step goes on as it was, only slower.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import math
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numba
+import numpy as np
+from numba.extending import intrinsic
+
+from recgym.files import write_atomically
+from recgym.kernel import Kernel, kernel
+from recgym.tape import Made, Tape, tapes
+from recgym.types import Array, Users
+
+Step = Callable[..., tuple[Any, dict[str, Array]]]  # (users, *arrays) -> (users, outcome)
+Arguments = tuple[Users, *tuple[Array, ...]]
+
+
+class NotFusable(Exception):
+    """The step does something that a recording cannot hold."""
+
+
+class Layout:
+    """Where the columns of users lie in a buffer of bytes: one after the other, the wide types first.
+
+    Attributes:
+        width: bytes a user.
+    """
+
+    def __init__(self, users: dict[str, Array]) -> None:
+        self.columns: list[tuple[str, int, np.dtype[Any], tuple[int, ...]]] = []  # name, offset a user, dtype, row
+        self.width = 0
+        for name, array in sorted(users.items(), key=lambda pair: -pair[1].dtype.itemsize):
+            row = array.shape[1:]
+            self.columns.append((name, self.width, array.dtype, row))
+            self.width += array.dtype.itemsize * math.prod(row)
+
+    def pack(self, users: Users) -> Packed:
+        """Users in a buffer."""
+        packed = Packed(self, np.empty(self.width * len(users), np.uint8), len(users))
+        for name, array in packed.unpacked().__dict__.items():
+            array[...] = users[name]
+        return packed
+
+
+class Packed:
+    """Users in one buffer of bytes: what a fused step takes and gives, as making an array costs more than its work.
+
+    Args:
+        layout: where the columns lie. buffer: (width * n,) uint8. n: users.
+    """
+
+    __slots__ = ("_users", "buffer", "layout", "n")
+
+    def __init__(self, layout: Layout, buffer: Array, n: int) -> None:
+        self.layout, self.buffer, self.n = layout, buffer, n
+        self._users: Users | None = None
+
+    def unpacked(self) -> Users:
+        """The users, as views of the buffer."""
+        if self._users is None:
+            n, buffer = self.n, self.buffer
+            self._users = Users.of({name: np.ndarray((n, *row), dtype, buffer, n * offset)
+                                    for name, offset, dtype, row in self.layout.columns})  # fmt: skip
+        return self._users
+
+    def put(self, index: Array, other: Users, same: tuple[str, ...], before: Users) -> Packed:
+        """As `Users.put` does; the buffer is what a step has just made, so that it is written in place."""
+        for name, array in self.unpacked().__dict__.items():
+            if name not in same:
+                array[index] = other[name]
+        return self
+
+
+def fuse(step: Step, example: Callable[[int], Arguments], checks: int = 8) -> Step:
+    """The same function as one compiled call, on `Packed` users.
+
+    Args:
+        step: ``(users, *arrays) -> (users, outcome)``; each array has a row a user. It may write into `arrays`.
+        example: arguments for n users, new arrays each time.
+        checks: steps in a row in which both must give the same bits before the new one is handed out.
+
+    Raises:
+        NotFusable: the step cannot be recorded, or the compiled one does not do the same.
+    """
+    program = _Program(*[_Recording(step, example(n)) for n in (2, 3)])
+    function = _compiled(program.source, program.signature)
+    layout, constants, outcome, empty = program.layout, program.constants, program.outcome, np.empty
+    width = layout.width
+
+    def fused(users: Users | Packed, *arrays: Array) -> tuple[Packed, dict[str, Array]]:
+        before = users if isinstance(users, Packed) else layout.pack(users)
+        n = before.n
+        after = Packed(layout, empty(n * width, np.uint8), n)
+        made = {name: empty((n, *row), dtype) for name, row, dtype in outcome}
+        function(before.buffer, after.buffer, *arrays, *made.values(), *constants)
+        return after, made
+
+    _check(step, fused, example, checks)
+    return fused
+
+
+def _check(step: Step, fused: Step, example: Callable[[int], Arguments], checks: int) -> None:
+    """A few steps both ways."""
+    ours, theirs = example(3), example(3)
+    for _ in range(checks):
+        (users, outcome), (expected, known) = fused(*ours), step(*theirs)
+        pairs = [(name, array, expected[name]) for name, array in users.unpacked().__dict__.items()]
+        pairs += [(name, array, known[name]) for name, array in outcome.items()]
+        pairs += [("an argument", *pair) for pair in zip(ours[1:], theirs[1:], strict=True)]
+        for name, a, b in pairs:
+            if a.dtype != b.dtype or a.shape != b.shape or a.tobytes() != b.tobytes():
+                raise NotFusable(f"compiled, the step gives another {name}")
+        ours, theirs = (users, *example(3)[1:]), (expected, *example(3)[1:])
+
+
+class _Recording:
+    """One run of a step."""
+
+    def __init__(self, step: Step, arguments: Arguments) -> None:
+        users, *self.arrays = arguments
+        self.users = {name: array.copy() for name, array in users.__dict__.items()}  # columns may share an array by chance
+        tape = Tape()
+        tapes.append(tape)
+        try:
+            after, self.outcome = step(Users.of(dict(self.users)), *self.arrays)
+        finally:
+            tapes.remove(tape)
+        self.after = after.__dict__
+        self.entries = tape.entries
+        self.inputs = {id(array): f"before_{name}" for name, array in self.users.items()}
+        self.inputs |= {id(array): f"given_{i}" for i, array in enumerate(self.arrays)}
+        made = [entry.array for entry in self.entries if isinstance(entry, Made)]
+        self.made = {id(array): f"x{i}" for i, array in enumerate(made)}
+        self.owners = {id(array): array for array in (*self.users.values(), *self.arrays, *made)}
+
+    def owner(self, array: Array) -> Array | None:
+        """The input or recorded array that this is or looks into."""
+        while id(array) not in self.owners:
+            if not isinstance(array.base, np.ndarray):
+                return None
+            array = array.base
+        return self.owners[id(array)]
+
+
+class _Program:
+    """The source of a recorded step, from two recordings of different size: what differs is the number of users.
+
+    Attributes:
+        source: a module with the function `step`. signature: the types of its arguments.
+        layout: of the users before and after. outcome: name, shape of a row and dtype of each output.
+        constants: the arrays that it takes after those.
+    """
+
+    def __init__(self, small: _Recording, large: _Recording) -> None:
+        self._recordings = small, large
+        self._constants: dict[int, Array] = {}
+        self._reals: list[float] = []
+        self._integers: list[int] = []
+        self._imports: dict[tuple[str, str], str] = {}
+        self._read: set[str] = set()
+        if len(small.entries) != len(large.entries) or small.after.keys() != small.users.keys():
+            raise NotFusable("what it does depends on the users")
+        # Where what the step makes is to be found in the end; an array with several places is copied to the others.
+        results = {f"after_{name}": (array, large.after[name]) for name, array in small.after.items()}
+        results |= {f"out_{name}": (array, large.outcome[name]) for name, array in small.outcome.items()}
+        self._places: dict[int, str] = {}
+        for place, (array, _) in results.items():
+            if id(array) in small.made:
+                self._places.setdefault(id(array), place)
+        lines = [self._line(*entries) for entries in zip(small.entries, large.entries, strict=True)]
+        for place, pair in results.items():
+            if self._places.get(id(pair[0])) != place:
+                lines.append(f"copy({place}, {self._array(*pair)})")
+        self.layout = Layout(small.users)
+        self.outcome = [(name, array.shape[1:], array.dtype) for name, array in small.outcome.items()]
+        given = [f"given_{i}" for i in range(len(small.arrays))]
+        names = ["before", "after", *given, *[f"out_{name}" for name in small.outcome],
+                 *[f"constant_{i}" for i in range(len(self._constants))], "reals", "integers"]  # fmt: skip
+        numbers = np.array(self._reals, np.float64), np.array(self._integers, np.int64)
+        self.constants = (*self._constants.values(), *numbers)
+        taken = (np.empty(0, np.uint8),) * 2
+        taken += (*small.arrays, *small.outcome.values(), *self.constants)
+        self.signature = tuple(numba.typeof(array) for array in taken)
+        views = [f"{where}_{name} = carray(pointer({where}, B * {start}), {_tuple(['B', *map(str, row)])}, {_dtype(dtype)})"
+                 for where in ("before", "after") for name, start, dtype, row in self.layout.columns
+                 if where == "after" or f"before_{name}" in self._read]  # fmt: skip
+        imports = [f"from {module} import {name} as {alias}" for (module, name), alias in self._imports.items()]
+        self.source = "\n".join(
+            [
+                '"""A step of the simulation, written by recgym.fusion."""',
+                "import numpy as np",
+                "from numba import carray, njit",
+                "from recgym.fusion import copy, fill, pointer",
+                *imports,
+                "",
+                "",
+                '@njit(cache=True, nogil=True, error_model="numpy")',
+                f"def step({', '.join(names)}):",
+                f"    B = {given[0]}.shape[0]",
+                *[f"    {line}" for line in (*views, *lines)],
+                "",
+            ]
+        )
+
+    def _line(self, small: Any, large: Any) -> str:
+        if type(small) is not type(large):
+            raise NotFusable("what it does depends on the users")
+        if isinstance(small, Made):
+            name = self._recordings[0].made[id(small.array)]
+            place = self._places.get(id(small.array)) or f"np.empty({self._shape(small.array, large.array)}, {_dtype(small.array.dtype)})"
+            line = f"{name} = {place}"
+            if small.how == "copy":
+                return f"{line}; copy({name}, {self._array(small.source, large.source)})"
+            if small.how == "empty":
+                return line
+            value = self._number(small.source, large.source) if small.how == "full" else "0"
+            return f"{line}; fill({name}, {value})"
+        if small.kernel is not large.kernel or small.result is not None:
+            raise NotFusable(f"{small.kernel.__name__}: returns something, or depends on the users")
+        arguments = [self._value(*pair) for pair in zip(small.arguments, large.arguments, strict=True)]
+        return f"{self._kernel(small.kernel)}({', '.join(arguments)})"
+
+    def _kernel(self, kernel: Kernel) -> str:
+        where = kernel.__module__, kernel.__qualname__
+        if getattr(sys.modules[where[0]], where[1], None) is not kernel:
+            raise NotFusable(f"{where[1]}: is no global of {where[0]}")
+        return self._imports.setdefault(where, f"{where[1]}_{len(self._imports)}")
+
+    def _value(self, small: Any, large: Any) -> str:
+        if isinstance(small, np.ndarray):
+            return self._array(small, large)
+        if isinstance(small, tuple):
+            return _tuple([self._value(*pair) for pair in zip(small, large, strict=True)])
+        return self._number(small, large)
+
+    def _number(self, small: Any, large: Any) -> str:
+        """A number, which is handed over in an array: worlds that differ in numbers alone share a compiled step."""
+        if type(small) is not type(large) or small != large:
+            raise NotFusable(f"a number depends on the users: {small!r}, {large!r}")
+        if isinstance(small, (bool, np.bool_)):
+            self._integers.append(int(small))
+            return f"(integers[{len(self._integers) - 1}] != 0)"
+        if isinstance(small, (int, np.int64)):
+            self._integers.append(int(small))
+            return f"integers[{len(self._integers) - 1}]"
+        if isinstance(small, float):
+            self._reals.append(small)
+            return f"reals[{len(self._reals) - 1}]"
+        raise NotFusable(f"{small!r} is neither an array nor a number")
+
+    def _array(self, small: Array, large: Array) -> str:
+        """The expression of an array."""
+        owners = [recording.owner(array) for recording, array in zip(self._recordings, (small, large), strict=True)]
+        if owners[0] is None or owners[1] is None:
+            if small is not large:
+                raise NotFusable(f"an array of shape {small.shape} comes from elsewhere")
+            self._constants.setdefault(id(small), small)
+            return f"constant_{list(self._constants).index(id(small))}"
+        expressions = [
+            self._view(recording, array, owner)
+            for recording, array, owner in zip(self._recordings, (small, large), owners, strict=True)
+        ]
+        if expressions[0] == "reshape":
+            name = self._name(owners[0])
+            return f"{name}.reshape({self._shape(small, large)})"
+        if expressions[0] != expressions[1]:
+            raise NotFusable(f"{expressions[0]} depends on the users")
+        return expressions[0]
+
+    def _name(self, owner: Array) -> str:
+        recording = self._recordings[0]
+        name = recording.inputs.get(id(owner)) or recording.made[id(owner)]
+        self._read.add(name)
+        return name
+
+    def _view(self, recording: _Recording, array: Array, owner: Array) -> str:
+        """A whole array by its name, a slice of its first axis, or "reshape"."""
+        name = recording.inputs.get(id(owner)) or recording.made[id(owner)]
+        self._read.add(name)
+        if array is owner:
+            return name
+        offset = array.__array_interface__["data"][0] - owner.__array_interface__["data"][0]
+        if array.size == owner.size and array.flags.c_contiguous and offset == 0:
+            return name if array.shape == owner.shape else "reshape"
+        row = owner.strides[0]
+        if array.shape[1:] == owner.shape[1:] and array.strides == owner.strides and (offset % row == 0 or not array.size):
+            start = offset // row if array.size else 0
+            return f"{name}[{start}:{start + len(array)}]"
+        raise NotFusable(f"a view of shape {array.shape} is neither a slice of the first axis nor a reshape")
+
+    def _shape(self, small: Array, large: Array) -> str:
+        if small.ndim != large.ndim:
+            raise NotFusable("the number of axes depends on the users")
+        axes = []
+        for a, b in zip(small.shape, large.shape, strict=True):
+            if a != b and (a, b) != (2, 3):
+                raise NotFusable(f"a shape depends on the users: {small.shape}, {large.shape}")
+            axes.append(str(a) if a == b else "B")
+        return _tuple(axes)
+
+
+def _tuple(parts: Sequence[str]) -> str:
+    return "(" + "".join(f"{part}, " for part in parts).rstrip() + ")"
+
+
+def _dtype(dtype: np.dtype[Any]) -> str:
+    return "np.bool_" if dtype == np.bool_ else f"np.{dtype.name}"
+
+
+@kernel
+def fill(out, value):
+    """out[...] = value, without the cost that numba's own has for small arrays."""
+    for i in range(out.size):
+        out.flat[i] = value
+
+
+@kernel
+def copy(out, source):
+    """out[...] = source, of the same shape."""
+    for i in range(out.size):
+        out.flat[i] = source.flat[i]
+
+
+@intrinsic
+def pointer(context: Any, buffer: Any, offset: Any) -> Any:
+    """The address of a byte of a buffer, for `numba.carray`: a view and a reshape take fifty times as long."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        return builder.gep(array.data, [arguments[1]])
+
+    return numba.types.voidptr(buffer, numba.types.intp), generate
+
+
+@cache
+def _compiled(source: str, signature: tuple[Any, ...]) -> Any:
+    """The function of a program, compiled for these types only."""
+    function = _module(source).step
+    function.compile(signature)
+    function.disable_compile()
+    return function
+
+
+def folder() -> Path:
+    """Where compiled steps are kept: $RECGYM_CACHE, else recgym in the user's folder of caches."""
+    given = os.environ.get("RECGYM_CACHE")
+    if given:
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "recgym"
+
+
+def _module(source: str) -> ModuleType:
+    """The source as a module in a file, whose name tells it and all that it calls apart from any other."""
+    digest = hashlib.sha256(source.encode())
+    for file in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(file.read_bytes())
+    name = f"step_{digest.hexdigest()[:24]}"
+    try:
+        path = folder() / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.is_file() or path.read_text() != source:
+            write_atomically(path, source.encode())
+    except OSError:  # nowhere to keep it: it is compiled in each process
+        path = Path(tempfile.mkdtemp(prefix="recgym-")) / f"{name}.py"
+        path.write_text(source)
+    spec = importlib.util.spec_from_file_location(f"recgym_{name}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
