@@ -16,6 +16,7 @@ import hashlib
 import importlib.util
 import math
 import os
+import struct
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -26,6 +27,7 @@ from typing import Any
 
 import numba
 import numpy as np
+from numba.core.errors import NumbaError
 from numba.extending import intrinsic
 
 from recgym.files import write_atomically
@@ -42,33 +44,45 @@ class NotFusable(Exception):
 
 
 class Layout:
-    """Where the columns of users lie in a buffer of bytes: one after the other, the wide types first.
+    """Where arrays lie in a buffer of bytes: one after the other, the wide types first.
+
+    Args:
+        arrays: examples, with a row a user.
 
     Attributes:
-        width: bytes a user.
+        width: bytes a user. columns: of each array its name, the bytes before it a user, its dtype and a row's shape.
     """
 
-    def __init__(self, users: dict[str, Array]) -> None:
-        self.columns: list[tuple[str, int, np.dtype[Any], tuple[int, ...]]] = []  # name, offset a user, dtype, row
+    def __init__(self, arrays: dict[str, Array]) -> None:
+        self.columns: list[tuple[str, int, np.dtype[Any], tuple[int, ...]]] = []
         self.width = 0
-        for name, array in sorted(users.items(), key=lambda pair: -pair[1].dtype.itemsize):
+        for name, array in sorted(arrays.items(), key=lambda pair: -pair[1].dtype.itemsize):
             row = array.shape[1:]
             self.columns.append((name, self.width, array.dtype, row))
             self.width += array.dtype.itemsize * math.prod(row)
+        numbers = [column for column in self.columns if column[3] == ()]
+        self._names = [name for name, *_ in numbers]
+        ends = [0, *[start + dtype.itemsize for _, start, dtype, _ in numbers]]
+        self._numbers = struct.Struct("=" + "".join(f"{start - end}x{dtype.char}" for end, (_, start, dtype, _) in zip(ends, numbers, strict=False)))  # fmt: skip
+        self._arrays = [column for column in self.columns if column[3] != ()]
 
-    def pack(self, users: Users) -> Packed:
-        """Users in a buffer."""
-        packed = Packed(self, np.empty(self.width * len(users), np.uint8), len(users))
-        for name, array in packed.unpacked().__dict__.items():
-            array[...] = users[name]
-        return packed
+    def row(self, buffer: Array) -> dict[str, Any]:
+        """The row of a single user, whose buffer it is: numbers where a row has the shape (), else views."""
+        row: dict[str, Any] = dict(zip(self._names, self._numbers.unpack_from(buffer), strict=True))
+        for name, start, dtype, shape in self._arrays:
+            row[name] = np.ndarray(shape, dtype, buffer, start)
+        return row
+
+    def arrays(self, buffer: Array, n: int) -> dict[str, Array]:
+        """The arrays of n users, as views of their buffer."""
+        return {name: np.ndarray((n, *row), dtype, buffer, n * start) for name, start, dtype, row in self.columns}
 
 
 class Packed:
-    """Users in one buffer of bytes: what a fused step takes and gives, as making an array costs more than its work.
+    """Users in one buffer of bytes, as making an array costs more than a step does with it.
 
     Args:
-        layout: where the columns lie. buffer: (width * n,) uint8. n: users.
+        layout: where the columns lie. buffer: (n * width,) uint8. n: users.
     """
 
     __slots__ = ("_users", "buffer", "layout", "n")
@@ -80,9 +94,7 @@ class Packed:
     def unpacked(self) -> Users:
         """The users, as views of the buffer."""
         if self._users is None:
-            n, buffer = self.n, self.buffer
-            self._users = Users.of({name: np.ndarray((n, *row), dtype, buffer, n * offset)
-                                    for name, offset, dtype, row in self.layout.columns})  # fmt: skip
+            self._users = Users.of(self.layout.arrays(self.buffer, self.n))
         return self._users
 
     def put(self, index: Array, other: Users, same: tuple[str, ...], before: Users) -> Packed:
@@ -93,35 +105,51 @@ class Packed:
         return self
 
 
-def fuse(step: Step, example: Callable[[int], Arguments], checks: int = 8) -> Step:
-    """The same function as one compiled call, on `Packed` users.
+class Fused:
+    """A step as one compiled call; called, it does what the step does.
 
     Args:
         step: ``(users, *arrays) -> (users, outcome)``; each array has a row a user. It may write into `arrays`.
         example: arguments for n users, new arrays each time.
         checks: steps in a row in which both must give the same bits before the new one is handed out.
 
+    Attributes:
+        layout: of the outcome.
+
     Raises:
         NotFusable: the step cannot be recorded, or the compiled one does not do the same.
     """
-    program = _Program(*[_Recording(step, example(n)) for n in (2, 3)])
-    function = _compiled(program.source, program.signature)
-    layout, constants, outcome, empty = program.layout, program.constants, program.outcome, np.empty
-    width = layout.width
 
-    def fused(users: Users | Packed, *arrays: Array) -> tuple[Packed, dict[str, Array]]:
-        before = users if isinstance(users, Packed) else layout.pack(users)
+    def __init__(self, step: Step, example: Callable[[int], Arguments], checks: int = 8) -> None:
+        program = _Program(*[_Recording(step, example(n)) for n in (2, 3)])
+        try:
+            self._function = _compiled(program.source, program.signature)
+        except NumbaError as error:
+            raise NotFusable(f"numba: {error}") from error
+        self._users, self.layout, self._constants = program.users, program.outcome, program.constants
+        _check(step, self, example, checks)
+
+    def __call__(self, users: Users | Packed, *arrays: Array) -> tuple[Packed, dict[str, Array]]:
+        after, outcome = self.run(users, *arrays)
+        return after, self.layout.arrays(outcome, after.n)
+
+    def run(self, users: Users | Packed, *arrays: Array) -> tuple[Packed, Array]:
+        """The users after the step, and the buffer of the outcome."""
+        before = users if isinstance(users, Packed) else self._pack(users)
         n = before.n
-        after = Packed(layout, empty(n * width, np.uint8), n)
-        made = {name: empty((n, *row), dtype) for name, row, dtype in outcome}
-        function(before.buffer, after.buffer, *arrays, *made.values(), *constants)
-        return after, made
+        after = Packed(self._users, np.empty(n * self._users.width, np.uint8), n)
+        outcome = np.empty(n * self.layout.width, np.uint8)
+        self._function(before.buffer, after.buffer, outcome, *arrays, *self._constants)
+        return after, outcome
 
-    _check(step, fused, example, checks)
-    return fused
+    def _pack(self, users: Users) -> Packed:
+        packed = Packed(self._users, np.empty(len(users) * self._users.width, np.uint8), len(users))
+        for name, array in packed.unpacked().__dict__.items():
+            array[...] = users[name]
+        return packed
 
 
-def _check(step: Step, fused: Step, example: Callable[[int], Arguments], checks: int) -> None:
+def _check(step: Step, fused: Fused, example: Callable[[int], Arguments], checks: int) -> None:
     """A few steps both ways."""
     ours, theirs = example(3), example(3)
     for _ in range(checks):
@@ -169,8 +197,7 @@ class _Program:
 
     Attributes:
         source: a module with the function `step`. signature: the types of its arguments.
-        layout: of the users before and after. outcome: name, shape of a row and dtype of each output.
-        constants: the arrays that it takes after those.
+        users, outcome: where those lie in the buffers that come first. constants: the arrays that come last.
     """
 
     def __init__(self, small: _Recording, large: _Recording) -> None:
@@ -184,7 +211,7 @@ class _Program:
             raise NotFusable("what it does depends on the users")
         # Where what the step makes is to be found in the end; an array with several places is copied to the others.
         results = {f"after_{name}": (array, large.after[name]) for name, array in small.after.items()}
-        results |= {f"out_{name}": (array, large.outcome[name]) for name, array in small.outcome.items()}
+        results |= {f"outcome_{name}": (array, large.outcome[name]) for name, array in small.outcome.items()}
         self._places: dict[int, str] = {}
         for place, (array, _) in results.items():
             if id(array) in small.made:
@@ -193,19 +220,17 @@ class _Program:
         for place, pair in results.items():
             if self._places.get(id(pair[0])) != place:
                 lines.append(f"copy({place}, {self._array(*pair)})")
-        self.layout = Layout(small.users)
-        self.outcome = [(name, array.shape[1:], array.dtype) for name, array in small.outcome.items()]
+        self.users, self.outcome = Layout(small.users), Layout(small.outcome)
         given = [f"given_{i}" for i in range(len(small.arrays))]
-        names = ["before", "after", *given, *[f"out_{name}" for name in small.outcome],
-                 *[f"constant_{i}" for i in range(len(self._constants))], "reals", "integers"]  # fmt: skip
+        constants = [f"constant_{i}" for i in range(len(self._constants))]
         numbers = np.array(self._reals, np.float64), np.array(self._integers, np.int64)
         self.constants = (*self._constants.values(), *numbers)
-        taken = (np.empty(0, np.uint8),) * 2
-        taken += (*small.arrays, *small.outcome.values(), *self.constants)
-        self.signature = tuple(numba.typeof(array) for array in taken)
+        buffers = [np.empty(0, np.uint8)] * 3
+        self.signature = tuple(numba.typeof(array) for array in (*buffers, *small.arrays, *self.constants))
         views = [f"{where}_{name} = carray(pointer({where}, B * {start}), {_tuple(['B', *map(str, row)])}, {_dtype(dtype)})"
-                 for where in ("before", "after") for name, start, dtype, row in self.layout.columns
-                 if where == "after" or f"before_{name}" in self._read]  # fmt: skip
+                 for where, layout in (("before", self.users), ("after", self.users), ("outcome", self.outcome))
+                 for name, start, dtype, row in layout.columns
+                 if where != "before" or f"before_{name}" in self._read]  # fmt: skip
         imports = [f"from {module} import {name} as {alias}" for (module, name), alias in self._imports.items()]
         self.source = "\n".join(
             [
@@ -217,7 +242,7 @@ class _Program:
                 "",
                 "",
                 '@njit(cache=True, nogil=True, error_model="numpy")',
-                f"def step({', '.join(names)}):",
+                f"def step({', '.join(['before', 'after', 'outcome', *given, *constants, 'reals', 'integers'])}):",
                 f"    B = {given[0]}.shape[0]",
                 *[f"    {line}" for line in (*views, *lines)],
                 "",

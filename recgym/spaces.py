@@ -40,6 +40,7 @@ class Actions:
     space: spaces.Space[Any] = field(init=False)
     shape: tuple[int, ...] = field(init=False)  # of one user's action
     static: bool = field(init=False)  # whether all items are candidates, always
+    _dtype: np.dtype[Any] = field(init=False, repr=False)
     _ones: Array = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -57,6 +58,7 @@ class Actions:
         object.__setattr__(self, "space", space)
         object.__setattr__(self, "shape", space.shape or ())
         object.__setattr__(self, "static", self.world.candidates.static(self.world.market, self.world.sizes.items))
+        object.__setattr__(self, "_dtype", np.dtype(np.float32 if self.form == "embedding" else np.int64))
         object.__setattr__(self, "_ones", np.empty((0, n), np.bool_))
 
     @property
@@ -70,6 +72,9 @@ class Actions:
         Raises:
             SlateError: not integers (or numbers, for "embedding"), or of another shape.
         """
+        shape = (n_users, *self.shape)
+        if isinstance(actions, np.ndarray) and actions.dtype == self._dtype and actions.shape == shape:
+            return np.ascontiguousarray(actions)
         try:
             array = np.asarray(actions)
         except ValueError:
@@ -77,12 +82,11 @@ class Actions:
         kind, what = ("fiu", "numbers") if self.form == "embedding" else ("iu", "integers")
         if array.dtype.kind not in kind:
             raise SlateError(f"action: must be {what}, got {actions!r} of type {array.dtype}")
-        shape = (n_users, *self.shape)
         if array.shape != shape:
             raise SlateError(f"action: must have shape {shape}, got {array.shape}")
         if self.form == "embedding" and array.dtype != np.float32:
             array = np.clip(array, -2.0, 2.0)  # what is outside stays outside, but fits a float32
-        return np.ascontiguousarray(array, np.float32 if self.form == "embedding" else np.int64)
+        return np.ascontiguousarray(array, self._dtype)
 
     def decode(self, actions: Array, candidates: Array, first: int = 0) -> Array:
         """(B, S) int32 slates of item ids; -1 where nothing is shown: null, an empty candidate, or a repeated item.
