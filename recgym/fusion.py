@@ -79,30 +79,42 @@ class Layout:
 
 
 class Packed:
-    """Users in one buffer of bytes, as making an array costs more than a step does with it.
+    """Users in two buffers of bytes, as making an array costs more than a step does with it.
 
     Args:
-        layout: where the columns lie. buffer: (n * width,) uint8. n: users.
+        layouts: of the columns that a step changes, and of the others. buffers: uint8, one each; a step makes a new
+            one of the first and shares the second. n: users.
     """
 
-    __slots__ = ("_users", "buffer", "layout", "n")
+    __slots__ = ("_users", "buffers", "layouts", "n")
 
-    def __init__(self, layout: Layout, buffer: Array, n: int) -> None:
-        self.layout, self.buffer, self.n = layout, buffer, n
+    def __init__(self, layouts: tuple[Layout, Layout], buffers: tuple[Array, Array], n: int) -> None:
+        self.layouts, self.buffers, self.n = layouts, buffers, n
         self._users: Users | None = None
 
+    @classmethod
+    def of(cls, layouts: tuple[Layout, Layout], users: Users) -> Packed:
+        """A copy of users."""
+        n = len(users)
+        packed = cls(layouts, (np.empty(n * layouts[0].width, np.uint8), np.empty(n * layouts[1].width, np.uint8)), n)
+        for name, array in packed.unpacked().__dict__.items():
+            array[...] = users[name]
+        return packed
+
     def unpacked(self) -> Users:
-        """The users, as views of the buffer."""
+        """The users, as views of the buffers."""
         if self._users is None:
-            self._users = Users.of(self.layout.arrays(self.buffer, self.n))
+            moving, fixed = zip(self.layouts, self.buffers, strict=True)
+            self._users = Users.of(moving[0].arrays(moving[1], self.n) | fixed[0].arrays(fixed[1], self.n))
         return self._users
 
     def put(self, index: Array, other: Users, same: tuple[str, ...], before: Users) -> Packed:
-        """As `Users.put` does; the buffer is what a step has just made, so that it is written in place."""
-        for name, array in self.unpacked().__dict__.items():
+        """As `Users.put` does; the first buffer is what a step has just made, so that it is written in place."""
+        new = Packed(self.layouts, (self.buffers[0], self.buffers[1].copy()), self.n)
+        for name, array in new.unpacked().__dict__.items():
             if name not in same:
                 array[index] = other[name]
-        return self
+        return new
 
 
 class Fused:
@@ -135,18 +147,11 @@ class Fused:
 
     def run(self, users: Users | Packed, *arrays: Array) -> tuple[Packed, Array]:
         """The users after the step, and the buffer of the outcome."""
-        before = users if isinstance(users, Packed) else self._pack(users)
-        n = before.n
-        after = Packed(self._users, np.empty(n * self._users.width, np.uint8), n)
-        outcome = np.empty(n * self.layout.width, np.uint8)
-        self._function(before.buffer, after.buffer, outcome, *arrays, *self._constants)
-        return after, outcome
-
-    def _pack(self, users: Users) -> Packed:
-        packed = Packed(self._users, np.empty(len(users) * self._users.width, np.uint8), len(users))
-        for name, array in packed.unpacked().__dict__.items():
-            array[...] = users[name]
-        return packed
+        before = users if isinstance(users, Packed) else Packed.of(self._users, users)
+        n, (moving, fixed) = before.n, before.buffers
+        outcome, moved = np.empty(n * self.layout.width, np.uint8), np.empty(n * self._users[0].width, np.uint8)
+        self._function(moving, fixed, moved, outcome, *arrays, *self._constants)
+        return Packed(self._users, (moved, fixed), n), outcome
 
 
 def _check(step: Step, fused: Fused, example: Callable[[int], Arguments], checks: int) -> None:
@@ -197,7 +202,7 @@ class _Program:
 
     Attributes:
         source: a module with the function `step`. signature: the types of its arguments.
-        users, outcome: where those lie in the buffers that come first. constants: the arrays that come last.
+        users, outcome: where they lie in the buffers that come first. constants: the arrays that come last.
     """
 
     def __init__(self, small: _Recording, large: _Recording) -> None:
@@ -210,7 +215,8 @@ class _Program:
         if len(small.entries) != len(large.entries) or small.after.keys() != small.users.keys():
             raise NotFusable("what it does depends on the users")
         # Where what the step makes is to be found in the end; an array with several places is copied to the others.
-        results = {f"after_{name}": (array, large.after[name]) for name, array in small.after.items()}
+        changed = {name: array for name, array in small.after.items() if array is not small.users[name]}
+        results = {f"after_{name}": (array, large.after[name]) for name, array in changed.items()}
         results |= {f"outcome_{name}": (array, large.outcome[name]) for name, array in small.outcome.items()}
         self._places: dict[int, str] = {}
         for place, (array, _) in results.items():
@@ -220,17 +226,18 @@ class _Program:
         for place, pair in results.items():
             if self._places.get(id(pair[0])) != place:
                 lines.append(f"copy({place}, {self._array(*pair)})")
-        self.users, self.outcome = Layout(small.users), Layout(small.outcome)
+        fixed = {name: array for name, array in small.users.items() if name not in changed}
+        self.users, self.outcome = (Layout(changed), Layout(fixed)), Layout(small.outcome)
         given = [f"given_{i}" for i in range(len(small.arrays))]
         constants = [f"constant_{i}" for i in range(len(self._constants))]
         numbers = np.array(self._reals, np.float64), np.array(self._integers, np.int64)
         self.constants = (*self._constants.values(), *numbers)
-        buffers = [np.empty(0, np.uint8)] * 3
+        buffers = [np.empty(0, np.uint8)] * 4
         self.signature = tuple(numba.typeof(array) for array in (*buffers, *small.arrays, *self.constants))
         views = [f"{where}_{name} = carray(pointer({where}, B * {start}), {_tuple(['B', *map(str, row)])}, {_dtype(dtype)})"
-                 for where, layout in (("before", self.users), ("after", self.users), ("outcome", self.outcome))
+                 for where, layout in zip(("before", "fixed", "after", "outcome"), (*self.users, self.users[0], self.outcome), strict=True)
                  for name, start, dtype, row in layout.columns
-                 if where != "before" or f"before_{name}" in self._read]  # fmt: skip
+                 if where in ("after", "outcome") or f"{where}_{name}" in self._read]  # fmt: skip
         imports = [f"from {module} import {name} as {alias}" for (module, name), alias in self._imports.items()]
         self.source = "\n".join(
             [
@@ -242,7 +249,7 @@ class _Program:
                 "",
                 "",
                 '@njit(cache=True, nogil=True, error_model="numpy")',
-                f"def step({', '.join(['before', 'after', 'outcome', *given, *constants, 'reals', 'integers'])}):",
+                f"def step({', '.join(['before', 'fixed', 'after', 'outcome', *given, *constants, 'reals', 'integers'])}):",
                 f"    B = {given[0]}.shape[0]",
                 *[f"    {line}" for line in (*views, *lines)],
                 "",
@@ -307,28 +314,23 @@ class _Program:
             self._view(recording, array, owner)
             for recording, array, owner in zip(self._recordings, (small, large), owners, strict=True)
         ]
-        if expressions[0] == "reshape":
-            name = self._name(owners[0])
-            return f"{name}.reshape({self._shape(small, large)})"
+        if expressions[0].endswith(".reshape"):
+            return f"{expressions[0]}({self._shape(small, large)})"
         if expressions[0] != expressions[1]:
             raise NotFusable(f"{expressions[0]} depends on the users")
         return expressions[0]
 
-    def _name(self, owner: Array) -> str:
-        recording = self._recordings[0]
-        name = recording.inputs.get(id(owner)) or recording.made[id(owner)]
-        self._read.add(name)
-        return name
-
     def _view(self, recording: _Recording, array: Array, owner: Array) -> str:
-        """A whole array by its name, a slice of its first axis, or "reshape"."""
+        """A whole array by its name, a slice of its first axis, or its method `reshape`."""
         name = recording.inputs.get(id(owner)) or recording.made[id(owner)]
+        if id(owner) in recording.inputs and recording.after.get(name.removeprefix("before_")) is owner:
+            name = name.replace("before_", "fixed_", 1)
         self._read.add(name)
         if array is owner:
             return name
         offset = array.__array_interface__["data"][0] - owner.__array_interface__["data"][0]
         if array.size == owner.size and array.flags.c_contiguous and offset == 0:
-            return name if array.shape == owner.shape else "reshape"
+            return name if array.shape == owner.shape else f"{name}.reshape"
         row = owner.strides[0]
         if array.shape[1:] == owner.shape[1:] and array.strides == owner.strides and (offset % row == 0 or not array.size):
             start = offset // row if array.size else 0
