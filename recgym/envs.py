@@ -257,9 +257,9 @@ class RecVectorEnv(VectorEnv):
             done = [self._advance(0, actions, observation)]
             outcome = done[0].outcome
         else:
-            blocks = range(len(self._rows))
-            each = [actions[rows] for rows in self._rows], [observation[rows] for rows in self._rows]
-            done = list(self._pool.map(self._advance, blocks, *each))
+            jobs = [(block, actions[rows], observation[rows]) for block, rows in enumerate(self._rows)]
+            others = [self._pool.submit(self._advance, *job) for job in jobs[1:]]
+            done = [self._advance(*jobs[0]), *[other.result() for other in others]]
             outcome = {name: np.concatenate([advance.outcome[name] for advance in done]) for name in done[0].outcome}
         self._states = [advance.users for advance in done]
         reward, terminated, truncated = outcome["reward"], outcome["left"], outcome["truncated"]

@@ -107,7 +107,7 @@ class Actions:
         if self.form == "embedding":
             _nearest(slate, wrong, actions, candidates, self.world.catalog.embedding, self.null)
         else:
-            _pick(slate, wrong, actions.reshape(slate.shape), candidates, self.null)
+            _pick(slate, wrong, actions.reshape(slate.shape), candidates, self.null, self.static)
         return slate, wrong
 
     def refuse(self, actions: Array, wrong: Array, first: int = 0) -> None:
@@ -283,7 +283,7 @@ def _range(values: Array) -> tuple[float, float]:
 
 
 @kernel
-def _pick(slate, wrong, actions, candidates, null):
+def _pick(slate, wrong, actions, candidates, null, static):
     B, S = slate.shape
     K = candidates.shape[1]
     for b in range(B):
@@ -295,7 +295,9 @@ def _pick(slate, wrong, actions, candidates, null):
             continue
         for s in range(S):
             a = actions[b, s]
-            item = candidates[b, a - null] if a >= null else -1
+            item = -1
+            if a >= null:
+                item = a - null if static else candidates[b, a - null]  # static: all items, in their order
             for r in range(s):  # an item counts once, at its first position
                 if slate[b, r] == item:
                     item = -1
