@@ -26,7 +26,7 @@ class Component:
     """Base of all parts. `kind`, the class name, tags the part where it is written as JSON."""
 
     kind: str = field(default="", init=False, repr=False)
-    fusable: ClassVar[bool] = True  # whether a step of it is kernels alone, see `recgym.fusion`; for others' parts: False
+    fusable: ClassVar[bool] = True  # whether a recording holds its steps, see `recgym.fusion`; others' parts must say so
 
     def __init_subclass__(cls, abstract: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

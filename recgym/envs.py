@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -28,7 +26,7 @@ from recgym.worlds import make_world
 
 ENDED, WRONG = 1, 2  # what `_status` returns
 INFO = ("objectives", "slate", "click", "probability")  # of the feedback, given in `info` each step
-FUSE_AFTER = 2000  # steps after which an env compiles its step, see `recgym.fusion`
+FUSE_AFTER = 500_000  # steps of a user after which an env compiles its step; one of the batch itself counts as 30 more
 SHARE = 1024  # users a thread must have at least; below, handing over costs more than it brings
 
 
@@ -119,14 +117,11 @@ class RecVectorEnv(VectorEnv):
         M = len(self.world.objectives)
         self.reward_space = spaces.Box(-np.inf, np.inf, (M,), np.float32) if self.vector_reward else None
         self._mode = autoreset_mode
-        workers = max(1, min(threads or processors(), num_envs // SHARE))
-        ends = [num_envs * i // workers for i in range(workers + 1)]
-        self._rows = [slice(start, end) for start, end in pairwise(ends)]  # one block a thread
         self._same = ("candidates",) if self.actions.static else ()
-        self._pool = ThreadPoolExecutor(workers, "recgym") if workers > 1 else None
-        self._states: list[Users | Packed] = []  # one a block; packed once the step is fused
+        self._threads = max(1, min(threads or processors(), num_envs // SHARE))
+        self._state: Users | Packed | None = None  # packed once the step is fused
         self._play: Step | Fused = self._step
-        self._steps = 0
+        self._work = 0  # steps so far, in steps of one user in a batch; the overhead of a step is worth some thirty
         self._terminated = np.zeros(num_envs, np.bool_)
         self._truncated = np.zeros(num_envs, np.bool_)
         self._any_done = False
@@ -168,7 +163,7 @@ class RecVectorEnv(VectorEnv):
         mask = self._reset_mask(options)
         if seed is not None and not isinstance(seed, (Sequence, np.ndarray)):
             mix([seed])  # a good seed, or a ConfigError
-        if seed is None and not self._states:
+        if seed is None and self._state is None:
             seed = int(np.random.SeedSequence().generate_state(1, np.uint32)[0])
         if seed is not None:
             seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, (int, np.integer)) else list(seed)
@@ -180,37 +175,25 @@ class RecVectorEnv(VectorEnv):
             )
             keys = mix(seeds)
             super().reset(seed=int(seeds[0]))
-        blocks: list[Users | Packed] = []
         users = self._users
-        for i, rows in enumerate(self._rows):
-            index = slice(None) if mask is None or not users else np.flatnonzero(mask[rows])
-            if seed is not None:
-                new = self.world.arrive(keys[rows][index])
-            else:
-                old = users[i]
-                new = self.world.arrive(old.key[index], old.episode[index] + 1)
-            blocks.append(new if isinstance(index, slice) else users[i].put(index, new, self._same))
-        self._states = blocks
+        index = slice(None) if mask is None or users is None else np.flatnonzero(mask)
+        if seed is not None:
+            new = self.world.arrive(keys[index])
+        else:
+            assert users is not None
+            new = self.world.arrive(users.key[index], users.episode[index] + 1)
+        self._state = users = new if isinstance(index, slice) or users is None else users.put(index, new, self._same)
         going_on = mask is not None and ~mask  # nobody, where all are reset
         self._terminated = self._terminated & going_on
         self._truncated = self._truncated & going_on
         self._any_done = mask is not None and bool(self._terminated.any() or self._truncated.any())
         self._frames = []
-        flat = np.empty((self.num_envs, self.observations.width), np.float32)
-        for rows, block in zip(self._rows, self._users, strict=True):
-            self.observations.encode(block, flat[rows])
-        return self.observations.view(flat), {"action_mask": self._mask()}
+        return self.observations.view(self._encoded(users)), {"action_mask": self.actions.mask(users.candidates)}
 
     @property
-    def _users(self) -> list[Users]:
-        """The users of each block."""
-        return [state.unpacked() for state in self._states]
-
-    def _mask(self) -> Array:
-        """(B, n) bool of the current step."""
-        if self.actions.static:
-            return self.actions.mask(self._terminated)
-        return np.concatenate([self.actions.mask(users.candidates) for users in self._users])
+    def _users(self) -> Users | None:
+        """The users, as arrays."""
+        return None if self._state is None else self._state.unpacked()
 
     @cached_property
     def _shapes(self) -> dict[str, tuple[int, ...]]:
@@ -246,78 +229,63 @@ class RecVectorEnv(VectorEnv):
         Raises:
             SlateError: an action outside the space.
         """
-        if not self._states:
+        if self._state is None:
             raise ConfigError("step: needs a reset first")
         actions = self.actions.batch(actions, self.num_envs)
-        self._steps += 1
-        if self._steps == FUSE_AFTER:
+        if self._work < FUSE_AFTER <= (work := self._work + self.num_envs + 30):
             self.fuse()
+        self._work = work
         observation = np.empty((self.num_envs, self.observations.width), F32)
-        if self._pool is None:
-            done = [self._advance(0, actions, observation)]
-            outcome = done[0].outcome
-        else:
-            jobs = [(block, actions[rows], observation[rows]) for block, rows in enumerate(self._rows)]
-            others = [self._pool.submit(self._advance, *job) for job in jobs[1:]]
-            done = [self._advance(*jobs[0]), *[other.result() for other in others]]
-            outcome = {name: np.concatenate([advance.outcome[name] for advance in done]) for name in done[0].outcome}
-        self._states = [advance.users for advance in done]
+        before = self._state
+        state, outcome = self._play(before, actions, observation)
         reward, terminated, truncated = outcome["reward"], outcome["left"], outcome["truncated"]
-        info: dict[str, Any] = {name: outcome[name] for name in INFO}
-        info["action_mask"] = self.actions.mask(terminated) if self.actions.static else outcome["action_mask"]
-        if self.render_mode is not None:
-            before = Users.concatenate([advance.before.unpacked() for advance in done])
-            feedback = Feedback.of({name: array.copy() for name, array in outcome.items()})
-            self._frames.append(Frame(before, feedback, reward.copy(), Users.concatenate(self._users)))
-            if self._mode is not AutoresetMode.DISABLED:  # there a finished user's frames must wait for the others
-                del self._frames[: -self.world.horizon - 1]
-        if self._mode is AutoresetMode.SAME_STEP:
-            self._add_final(info, done)
-        elif self._any_done or any(advance.ended for advance in done):  # else nobody was done, nor is
-            self._terminated, self._truncated = terminated.copy(), truncated.copy()
-            self._any_done = bool(terminated.any() or truncated.any())
-        return self.observations.view(observation), reward, terminated, truncated, info
-
-    def _advance(self, block: int, actions: Array, observation: Array) -> _Advance:
-        """Step the users of one block; `actions` and `observation`, which it fills, are the rows of the block."""
-        rows, before, world = self._rows[block], self._states[block], self.world
-        users, outcome = self._play(before, actions, observation)
-        terminated, truncated = outcome["left"], outcome["truncated"]
         status = _status(terminated, truncated, outcome["wrong"])
         if status == WRONG:
-            self.actions.refuse(actions, outcome["wrong"], rows.start)
-        ended = status == ENDED
+            self.actions.refuse(actions, outcome["wrong"])
         if self._any_done:  # a user that was done before takes no step in the modes NEXT_STEP and DISABLED
-            index = np.flatnonzero(self._terminated[rows] | self._truncated[rows])
+            index, old = np.flatnonzero(self._terminated | self._truncated), before.unpacked()
             for name, nothing in (("reward", 0), ("objectives", 0), ("slate", -1), ("click", False), ("probability", 0)):
                 outcome[name][index] = nothing
-            old = before.unpacked()
             if self._mode is AutoresetMode.NEXT_STEP:
-                new = world.arrive(old.key[index], old.episode[index] + 1)
+                new = self.world.arrive(old.key[index], old.episode[index] + 1)
                 terminated[index] = truncated[index] = False
             else:
                 new = old.rows(index)
-                terminated[index], truncated[index] = self._terminated[rows][index], self._truncated[rows][index]
-                ended = True
-            users = self._replaced(users, index, new, old, outcome, observation)
-        final = None
+                terminated[index], truncated[index] = self._terminated[index], self._truncated[index]
+            state = self._replaced(state, index, new, old, outcome, observation)
+        ended = self._any_done or status == ENDED
+        info: dict[str, Any] = {name: outcome[name] for name in INFO}
+        info["action_mask"] = self.actions.mask(terminated) if self.actions.static else outcome["action_mask"]
         if ended and self._mode is AutoresetMode.SAME_STEP:
-            index, now = np.flatnonzero(terminated | truncated), users.unpacked()
-            final = _Final(index + rows.start, observation[index], self.actions.mask(now.candidates[index]))
-            new = world.arrive(now.key[index], now.episode[index] + 1)
-            users = self._replaced(users, index, new, before.unpacked(), outcome, observation)
-        return _Advance(before, users, outcome, ended, final)
+            index, now = np.flatnonzero(terminated | truncated), state.unpacked()
+            self._add_final(info, index, observation[index])
+            new = self.world.arrive(now.key[index], now.episode[index] + 1)
+            state = self._replaced(state, index, new, before.unpacked(), outcome, observation)
+        elif ended:
+            self._terminated, self._truncated = terminated.copy(), truncated.copy()
+            self._any_done = bool(terminated.any() or truncated.any())
+        self._state = state
+        if self.render_mode is not None:
+            feedback = Feedback.of({name: array.copy() for name, array in outcome.items()})
+            self._frames.append(Frame(before.unpacked(), feedback, reward.copy(), state.unpacked()))
+            if self._mode is not AutoresetMode.DISABLED:  # there a finished user's frames must wait for the others
+                del self._frames[: -self.world.horizon - 1]
+        return self.observations.view(observation), reward, terminated, truncated, info
 
     def _replaced(
-        self, users: Users | Packed, index: Array, new: Users, before: Users, outcome: dict[str, Array], observation: Array
+        self, state: Users | Packed, index: Array, new: Users, before: Users, outcome: dict[str, Array], observation: Array
     ) -> Users | Packed:  # fmt: skip
         """Other users in some rows after a step, with what is seen of them."""
-        flat = np.empty((len(index), self.observations.width), F32)
-        self.observations.encode(new, flat)
-        observation[index] = flat
+        observation[index] = self._encoded(new)
         if not self.actions.static:
             outcome["action_mask"][index] = self.actions.mask(new.candidates)
-        return users.put(index, new, self._same, before)
+        return state.put(index, new, self._same, before)
+
+    def _encoded(self, users: Users) -> Array:
+        """Their flat observations."""
+        flat = np.empty((len(users), self.observations.width), F32)
+        self.observations.encode(users, flat)
+        return flat
 
     def _step(self, state: Users | Packed, actions: Array, observation: Array) -> tuple[Users, dict[str, Array]]:
         """One step as kernels and copies alone, which `fuse` can record; fills `observation`.
@@ -348,7 +316,8 @@ class RecVectorEnv(VectorEnv):
     def fuse(self) -> bool:
         """Compile the step into one call, see `recgym.fusion`: the same numbers to the last bit, some times as fast.
 
-        An env does so by itself after `FUSE_AFTER` steps. The first time takes seconds, then it is read from disk.
+        An env does so by itself once it has been at work for a second or so. Compiling takes some seconds; what was
+        compiled once is read from disk.
 
         Returns:
             Whether it could: the parts must be recgym's, or say `fusable`, and the reward a realised one.
@@ -358,7 +327,7 @@ class RecVectorEnv(VectorEnv):
         if not all(part.fusable for part in self.world.parts) or self.expected_reward:
             return False
         try:
-            self._play = Fused(self._step, self._example)
+            self._play = Fused(self._step, self._example, self._threads)
         except NotFusable as reason:
             warnings.warn(f"the step of this world stays as it is, in Python: {reason}", stacklevel=3)
             return False
@@ -371,33 +340,32 @@ class RecVectorEnv(VectorEnv):
         users = self.world.arrive(mix(range(n)))
         return users, self.actions.batch(space.sample(), n), np.empty((n, self.observations.width), F32)
 
-    def _add_final(self, info: dict[str, Any], done: list[_Advance]) -> None:
-        """Gymnasium's `final_obs` and `final_info` of the episodes that ended."""
-        finals = [advance.final for advance in done if advance.final is not None]
-        if not finals:
-            return
+    def _add_final(self, info: dict[str, Any], index: Array, observation: Array) -> None:
+        """Gymnasium's `final_obs` and `final_info` of the users of those rows, whose episode has ended."""
         mask = np.zeros(self.num_envs, np.bool_)
+        mask[index] = True
         final_obs = np.full(self.num_envs, None, dtype=object)
-        final_mask = np.zeros_like(info["action_mask"])
-        for final in finals:
-            mask[final.rows] = True
-            final_mask[final.rows] = final.mask
-            for row, observation in zip(final.rows, final.observation, strict=True):
-                final_obs[row] = self.observations.view(observation)
-        final_info = {name: array.copy() for name, array in info.items()} | {"action_mask": final_mask}
+        for row, flat in zip(index, observation, strict=True):
+            final_obs[row] = self.observations.view(flat)
+        final_info = {name: array.copy() for name, array in info.items()}
+        final_info["action_mask"] = final_info["action_mask"] & mask[:, None]
         info |= {"final_obs": final_obs, "_final_obs": mask,
                  "final_info": final_info | {f"_{name}": mask.copy() for name in final_info}, "_final_info": mask.copy()}  # fmt: skip
 
     def action_masks(self) -> Array:
         """(B, n) bool of the current step, or (B, S * n) for slates: sb3-contrib's convention."""
-        require(self._states, "action_masks", "needs a reset first", "none")
-        mask = self._mask()
+        users = self._users
+        require(users is not None, "action_masks", "needs a reset first", "none")
+        assert users is not None
+        mask = self.actions.mask(users.candidates)
         return np.tile(mask, self.world.slate_size) if self.actions.form == "slate" else mask
 
     def get_state(self) -> EnvState:
         """A snapshot; arrays are shared, as nothing ever writes to them."""
-        require(self._states, "get_state", "needs a reset first", "none")
-        return EnvState(Users.concatenate(self._users), self._terminated.copy(), self._truncated.copy())
+        users = self._users
+        require(users is not None, "get_state", "needs a reset first", "none")
+        assert users is not None
+        return EnvState(users, self._terminated.copy(), self._truncated.copy())
 
     def set_state(self, state: EnvState) -> None:
         """Go back (or on) to a snapshot of an env with the same world and number of users."""
@@ -405,7 +373,7 @@ class RecVectorEnv(VectorEnv):
         ours = self._shapes
         theirs = {name: array.shape[1:] for name, array in state.users.__dict__.items()}
         require(ours == theirs, "state", "must be one of this world", sorted(theirs.items() ^ ours.items()))
-        self._states = [state.users.rows(rows) for rows in self._rows]
+        self._state = state.users
         self._terminated, self._truncated = state.terminated.copy(), state.truncated.copy()
         self._any_done = bool(self._terminated.any() or self._truncated.any())
         self._frames = []
@@ -414,7 +382,7 @@ class RecVectorEnv(VectorEnv):
         """A frame of each user since its last reset: text for "ansi", (height, width, 3) uint8 for "rgb_array"."""
         if self.render_mode is None:
             return None
-        users = self._everybody()
+        users = self._users
         return tuple(render(self.world, self._frames, row, self.render_mode, users) for row in range(self.num_envs))
 
     def frame(self, row: int, reasons: Reasons | None = None) -> Any:
@@ -425,17 +393,13 @@ class RecVectorEnv(VectorEnv):
         """
         require(self.render_mode is not None, "render_mode", 'must be "ansi" or "rgb_array" for frames', self.render_mode)
         require_count("row", row, 0, self.num_envs - 1)
-        require(self._states or reasons is None, "reasons", "need a reset first", "none")
-        return render(self.world, self._frames, row, str(self.render_mode), self._everybody(), reasons)
-
-    def _everybody(self) -> Users | None:
-        """All users in one record; None before the first reset."""
-        return Users.concatenate(self._users) if self._states else None
+        require(self._state is not None or reasons is None, "reasons", "need a reset first", "none")
+        return render(self.world, self._frames, row, str(self.render_mode), self._users, reasons)
 
     def close_extras(self, **kwargs: Any) -> None:
         """Stop the threads."""
-        if self._pool is not None:
-            self._pool.shutdown()
+        if isinstance(self._play, Fused):
+            self._play.close()
 
 
 class RecEnv(gym.Env):
@@ -486,28 +450,32 @@ class RecEnv(gym.Env):
         if batch._any_done:
             raise ConfigError("step: the episode has ended, reset first")
         action = np.asarray(action)[None]
-        if isinstance(batch._play, Fused) and self.render_mode is None:
-            return self._quick(batch._play, action)
+        if isinstance(batch._play, Fused) and batch._state is not None and self.render_mode is None:
+            return self._quick(batch._play, batch._state, action)
         observation, reward, terminated, truncated, info = batch.step(action)
         reward = reward[0] if batch.vector_reward else float(reward[0])
         return _first(observation), reward, bool(terminated[0]), bool(truncated[0]), self._info(info)
 
-    def _quick(self, play: Fused, action: Array) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+    def _quick(self, play: Fused, state: Users | Packed, action: Array) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """The same by a fused step, without an array of one row for each number."""
         batch = self.batch
         actions = batch.actions.batch(action, 1)
         flat = np.empty((1, batch.observations.width), F32)
-        users, outcome = play.run(batch._states[0], actions, flat)
+        after, outcome = play.run(state, actions, flat)
         row = play.layout.row(outcome)
         if row["wrong"]:
             batch.actions.refuse(actions, np.ones(1, BOOL))
-        batch._states[0] = users
+        batch._state = after
         terminated, truncated = row["left"], row["truncated"]
         if terminated or truncated:
             batch._terminated[0], batch._truncated[0], batch._any_done = terminated, truncated, True
         info = {name: row[name] for name in INFO}
         info["action_mask"] = batch.actions.mask(flat)[0].copy() if batch.actions.static else row["action_mask"]
         return batch.observations.view(flat[0]), row["reward"], terminated, truncated, info
+
+    def fuse(self) -> bool:
+        """Compile the step, see `RecVectorEnv.fuse`."""
+        return self.batch.fuse()
 
     def _info(self, info: dict[str, Any]) -> dict[str, Any]:
         first = _first(info)
@@ -535,24 +503,6 @@ class RecEnv(gym.Env):
     def close(self) -> None:
         """Nothing to release."""
         self.batch.close()
-
-
-class _Final(NamedTuple):
-    """The users whose episode ended (SAME_STEP only): row numbers in the whole batch, last observation and mask."""
-
-    rows: Array
-    observation: Array
-    mask: Array
-
-
-class _Advance(NamedTuple):
-    """One block after a step."""
-
-    before: Users | Packed
-    users: Users | Packed
-    outcome: dict[str, Array]  # of `_step`
-    ended: bool  # for anyone
-    final: _Final | None
 
 
 @kernel

@@ -3,11 +3,13 @@
 A step is some fifteen kernels on some forty arrays. For one user, calling them from Python costs ten times what they
 compute, and in a batch the threads queue for the interpreter between them. So a step is recorded: which kernels ran
 on which arrays, in which order. The recording is written out as one function of the same kernels, a module of Python
-that numba compiles, and kept on disk (`folder`), as compiling takes seconds. The numbers are the same to the last bit.
+that numba compiles, and kept on disk (`folder`), as compiling takes seconds. The numbers are the same to the last bit,
+which is checked before the first use.
 
 What can be recorded is what `recgym.tape` sees: arrays made by `empty`, `zeros`, `filled` and `copied`, slices of
 their first axis, reshapes of them, and kernels that return nothing. An array from elsewhere must be the same object
-each time. Anything else raises `NotFusable`: the step goes on as it was, only slower.
+each time. A slice or an operator of NumPy's that writes is not seen, nor is a branch of Python's that no example took:
+such a part must say ``fusable = False``. Anything else that cannot be recorded raises `NotFusable`.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ import struct
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -63,12 +67,13 @@ class Layout:
         numbers = [column for column in self.columns if column[3] == ()]
         self._names = [name for name, *_ in numbers]
         ends = [0, *[start + dtype.itemsize for _, start, dtype, _ in numbers]]
-        self._numbers = struct.Struct("=" + "".join(f"{start - end}x{dtype.char}" for end, (_, start, dtype, _) in zip(ends, numbers, strict=False)))  # fmt: skip
+        places = [f"{start - end}x{dtype.char}" for end, (_, start, dtype, _) in zip(ends[:-1], numbers, strict=True)]
+        self._format = "=" + "".join(places)
         self._arrays = [column for column in self.columns if column[3] != ()]
 
     def row(self, buffer: Array) -> dict[str, Any]:
         """The row of a single user, whose buffer it is: numbers where a row has the shape (), else views."""
-        row: dict[str, Any] = dict(zip(self._names, self._numbers.unpack_from(buffer), strict=True))
+        row: dict[str, Any] = dict(zip(self._names, struct.unpack_from(self._format, buffer), strict=True))  # type: ignore[arg-type]
         for name, start, dtype, shape in self._arrays:
             row[name] = np.ndarray(shape, dtype, buffer, start)
         return row
@@ -91,6 +96,9 @@ class Packed:
     def __init__(self, layouts: tuple[Layout, Layout], buffers: tuple[Array, Array], n: int) -> None:
         self.layouts, self.buffers, self.n = layouts, buffers, n
         self._users: Users | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Packed, (self.layouts, self.buffers, self.n)
 
     @classmethod
     def of(cls, layouts: tuple[Layout, Layout], users: Users) -> Packed:
@@ -123,6 +131,7 @@ class Fused:
     Args:
         step: ``(users, *arrays) -> (users, outcome)``; each array has a row a user. It may write into `arrays`.
         example: arguments for n users, new arrays each time.
+        threads: how many share a batch, the caller's being the first.
         checks: steps in a row in which both must give the same bits before the new one is handed out.
 
     Attributes:
@@ -132,14 +141,35 @@ class Fused:
         NotFusable: the step cannot be recorded, or the compiled one does not do the same.
     """
 
-    def __init__(self, step: Step, example: Callable[[int], Arguments], checks: int = 8) -> None:
+    def __init__(self, step: Step, example: Callable[[int], Arguments], threads: int = 1, checks: int = 8) -> None:
         program = _Program(*[_Recording(step, example(n)) for n in (2, 3)])
+        self._code = program.source, program.modules, program.signature
         try:
-            self._function = _compiled(program.source, program.signature)
+            self._function = _compiled(*self._code)
         except NumbaError as error:
             raise NotFusable(f"numba: {error}") from error
         self._users, self.layout, self._constants = program.users, program.outcome, program.constants
+        self._threads = threads
+        self._pool: ThreadPoolExecutor | None = None
         _check(step, self, example, checks)
+        self._start()
+
+    def _start(self) -> None:
+        self._pool = ThreadPoolExecutor(self._threads - 1, "recgym") if self._threads > 1 else None
+
+    def close(self) -> None:
+        """Stop the threads; it goes on without them."""
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_function": None, "_pool": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._function = _compiled(*self._code)
+        self._start()
 
     def __call__(self, users: Users | Packed, *arrays: Array) -> tuple[Packed, dict[str, Array]]:
         after, outcome = self.run(users, *arrays)
@@ -150,22 +180,32 @@ class Fused:
         before = users if isinstance(users, Packed) else Packed.of(self._users, users)
         n, (moving, fixed) = before.n, before.buffers
         outcome, moved = np.empty(n * self.layout.width, np.uint8), np.empty(n * self._users[0].width, np.uint8)
-        self._function(moving, fixed, moved, outcome, *arrays, *self._constants)
+        given = (moving, fixed, moved, outcome, *arrays, *self._constants)
+        if self._pool is None:
+            self._function(0, n, *given)
+        else:
+            cuts = [n * i // self._threads for i in range(self._threads + 1)]
+            others = [self._pool.submit(self._function, first, end, *given) for first, end in pairwise(cuts[1:])]
+            self._function(0, cuts[1], *given)
+            for other in others:
+                other.result()
         return Packed(self._users, (moved, fixed), n), outcome
 
 
 def _check(step: Step, fused: Fused, example: Callable[[int], Arguments], checks: int) -> None:
     """A few steps both ways."""
-    ours, theirs = example(3), example(3)
+    users: Users | Packed = example(3)[0]
+    expected: Users = example(3)[0]
     for _ in range(checks):
-        (users, outcome), (expected, known) = fused(*ours), step(*theirs)
+        ours, theirs = example(3)[1:], example(3)[1:]
+        users, outcome = fused(users, *ours)
+        expected, known = step(expected, *theirs)
         pairs = [(name, array, expected[name]) for name, array in users.unpacked().__dict__.items()]
         pairs += [(name, array, known[name]) for name, array in outcome.items()]
-        pairs += [("an argument", *pair) for pair in zip(ours[1:], theirs[1:], strict=True)]
+        pairs += [("an argument", *pair) for pair in zip(ours, theirs, strict=True)]
         for name, a, b in pairs:
             if a.dtype != b.dtype or a.shape != b.shape or a.tobytes() != b.tobytes():
                 raise NotFusable(f"compiled, the step gives another {name}")
-        ours, theirs = (users, *example(3)[1:]), (expected, *example(3)[1:])
 
 
 class _Recording:
@@ -201,7 +241,7 @@ class _Program:
     """The source of a recorded step, from two recordings of different size: what differs is the number of users.
 
     Attributes:
-        source: a module with the function `step`. signature: the types of its arguments.
+        source: a module with the function `step`. modules: whose kernels it calls. signature: the types of its arguments.
         users, outcome: where they lie in the buffers that come first. constants: the arrays that come last.
     """
 
@@ -232,12 +272,17 @@ class _Program:
         constants = [f"constant_{i}" for i in range(len(self._constants))]
         numbers = np.array(self._reals, np.float64), np.array(self._integers, np.int64)
         self.constants = (*self._constants.values(), *numbers)
-        buffers = [np.empty(0, np.uint8)] * 4
-        self.signature = tuple(numba.typeof(array) for array in (*buffers, *small.arrays, *self.constants))
-        views = [f"{where}_{name} = carray(pointer({where}, B * {start}), {_tuple(['B', *map(str, row)])}, {_dtype(dtype)})"
-                 for where, layout in zip(("before", "fixed", "after", "outcome"), (*self.users, self.users[0], self.outcome), strict=True)
-                 for name, start, dtype, row in layout.columns
-                 if where in ("after", "outcome") or f"{where}_{name}" in self._read]  # fmt: skip
+        taken = (0, 0, *[np.empty(0, np.uint8)] * 4, *small.arrays, *self.constants)
+        self.signature = tuple(numba.typeof(value) for value in taken)
+        buffers = {"before": self.users[0], "fixed": self.users[1], "after": self.users[0], "outcome": self.outcome}
+        views = []
+        for where, layout in buffers.items():
+            for name, start, dtype, row in layout.columns:
+                if where in ("after", "outcome") or f"{where}_{name}" in self._read:
+                    address = f"pointer({where}, users * {start} + first * {dtype.itemsize * math.prod(row)})"
+                    shape = _tuple(["B", *map(str, row)])
+                    views.append(f"{where}_{name} = carray({address}, {shape}, {_dtype(dtype)})")
+        self.modules = tuple(sorted({module for module, _ in self._imports}))
         imports = [f"from {module} import {name} as {alias}" for (module, name), alias in self._imports.items()]
         self.source = "\n".join(
             [
@@ -249,9 +294,9 @@ class _Program:
                 "",
                 "",
                 '@njit(cache=True, nogil=True, error_model="numpy")',
-                f"def step({', '.join(['before', 'fixed', 'after', 'outcome', *given, *constants, 'reals', 'integers'])}):",
-                f"    B = {given[0]}.shape[0]",
-                *[f"    {line}" for line in (*views, *lines)],
+                f"def step({', '.join(['first', 'end', *buffers, *given, *constants, 'reals', 'integers'])}):",
+                f"    users, B = {given[0]}.shape[0], end - first",
+                *[f"    {line}" for line in (*views, *[f"{name} = {name}[first:end]" for name in given], *lines)],
                 "",
             ]
         )
@@ -261,8 +306,8 @@ class _Program:
             raise NotFusable("what it does depends on the users")
         if isinstance(small, Made):
             name = self._recordings[0].made[id(small.array)]
-            place = self._places.get(id(small.array)) or f"np.empty({self._shape(small.array, large.array)}, {_dtype(small.array.dtype)})"
-            line = f"{name} = {place}"
+            new = f"np.empty({self._shape(small.array, large.array)}, {_dtype(small.array.dtype)})"
+            line = f"{name} = {self._places.get(id(small.array), new)}"
             if small.how == "copy":
                 return f"{line}; copy({name}, {self._array(small.source, large.source)})"
             if small.how == "empty":
@@ -270,14 +315,14 @@ class _Program:
             value = self._number(small.source, large.source) if small.how == "full" else "0"
             return f"{line}; fill({name}, {value})"
         if small.kernel is not large.kernel or small.result is not None:
-            raise NotFusable(f"{small.kernel.__name__}: returns something, or depends on the users")
+            raise NotFusable(f"{small.kernel.__name__}: returns something, or runs for some users only")
         arguments = [self._value(*pair) for pair in zip(small.arguments, large.arguments, strict=True)]
         return f"{self._kernel(small.kernel)}({', '.join(arguments)})"
 
     def _kernel(self, kernel: Kernel) -> str:
         where = kernel.__module__, kernel.__qualname__
-        if getattr(sys.modules[where[0]], where[1], None) is not kernel:
-            raise NotFusable(f"{where[1]}: is no global of {where[0]}")
+        if where[0] == "__main__" or getattr(sys.modules[where[0]], where[1], None) is not kernel:
+            raise NotFusable(f"{where[1]}: must be a global of a module that can be imported")
         return self._imports.setdefault(where, f"{where[1]}_{len(self._imports)}")
 
     def _value(self, small: Any, large: Any) -> str:
@@ -291,10 +336,10 @@ class _Program:
         """A number, which is handed over in an array: worlds that differ in numbers alone share a compiled step."""
         if type(small) is not type(large) or small != large:
             raise NotFusable(f"a number depends on the users: {small!r}, {large!r}")
-        if isinstance(small, (bool, np.bool_)):
+        if isinstance(small, bool):
             self._integers.append(int(small))
             return f"(integers[{len(self._integers) - 1}] != 0)"
-        if isinstance(small, (int, np.int64)):
+        if isinstance(small, int):
             self._integers.append(int(small))
             return f"integers[{len(self._integers) - 1}]"
         if isinstance(small, float):
@@ -304,24 +349,21 @@ class _Program:
 
     def _array(self, small: Array, large: Array) -> str:
         """The expression of an array."""
-        owners = [recording.owner(array) for recording, array in zip(self._recordings, (small, large), strict=True)]
-        if owners[0] is None or owners[1] is None:
+        expression, other = (self._view(*pair) for pair in zip(self._recordings, (small, large), strict=True))
+        if expression is None:
             if small is not large:
                 raise NotFusable(f"an array of shape {small.shape} comes from elsewhere")
             self._constants.setdefault(id(small), small)
             return f"constant_{list(self._constants).index(id(small))}"
-        expressions = [
-            self._view(recording, array, owner)
-            for recording, array, owner in zip(self._recordings, (small, large), owners, strict=True)
-        ]
-        if expressions[0].endswith(".reshape"):
-            return f"{expressions[0]}({self._shape(small, large)})"
-        if expressions[0] != expressions[1]:
-            raise NotFusable(f"{expressions[0]} depends on the users")
-        return expressions[0]
+        if expression != other:
+            raise NotFusable(f"{expression} depends on the users")
+        return f"{expression}({self._shape(small, large)})" if expression.endswith(".reshape") else expression
 
-    def _view(self, recording: _Recording, array: Array, owner: Array) -> str:
-        """A whole array by its name, a slice of its first axis, or its method `reshape`."""
+    def _view(self, recording: _Recording, array: Array) -> str | None:
+        """A whole array by its name, a slice of its first axis, or its method `reshape`; None where it is a constant."""
+        owner = recording.owner(array)
+        if owner is None:
+            return None
         name = recording.inputs.get(id(owner)) or recording.made[id(owner)]
         if id(owner) in recording.inputs and recording.after.get(name.removeprefix("before_")) is owner:
             name = name.replace("before_", "fixed_", 1)
@@ -382,9 +424,9 @@ def pointer(context: Any, buffer: Any, offset: Any) -> Any:
 
 
 @cache
-def _compiled(source: str, signature: tuple[Any, ...]) -> Any:
+def _compiled(source: str, modules: tuple[str, ...], signature: tuple[Any, ...]) -> Any:
     """The function of a program, compiled for these types only."""
-    function = _module(source).step
+    function = _module(source, modules).step
     function.compile(signature)
     function.disable_compile()
     return function
@@ -398,23 +440,30 @@ def folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "recgym"
 
 
-def _module(source: str) -> ModuleType:
+def _module(source: str, modules: Sequence[str]) -> ModuleType:
     """The source as a module in a file, whose name tells it and all that it calls apart from any other."""
     digest = hashlib.sha256(source.encode())
-    for file in sorted(Path(__file__).parent.rglob("*.py")):
+    called = [sys.modules[module].__file__ for module in modules]
+    for file in sorted({*Path(__file__).parent.rglob("*.py"), *[Path(file) for file in called if file]}):
         digest.update(file.read_bytes())
     name = f"step_{digest.hexdigest()[:24]}"
     try:
         path = folder() / f"{name}.py"
-        path.parent.mkdir(parents=True, exist_ok=True)
         if not path.is_file() or path.read_text() != source:
             write_atomically(path, source.encode())
-    except OSError:  # nowhere to keep it: it is compiled in each process
-        path = Path(tempfile.mkdtemp(prefix="recgym-")) / f"{name}.py"
+    except (OSError, RuntimeError):  # nowhere to keep it: it is compiled in each process
+        path = Path(_scratch().name) / f"{name}.py"
         path.write_text(source)
     spec = importlib.util.spec_from_file_location(f"recgym_{name}", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+@cache
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    """A folder that goes with the process."""
+    return tempfile.TemporaryDirectory(prefix="recgym-")

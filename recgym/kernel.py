@@ -23,6 +23,9 @@ class Kernel:
     Other kernels call it as one of numba's own, which is what `_numba_type_` tells numba.
     """
 
+    __name__: str
+    __qualname__: str
+
     def __init__(self, function: Callable[..., Any]) -> None:
         self.compiled: Any = njit(cache=True, nogil=True, error_model="numpy")(function)
         self._numba_type_ = self.compiled._numba_type_

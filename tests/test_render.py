@@ -68,7 +68,7 @@ def test_text_says_what_happened(name: str) -> None:
     env.action_space.seed(0)
     total, done = 0.0, False
     while not done:
-        clock = float(env.batch._users[0].clock[0])
+        clock = float(env.get_state().users.clock[0])
         _, reward, terminated, truncated, info = env.step(env.action_space.sample())
         total, done = total + reward, terminated or truncated
         rows, below = read(env.render())
@@ -89,7 +89,7 @@ def test_text_says_what_happened(name: str) -> None:
         assert number(below["Return"]) == pytest.approx(total, abs=0.0051)
         if reward == 0:
             assert "click" not in below["Objectives"]
-    t = int(env.batch._users[0].t[0])
+    t = int(env.get_state().users.t[0])
     assert env.render().startswith(f"Step {t}/{env.world.horizon}, day ")
     assert env.render().endswith("The user left." if terminated else f"horizon of {env.world.horizon} steps.")
     env.reset()
