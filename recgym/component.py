@@ -31,8 +31,9 @@ class Component:
     def __init_subclass__(cls, abstract: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.kind = cls.__name__
-        if "fusable" not in cls.__dict__:
-            cls.fusable = cls.__module__.partition(".")[0] == "recgym"
+        ours = [c.__module__.partition(".")[0] == "recgym" for c in cls.__mro__[:2]]
+        if "fusable" not in cls.__dict__ and ours == [False, True]:
+            cls.fusable = False
         cls.__repr__ = cls.__dict__.get("__repr__", Component.__repr__)  # the dataclass decorator would write arrays out
         if not abstract:
             KINDS[cls.__name__] = cls

@@ -232,9 +232,9 @@ class RecVectorEnv(VectorEnv):
         if self._state is None:
             raise ConfigError("step: needs a reset first")
         actions = self.actions.batch(actions, self.num_envs)
-        if self._work < FUSE_AFTER <= (work := self._work + self.num_envs + 30):
+        fresh, self._work = self._work < FUSE_AFTER, self._work + self.num_envs + 30
+        if fresh and self._work >= FUSE_AFTER:
             self.fuse()
-        self._work = work
         observation = np.empty((self.num_envs, self.observations.width), F32)
         before = self._state
         state, outcome = self._play(before, actions, observation)

@@ -107,7 +107,7 @@ class All(CandidateSource):
     def __call__(self, users: Users, catalog: Catalog, market: Market, noise: Array) -> Array:
         if len(market.offsets) == 2 and "candidates" in users.__dict__:
             return users.candidates  # nothing comes or goes
-        out = np.empty((noise.shape[1], len(catalog)), I32)
+        out = empty((noise.shape[1], len(catalog)), I32)
         _all(out, users.clock, market.slot, market.offsets, market.listed)
         return out
 

@@ -1,0 +1,384 @@
+"""The step as one compiled call gives the same bits as the step; what cannot be recorded is left as it is."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import recgym
+from recgym import fusion
+from recgym.classics.recsim import interest_exploration
+from recgym.envs import RecEnv, RecVectorEnv
+from recgym.errors import SlateError
+from recgym.fusion import Fused, NotFusable, Packed, _Program, _Recording
+from recgym.kernel import kernel
+from recgym.models import choice as choices
+from recgym.models.dynamics import Dynamics, InterestDrift, TwoSpeedDrift
+from recgym.types import F32, Array, Users, copied, zeros
+
+IDS = sorted(id for id in gym.registry if id.startswith("recgym/"))
+MODES = ("NextStep", "SameStep", "Disabled")
+WORLDS: dict[str, dict[str, Any]] = {
+    "a dict": {"world": "news", "observation": "dict", "slate_size": 3},
+    "latent": {"world": "livestream", "observation": "latent"},
+    "compact": {"world": "news", "observation": "compact", "candidates": "all"},
+    "embedding": {"world": "ecommerce", "action": "embedding", "slate_size": 4, "null_action": True},
+    "no null": {"world": "livestream", "null_action": False},
+    "vector": {"world": "news", "reward": "vector"},
+    "likes": {"world": "ecommerce", "like_dislike": True, "slate_size": 2},
+    "cascade": {"world": "ecommerce", "slate_size": 5, "choice": choices.Cascade()},
+    "positions": {"world": "news", "slate_size": 5, "choice": choices.PositionBased((0.9, 0.5, 0.3, 0.2, 0.1))},
+    "logs": {"world": "open-bandit"},
+    "rendered": {"world": "livestream", "render_mode": "ansi"},
+}  # fmt: skip
+
+
+def same(a: Any, b: Any) -> bool:
+    if isinstance(a, (dict, recgym.types.Record)):
+        return set(a) == set(b) and all(same(a[name], b[name]) for name in a)
+    if isinstance(a, np.ndarray) and a.dtype == object:
+        return len(a) == len(b) and all((x is None and y is None) or same(x, y) for x, y in zip(a, b, strict=True))
+    return type(a) is type(b) and np.asarray(a).dtype == np.asarray(b).dtype and np.asarray(a).tobytes() == np.asarray(b).tobytes()
+
+
+def in_python(program: _Program) -> Any:
+    """The program's function, its source run by Python: the kernels are compiled alone, as ever."""
+    lines = [line for line in program.source.splitlines() if not line.startswith(("from numba", "from recgym.fusion", "@njit"))]
+    namespace: dict[str, Any] = {
+        "pointer": lambda buffer, offset: (buffer, offset),
+        "carray": lambda place, shape, dtype: np.ndarray(shape, dtype, *place),
+        "copy": fusion.copy,
+        "fill": fusion.fill,
+    }
+    exec("\n".join(lines), namespace)
+    return namespace["step"]
+
+
+def recorded(env: RecVectorEnv) -> Fused:
+    """What `env.fuse` makes, without numba's seconds."""
+    program = _Program(*[_Recording(env._step, env._example(n)) for n in (2, 3)])
+    fused = object.__new__(Fused)
+    fused._function, fused._pool, fused._constants = in_python(program), None, program.constants
+    fused._users, fused.layout = program.users, program.outcome
+    fusion._check(env._step, fused, env._example, 12)
+    return fused
+
+
+@pytest.mark.parametrize("id", IDS)
+def test_every_environment_can_be_recorded(id: str) -> None:
+    recorded(gym.make(id).unwrapped.batch)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_every_form_can_be_recorded(name: str) -> None:
+    recorded(RecVectorEnv(num_envs=2, **WORLDS[name]))
+
+
+def both(id: str, n: int, **options: Any) -> tuple[RecVectorEnv, RecVectorEnv]:
+    envs = [gym.make_vec(id, num_envs=n, **options).unwrapped for _ in range(2)]
+    assert all(isinstance(env, RecVectorEnv) for env in envs)
+    assert envs[1].fuse()
+    return envs[0], envs[1]
+
+
+@pytest.mark.parametrize("id", ["recgym/EcommerceSlate-v0", "recgym/LiveStream-v0", "recgym/Sardine-SlateTopK-BoredInf-v0"])
+@pytest.mark.parametrize("mode", MODES)
+def test_a_batch_goes_the_same_way(id: str, mode: str) -> None:
+    plain, fused = both(id, 5, autoreset_mode=mode)
+    plain.action_space.seed(0)
+    assert same(plain.reset(seed=3)[0], fused.reset(seed=3)[0])
+    endings = 0
+    for t in range(120):
+        action = plain.action_space.sample()
+        a, b = plain.step(action), fused.step(action)
+        assert all(same(x, y) for x, y in zip(a, b, strict=True)), t
+        assert same(plain.get_state().users, fused.get_state().users)
+        done = a[2] | a[3]
+        endings += int(done.sum())
+        if mode == "Disabled" and done.all():
+            a, b = (env.reset(options={"reset_mask": done}) for env in (plain, fused))
+            assert same(a[0], b[0])
+            assert same(a[1], b[1])
+    assert endings > 0
+
+
+@pytest.mark.parametrize("options", [{}, {"observation": "dict"}, {"reward": "vector"}, {"candidates": "all", "observation": "compact"}],
+                         ids=["flat", "dict", "vector", "all"])  # fmt: skip
+def test_a_single_env_goes_the_same_way(options: dict[str, Any]) -> None:
+    plain, fused = (RecEnv("ecommerce", slate_size=2, horizon=15, **options) for _ in range(2))
+    assert fused.fuse()
+    plain.action_space.seed(1)
+    for episode in range(4):
+        a, b = (env.reset(seed=7 if episode == 0 else None) for env in (plain, fused))
+        assert same(a[0], b[0])
+        assert same(a[1], b[1])
+        over = False
+        while not over:
+            action = plain.action_space.sample()
+            a, b = plain.step(action), fused.step(action)
+            assert same(a[0], b[0])
+            assert [type(x) for x in a] == [type(x) for x in b]
+            assert list(a[4]) == list(b[4])
+            assert all(same(x, y) for x, y in zip(a, b, strict=True))
+            over = b[2] or b[3]
+        with pytest.raises(recgym.ConfigError, match="has ended"):
+            fused.step(action)
+    assert fused.observation_space.contains(b[0])
+
+
+def test_bad_actions_and_order_are_refused_as_before() -> None:
+    env = RecEnv("ecommerce", slate_size=2)
+    env.fuse()
+    with pytest.raises(recgym.ConfigError, match="needs a reset first"):
+        env.step([0, 1])
+    env.reset(seed=0)
+    before = env.get_state()
+    for bad, what in (([0, 99], "must lie in"), ([0], "must have shape"), (["a", "b"], "must be integers"), ([-1, 0], "must lie in")):
+        with pytest.raises(SlateError, match=what):
+            env.step(bad)
+    assert same(before.users, env.get_state().users)
+    many = RecVectorEnv("ecommerce", 3, slate_size=2)
+    many.fuse()
+    many.reset(seed=0)
+    with pytest.raises(SlateError, match=r"got \[ 0 99\] for user 2"):
+        many.step([[0, 1], [0, 1], [0, 99]])
+
+
+def test_threads_share_a_batch() -> None:
+    plain = RecVectorEnv("news", 3000, threads=1)
+    fused = RecVectorEnv("news", 3000, threads=2)
+    assert fused.fuse()
+    assert fused._play._pool is not None  # type: ignore[union-attr]
+    plain.action_space.seed(0)
+    assert same(plain.reset(seed=0)[0], fused.reset(seed=0)[0])
+    for t in range(25):
+        action = plain.action_space.sample()
+        assert all(same(x, y) for x, y in zip(plain.step(action), fused.step(action), strict=True)), t
+    fused.close()
+    fused._play(fused._state, action, np.empty((3000, fused.observations.width), F32))  # type: ignore[call-arg, arg-type]
+
+
+def test_an_env_fuses_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recgym.envs.FUSE_AFTER", 31 * 6)
+    env, plain = (RecEnv(interest_exploration(items=100)) for _ in range(2))
+    plain.batch._work = 10**9  # past it
+    for e in (env, plain):
+        e.reset(seed=4)
+    for t in range(12):
+        assert isinstance(env.batch._play, Fused) == (t >= 6)
+        assert all(same(x, y) for x, y in zip(env.step([1, 2]), plain.step([1, 2]), strict=True))
+    assert not isinstance(plain.batch._play, Fused)
+
+
+def test_a_snapshot_is_not_written_to() -> None:
+    for mode in MODES:
+        env = RecVectorEnv("ecommerce", 4, horizon=6, autoreset_mode=mode)
+        env.fuse()
+        env.reset(seed=0)
+        seen = []
+        for _ in range(20):
+            env.step(np.ones(4, np.int64))
+            state = env.get_state()
+            seen.append((state, copy.deepcopy(state.users)))
+        assert all(same(state.users, users) for state, users in seen)
+        env.set_state(seen[3][0])
+        env.step(np.ones(4, np.int64))
+        assert same(env.get_state().users, seen[4][1])
+
+
+@pytest.mark.parametrize("how", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))], ids=["copied", "pickled"])
+def test_copies_go_on_alone(how: Any) -> None:
+    env = RecEnv("ecommerce", slate_size=2)
+    env.fuse()
+    env.reset(seed=0)
+    env.step([1, 2])
+    other = how(env)
+    assert isinstance(other.batch._play, Fused)
+    assert isinstance(other.batch._state, Packed)
+    assert all(same(x, y) for x, y in zip(env.step([2, 3]), other.step([2, 3]), strict=True))
+
+
+def test_expected_rewards_and_strangers_are_not_fused() -> None:
+    assert not RecVectorEnv("ecommerce", 2, expected_reward=True).fuse()
+    assert not clicks(Numpy()).fuse()
+
+
+def clicks(*dynamics: Dynamics, n: int = 3, **options: Any) -> RecVectorEnv:
+    """Users who click, and change as told."""
+    return RecVectorEnv(interest_exploration(items=100).replace(dynamics=dynamics), n, **options)
+
+
+ACTION = np.ones((3, 2), np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Numpy(Dynamics):
+    """A stranger's part: any NumPy will do."""
+
+    def __call__(self, users: Users, catalog: Any, feedback: Any, noise: Array) -> dict[str, Array]:
+        return {"interest": users.interest * np.float32(0.99)}
+
+
+@dataclass(frozen=True, eq=False)
+class Claims(Dynamics):
+    """A part that says it could be recorded, and cannot."""
+
+    fusable = True
+
+    def change(self, interest: Array, click: Array) -> None:
+        raise NotImplementedError
+
+    def __call__(self, users: Users, catalog: Any, feedback: Any, noise: Array) -> dict[str, Array]:
+        interest = copied(users.interest)
+        self.change(interest, feedback.click)
+        return {"interest": interest}
+
+
+@dataclass(frozen=True, eq=False)
+class Unseen(Claims):
+    """Writes by an operator of NumPy's, which the recording does not see: the check finds it."""
+
+    def change(self, interest: Array, click: Array) -> None:
+        interest *= np.float32(0.5)
+
+
+@dataclass(frozen=True, eq=False)
+class Elsewhere(Claims):
+    """An array that is new each time and comes from nowhere."""
+
+    def change(self, interest: Array, click: Array) -> None:
+        _scale(interest, np.full(len(interest), 0.5, np.float32))
+
+
+@dataclass(frozen=True, eq=False)
+class Returns(Claims):
+    """A kernel that answers."""
+
+    def change(self, interest: Array, click: Array) -> None:
+        if _largest(interest) > 0:
+            _scale(interest, zeros(len(interest), F32))
+
+
+@dataclass(frozen=True, eq=False)
+class Counts(Claims):
+    """A number that depends on the users."""
+
+    def change(self, interest: Array, click: Array) -> None:
+        _shrink(interest, 1.0 / len(interest))
+
+
+@dataclass(frozen=True, eq=False)
+class Column(Claims):
+    """A view that is no slice of the first axis."""
+
+    def change(self, interest: Array, click: Array) -> None:
+        _scale(interest, interest[:, 0])
+
+
+@dataclass(frozen=True, eq=False)
+class Mine(Claims):
+    """One that keeps its word."""
+
+    def change(self, interest: Array, click: Array) -> None:
+        _shrink(interest, 0.5)
+
+
+@kernel
+def _scale(interest, factor):
+    for b in range(interest.shape[0]):
+        interest[b] *= factor[b]
+
+
+@kernel
+def _largest(interest):
+    return interest.max()
+
+
+@kernel
+def _shrink(interest, factor):
+    for b in range(interest.shape[0]):
+        for k in range(interest.shape[1]):
+            interest[b, k] *= factor
+
+
+@pytest.mark.parametrize(
+    ("part", "why"),
+    [
+        (Elsewhere(), "comes from elsewhere"),
+        (Returns(), "_largest: returns something"),
+        (Counts(), "a number depends on the users"),
+        (Column(), "neither a slice of the first axis nor a reshape"),
+    ],
+    ids=lambda x: type(x).__name__ if isinstance(x, Dynamics) else "",
+)
+def test_what_cannot_be_recorded_stays_in_python(part: Dynamics, why: str) -> None:
+    env, plain = (clicks(part) for _ in range(2))
+    with pytest.warns(UserWarning, match=f"stays as it is, in Python: .*{why}"):
+        assert not env.fuse()
+    for e in (env, plain):
+        e.reset(seed=0)
+    for _ in range(5):
+        assert all(same(x, y) for x, y in zip(env.step(ACTION), plain.step(ACTION), strict=True))
+
+
+def test_what_the_recording_does_not_see_is_found_before_it_is_used() -> None:
+    env = clicks(Unseen())
+    with pytest.raises(NotFusable, match="gives another"):
+        recorded(env)
+
+
+def test_a_part_of_ones_own_is_fused_where_it_says_so() -> None:
+    env, plain = (clicks(Mine(), InterestDrift()) for _ in range(2))
+    assert env.fuse()
+    for e in (env, plain):
+        e.reset(seed=0)
+    for _ in range(20):
+        assert all(same(x, y) for x, y in zip(env.step(ACTION), plain.step(ACTION), strict=True))
+
+
+def test_worlds_that_differ_in_numbers_share_one_program() -> None:
+    one, two = (clicks(InterestDrift(rate), horizon=h) for h, rate in ((10, 0.1), (20, 0.2)))
+    programs = [_Program(*[_Recording(env._step, env._example(n)) for n in (2, 3)]) for env in (one, two)]
+    assert programs[0].source == programs[1].source
+    other = clicks(InterestDrift(), InterestDrift())
+    assert _Program(*[_Recording(other._step, other._example(n)) for n in (2, 3)]).source != programs[0].source
+
+
+def test_where_compiled_steps_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECGYM_CACHE", str(tmp_path / "steps"))
+    assert fusion.folder() == tmp_path / "steps"
+    source = '"""Nothing."""\n'
+    first = fusion._module(source, ())
+    assert Path(str(first.__file__)).parent == tmp_path / "steps"
+    assert Path(str(first.__file__)).read_text() == source
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    monkeypatch.setenv("RECGYM_CACHE", str(blocked))
+    assert Path(str(fusion._module(source, ()).__file__)).read_text() == source  # it does without
+    monkeypatch.delenv("RECGYM_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert fusion.folder() == tmp_path / "recgym"
+
+
+def test_columns_that_begin_as_one_array_part_ways() -> None:
+    """The two speeds of interest start at the interest: recorded on that, they would be one."""
+    env = clicks(TwoSpeedDrift(0.5, 0.1))
+    users = env.world.arrive(recgym.mix([0]))
+    assert users.short_term is users.interest
+    recorded(env)
+
+
+def test_recording_leaves_nothing_on() -> None:
+    env = RecVectorEnv("ecommerce", 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        recorded(env)
+    assert fusion.tapes == []
