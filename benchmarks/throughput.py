@@ -45,7 +45,7 @@ class Speed:
 
 def single(id: str) -> Measure:
     """One environment: random actions, observations built, resets included."""
-    env = _compiled(lambda: gym.make(id, disable_env_checker=True))
+    env = _make(lambda: gym.make(id, disable_env_checker=True))
     env.action_space.seed(0)
     actions = [env.action_space.sample() for _ in range(PRESAMPLED)]
     env.reset(seed=0)
@@ -65,7 +65,7 @@ def single(id: str) -> Measure:
 
 def batch(id: str, users: int) -> Measure:
     """A vector environment with the default autoreset; the steps in which a user is only reset do not count."""
-    envs = _compiled(lambda: gym.make_vec(id, num_envs=users))
+    envs = _make(lambda: gym.make_vec(id, num_envs=users))
     envs.action_space.seed(0)
     actions = [envs.action_space.sample() for _ in range(16)]
     envs.reset(seed=0)
@@ -82,7 +82,7 @@ def batch(id: str, users: int) -> Measure:
     return measure
 
 
-def _compiled(make: Callable[[], Any]) -> Any:
+def _make(make: Callable[[], Any]) -> Any:
     """The environment, its step compiled at once where it can be, which it would do by itself after a second of work."""
     try:
         env = make()

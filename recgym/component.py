@@ -2,6 +2,9 @@
 
 A part computes with arrays and keeps no state of its own. It may declare user columns (state that it owns)
 and how many uniforms a step it consumes; the World hands it a block of noise of exactly that size.
+
+A step can be compiled into one call, see `recgym.fusion`, if every part makes its arrays by `empty`, `zeros`, `filled`
+and `copied` of `recgym.types` and computes in kernels of its own, and says ``fusable = True``.
 """
 
 from __future__ import annotations

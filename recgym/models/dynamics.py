@@ -1,7 +1,8 @@
 """Dynamics: how a step changes the user. A World holds a tuple of these, applied in order.
 
 Each is ``(users, catalog, feedback, noise) -> {column: new array}``; what is not named stays. The kernels write into
-a copy of the column: allocating in Python is cheaper than returning arrays from compiled code.
+a copy of the column: allocating in Python is cheaper than returning arrays from compiled code, and a step that is
+recorded to be compiled knows where each array comes from (`recgym.types.copied`).
 """
 
 from __future__ import annotations
