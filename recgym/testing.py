@@ -208,6 +208,7 @@ def _calls(component: Component, world: World, x: _Inputs) -> list[Call]:
 
 def _check_calls(name: str, function: Callable[..., Any], arguments: list[Any]) -> None:
     """Purity, determinism, no noise but its own, rows independent of the batch."""
+    arguments = [_framed(a, 0.5) for a in arguments]
     saved = [_snapshot(a) for a in arguments]
     first = _arrays(function(*map(_plain, arguments)))
     for argument, before in zip(arguments, saved, strict=True):

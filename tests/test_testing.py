@@ -121,8 +121,7 @@ class Recorder(Dynamics):
             return {"count": users.count + np.float32(len(self._seen))}
         if self.how == "greedy":
             beyond = np.lib.stride_tricks.as_strided(noise, (2, noise.shape[1]), noise.strides)
-            with np.errstate(all="ignore"):  # whatever lies there
-                return {"count": users.count + beyond[1]}
+            return {"count": users.count + beyond[1]}
         if self.how == "nan":
             return {"count": users.count * np.float32(np.nan)}
         return {"count": users.count + 1}
