@@ -27,7 +27,7 @@ from recgym.worlds import make_world
 ENDED, WRONG = 1, 2  # what `_status` returns
 INFO = ("objectives", "slate", "click", "probability")  # of the feedback, given in `info` each step
 FUSE_AFTER = 500_000  # steps of a user after which an env compiles its step; one of the batch itself counts as 30 more
-SHARE = 1024  # users a thread must have at least; below, handing over costs more than it brings
+SHARE = 1024  # users a thread has at least, unless told otherwise; below, handing over may cost more than it brings
 
 
 class EnvState(NamedTuple):
@@ -57,7 +57,8 @@ class RecVectorEnv(VectorEnv):
         autoreset_mode: "NextStep", "SameStep" or "Disabled" (`gymnasium.vector.AutoresetMode`). With "Disabled" a
             finished user stays as it is, paying 0, until ``reset(options={"reset_mask": mask})``.
         render_mode: None, "ansi" or "rgb_array".
-        threads: how many threads share a large batch; None: the processors of this process.
+        threads: how many threads share a batch once its step is compiled (`fuse`); None: the processors of this
+            process, each with at least 1024 users, as handing over takes its time.
         options: the world's own parameters and parts, see the domain's docstring: ``cold_start=0.5``,
             ``choice=Cascade()`` or ``choice={"kind": "Cascade"}``, ``candidates=50`` or ``candidates="all"``, ...
 
@@ -118,7 +119,7 @@ class RecVectorEnv(VectorEnv):
         self.reward_space = spaces.Box(-np.inf, np.inf, (M,), np.float32) if self.vector_reward else None
         self._mode = autoreset_mode
         self._same = ("candidates",) if self.actions.static else ()
-        self._threads = max(1, min(threads or processors(), num_envs // SHARE))
+        self._threads = min(threads or max(1, min(processors(), num_envs // SHARE)), num_envs)
         self._state: Users | Packed | None = None  # packed once the step is fused
         self._play: Step | Fused = self._step
         self._work = 0  # steps so far, in steps of one user in a batch; the overhead of a step is worth some thirty

@@ -152,10 +152,12 @@ def test_bad_actions_and_order_are_refused_as_before() -> None:
         many.step([[0, 1], [0, 1], [0, 99]])
 
 
-def test_threads_share_a_batch() -> None:
-    plain = RecVectorEnv("news", 3000, threads=1)
-    fused = RecVectorEnv("news", 3000, threads=2)
+@pytest.mark.parametrize(("users", "threads"), [(3000, 2), (7, 3), (2, 5)])
+def test_threads_share_a_batch(users: int, threads: int) -> None:
+    plain = RecVectorEnv("news", users, threads=1)
+    fused = RecVectorEnv("news", users, threads=threads)
     assert fused.fuse()
+    assert fused._play._threads == min(threads, users)  # type: ignore[union-attr]
     assert fused._play._pool is not None  # type: ignore[union-attr]
     plain.action_space.seed(0)
     assert same(plain.reset(seed=0)[0], fused.reset(seed=0)[0])
@@ -163,7 +165,7 @@ def test_threads_share_a_batch() -> None:
         action = plain.action_space.sample()
         assert all(same(x, y) for x, y in zip(plain.step(action), fused.step(action), strict=True)), t
     fused.close()
-    fused._play(fused._state, action, np.empty((3000, fused.observations.width), F32))  # type: ignore[call-arg, arg-type]
+    fused._play(fused._state, action, np.empty((users, fused.observations.width), F32))  # type: ignore[call-arg, arg-type]
 
 
 def test_an_env_fuses_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
