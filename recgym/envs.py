@@ -519,9 +519,9 @@ def _status(terminated, truncated, wrong):
     status = 0
     for b in range(terminated.shape[0]):
         if wrong[b]:
-            return 2
+            return WRONG
         if terminated[b] or truncated[b]:
-            status = 1
+            status = ENDED
     return status
 
 
