@@ -35,3 +35,25 @@ def test_the_results_are_those_of_the_files() -> None:
     assert table
     for line in table:
         assert line in source, line
+
+
+def rows(text: str) -> dict[str, list[str]]:
+    """Agent -> cells of a table."""
+    lines = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in text.splitlines() if line.startswith("| ")]
+    return {cells[0]: cells for cells in lines}
+
+
+@pytest.mark.parametrize("suite", ["core-v0", "slate-v0", "long-v0"])
+def test_normalised_scores_are_those_of_the_leaderboards(suite: str) -> None:
+    parts = re.split(r"^## ([^\n]+)\n", (ROOT / f"benchmarks/results/{suite}/leaderboard.md").read_text(), flags=re.M)[1:]
+    overall, *tasks = [(name.removesuffix("-v0"), rows(text)) for name, text in zip(parts[::2], parts[1::2], strict=True)]
+    head = " | ".join(["| agent | IQM", *[name for name, _ in tasks], "seconds |"])
+    assert README.count(head) == 1
+    shown = rows(README.split(head)[1].partition("\n\n")[0])
+    shown.pop("---")
+    assert set(shown) == {agent for agent, cells in overall[1].items() if agent != "agent" and cells[1] not in ("---:", "missing")}
+    for agent, cells in shown.items():
+        assert cells[1] == overall[1][agent][1]
+        assert cells[2:-1] == [table[agent][2] for _, table in tasks]
+        seconds = [table[agent][5] for _, table in tasks]
+        assert cells[-1] == ("–" if seconds[0] == "–" else ", ".join(seconds))
