@@ -14,7 +14,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from recgym.errors import ConfigError, require, require_count, require_option, unknown
-from recgym.fusion import Fused, NotFusable, Packed, Step
+from recgym.fusion import Fused, NotFusable, Packed
 from recgym.kernel import kernel
 from recgym.models.reward import LikeDislike, Reward, Weighted, pay
 from recgym.noise import mix
@@ -121,7 +121,7 @@ class RecVectorEnv(VectorEnv):
         self._same = ("candidates",) if self.actions.static else ()
         self._threads = min(threads or max(1, min(processors(), num_envs // SHARE)), num_envs)
         self._state: Users | Packed | None = None  # packed once the step is fused
-        self._play: Step | Fused = self._step
+        self._fused: Fused | None = None
         self._work = 0  # steps so far, in steps of one user in a batch; the overhead of a step is worth some thirty
         self._terminated = np.zeros(num_envs, np.bool_)
         self._truncated = np.zeros(num_envs, np.bool_)
@@ -238,7 +238,7 @@ class RecVectorEnv(VectorEnv):
             self.fuse()
         observation = np.empty((self.num_envs, self.observations.width), F32)
         before = self._state
-        state, outcome = self._play(before, actions, observation)
+        state, outcome = (self._fused or self._step)(before, actions, observation)
         reward, terminated, truncated = outcome["reward"], outcome["left"], outcome["truncated"]
         status = _status(terminated, truncated, outcome["wrong"])
         if status == WRONG:
@@ -323,12 +323,12 @@ class RecVectorEnv(VectorEnv):
         Returns:
             Whether it could: the parts must be recgym's, or say `fusable`, and the reward a realised one.
         """
-        if isinstance(self._play, Fused):
+        if self._fused is not None:
             return True
         if not all(part.fusable for part in self.world.parts) or self.expected_reward:
             return False
         try:
-            self._play = Fused(self._step, self._example, self._threads)
+            self._fused = Fused(self._step, self._example, self._threads)
         except NotFusable as reason:
             warnings.warn(f"the step of this world stays as it is, in Python: {reason}", stacklevel=3)
             return False
@@ -399,8 +399,8 @@ class RecVectorEnv(VectorEnv):
 
     def close_extras(self, **kwargs: Any) -> None:
         """Stop the threads."""
-        if isinstance(self._play, Fused):
-            self._play.close()
+        if self._fused is not None:
+            self._fused.close()
 
 
 class RecEnv(gym.Env):
@@ -451,19 +451,19 @@ class RecEnv(gym.Env):
         if batch._any_done:
             raise ConfigError("step: the episode has ended, reset first")
         action = np.asarray(action)[None]
-        if isinstance(batch._play, Fused) and batch._state is not None and self.render_mode is None:
-            return self._quick(batch._play, batch._state, action)
+        if batch._fused is not None and batch._state is not None and self.render_mode is None:
+            return self._quick(batch._fused, batch._state, action)
         observation, reward, terminated, truncated, info = batch.step(action)
         reward = reward[0] if batch.vector_reward else float(reward[0])
         return _first(observation), reward, bool(terminated[0]), bool(truncated[0]), self._info(info)
 
-    def _quick(self, play: Fused, state: Users | Packed, action: Array) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+    def _quick(self, fused: Fused, state: Users | Packed, action: Array) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """The same by a fused step, without an array of one row for each number."""
         batch = self.batch
         actions = batch.actions.batch(action, 1)
         flat = np.empty((1, batch.observations.width), F32)
-        after, outcome = play.run(state, actions, flat)
-        row = play.layout.row(outcome)
+        after, outcome = fused.run(state, actions, flat)
+        row = fused.layout.row(outcome)
         if row["wrong"]:
             batch.actions.refuse(actions, np.ones(1, BOOL))
         batch._state = after

@@ -88,17 +88,17 @@ class Actions:
             array = np.clip(array, -2.0, 2.0)  # what is outside stays outside, but fits a float32
         return np.ascontiguousarray(array, self._dtype)
 
-    def decode(self, actions: Array, candidates: Array, first: int = 0) -> Array:
+    def decode(self, actions: Array, candidates: Array) -> Array:
         """(B, S) int32 slates of item ids; -1 where nothing is shown: null, an empty candidate, or a repeated item.
 
         Args:
-            actions: (B, ...) of `batch`. candidates: (B, K) int32. first: number of the first user, for the message.
+            actions: (B, ...) of `batch`. candidates: (B, K) int32.
 
         Raises:
             SlateError: an action outside the space.
         """
         slate, wrong = self.slates(actions, candidates)
-        self.refuse(actions, wrong, first)
+        self.refuse(actions, wrong)
         return slate
 
     def slates(self, actions: Array, candidates: Array) -> tuple[Array, Array]:
@@ -110,7 +110,7 @@ class Actions:
             _pick(slate, wrong, actions.reshape(slate.shape), candidates, self.null, self.static)
         return slate, wrong
 
-    def refuse(self, actions: Array, wrong: Array, first: int = 0) -> None:
+    def refuse(self, actions: Array, wrong: Array) -> None:
         """Raise where an action lies outside the space.
 
         Raises:
@@ -119,7 +119,7 @@ class Actions:
         if wrong.any():
             b = int(wrong.argmax())
             rule = "[-1, 1]" if self.form == "embedding" else f"[0, {self.n - 1}]"
-            raise SlateError(f"action: must lie in {rule}, got {actions[b]} for user {first + b}")
+            raise SlateError(f"action: must lie in {rule}, got {actions[b]} for user {b}")
 
     def mask(self, candidates: Array) -> Array:
         """(B, n) bool: choices that show something that is there (and nothing, where allowed).

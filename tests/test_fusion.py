@@ -18,7 +18,7 @@ from recgym import fusion
 from recgym.classics.recsim import interest_exploration
 from recgym.envs import RecEnv, RecVectorEnv
 from recgym.errors import SlateError
-from recgym.fusion import Fused, Packed, _Program, _Recording
+from recgym.fusion import Packed, _Program, _Recording
 from recgym.kernel import kernel
 from recgym.models import choice as choices
 from recgym.models.dynamics import Dynamics, InterestDrift, TwoSpeedDrift
@@ -150,15 +150,15 @@ def test_threads_share_a_batch(users: int, threads: int) -> None:
     plain = RecVectorEnv("news", users, threads=1)
     fused = RecVectorEnv("news", users, threads=threads)
     assert fused.fuse()
-    assert fused._play._threads == min(threads, users)  # type: ignore[union-attr]
-    assert fused._play._pool is not None  # type: ignore[union-attr]
+    assert fused._fused._threads == min(threads, users)  # type: ignore[union-attr]
+    assert fused._fused._pool is not None  # type: ignore[union-attr]
     plain.action_space.seed(0)
     assert same(plain.reset(seed=0)[0], fused.reset(seed=0)[0])
     for t in range(25):
         action = plain.action_space.sample()
         assert all(same(x, y) for x, y in zip(plain.step(action), fused.step(action), strict=True)), t
     fused.close()
-    fused._play(fused._state, action, np.empty((users, fused.observations.width), F32))  # type: ignore[call-arg, arg-type]
+    fused._fused(fused._state, action, np.empty((users, fused.observations.width), F32))  # type: ignore[call-arg, arg-type]
 
 
 @pytest.mark.usefixtures("uncompiled")
@@ -169,9 +169,9 @@ def test_an_env_fuses_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     for e in (env, plain):
         e.reset(seed=4)
     for t in range(12):
-        assert isinstance(env.batch._play, Fused) == (t >= 6)
+        assert (env.batch._fused is not None) == (t >= 6)
         assert all(same(x, y) for x, y in zip(env.step([1, 2]), plain.step([1, 2]), strict=True))
-    assert not isinstance(plain.batch._play, Fused)
+    assert plain.batch._fused is None
 
 
 @pytest.mark.usefixtures("uncompiled")
@@ -199,7 +199,7 @@ def test_copies_go_on_alone(how: Any) -> None:
     env.reset(seed=0)
     env.step([1, 2])
     other = how(env)
-    assert isinstance(other.batch._play, Fused)
+    assert other.batch._fused is not None
     assert isinstance(other.batch._state, Packed)
     assert all(same(x, y) for x, y in zip(env.step([2, 3]), other.step([2, 3]), strict=True))
 
