@@ -21,6 +21,7 @@ import os
 import struct
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -39,6 +40,7 @@ from recgym.kernel import Kernel, kernel
 from recgym.tape import Made, Tape, tapes
 from recgym.types import Array, Users
 
+DAYS = 90  # after which a compiled step is deleted from disk
 Step = Callable[..., tuple[Any, dict[str, Array]]]  # (users, *arrays) -> (users, outcome)
 Arguments = tuple[Users, *tuple[Array, ...]]
 
@@ -451,6 +453,7 @@ def _module(source: str, modules: Sequence[str]) -> ModuleType:
         path = folder() / f"{name}.py"
         if not path.is_file() or path.read_text() != source:
             write_atomically(path, source.encode())
+            _forget(path.parent)
     except (OSError, RuntimeError):  # nowhere to keep it: it is compiled in each process
         path = Path(_scratch().name) / f"{name}.py"
         path.write_text(source)
@@ -461,6 +464,14 @@ def _module(source: str, modules: Sequence[str]) -> ModuleType:
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+def _forget(kept: Path) -> None:
+    """Delete the steps that were compiled more than `DAYS` ago, most of them for an older recgym."""
+    for path in kept.glob("step_*.py"):
+        if time.time() - path.stat().st_mtime > DAYS * 86400:
+            for file in (*kept.glob(f"__pycache__/{path.stem}.*"), path):
+                file.unlink(missing_ok=True)
 
 
 @cache

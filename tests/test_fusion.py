@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
 import warnings
 from dataclasses import dataclass
@@ -358,6 +359,14 @@ def test_where_compiled_steps_are_kept(tmp_path: Path, monkeypatch: pytest.Monke
     first = fusion._module(source, ())
     assert Path(str(first.__file__)).parent == tmp_path / "steps"
     assert Path(str(first.__file__)).read_text() == source
+    old = tmp_path / "steps" / "step_old.py"
+    for file in (old, old.parent / "__pycache__" / "step_old.step-1.nbi"):
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("")
+        os.utime(file, (0, 0))
+    fusion._module(source + "# another\n", ())
+    assert sorted(path.name for path in old.parent.rglob("step_old*")) == []
+    assert Path(str(first.__file__)).is_file()
     blocked = tmp_path / "file"
     blocked.write_text("")
     monkeypatch.setenv("RECGYM_CACHE", str(blocked))
