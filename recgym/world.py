@@ -258,6 +258,7 @@ class World(Component):
         away = departed.pop("away", None)
         state.update(departed)
         if away is not None:
+            state["clock"] = clock = copied(users.clock)
             _pass(clock, away)
             for part in self.dynamics:
                 state.update(part.rest(users, away))

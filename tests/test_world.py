@@ -119,6 +119,26 @@ def test_exposure_time_and_clock(world: World) -> None:
         assert ((after.clock - before.clock)[jumped] > 59).all()
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Detour(Dynamics):
+    """A clock of its own: each step takes an hour more."""
+
+    def __call__(self, users: Users, catalog: Catalog, feedback: Feedback, noise: Array) -> dict[str, Array]:
+        return {"clock": users.clock + np.float32(60)}
+
+
+def test_time_away_comes_on_top_of_what_the_parts_made_of_the_clock(world_of: WorldOf) -> None:
+    plain = world_of("news", 1)
+    world = plain.replace(dynamics=(*plain.dynamics, Detour()))
+    users = plain.arrive(mix(range(400)))
+    users = users.replace(spent=users.stamina.copy())  # patience ends with this step
+    noise = plain.noise(users)
+    slate = users.candidates[:, :1].copy()
+    after, later = (w.step(users, slate, noise)[0] for w in (plain, world))
+    assert (after.clock - users.clock > 50).any()  # some come back hours later
+    assert np.allclose(later.clock, after.clock + 60)
+
+
 def test_topics_recover_while_the_reader_is_away(world_of: WorldOf) -> None:
     """Fatigue halves every half_life minutes of the user's clock: hours between two sessions count too."""
     world = world_of("news", 3)
