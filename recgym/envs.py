@@ -296,7 +296,7 @@ class RecVectorEnv(VectorEnv):
             feedback where it is rendered.
         """
         world, users = self.world, state.unpacked()
-        slate, wrong = self.actions.slates(actions, users.candidates)
+        slate, wrong = self.actions.decode(actions, users.candidates)
         after, feedback = world.step(users, slate, world.noise(users))
         objectives = feedback.objectives
         if self.expected_reward:

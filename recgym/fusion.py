@@ -40,6 +40,7 @@ from recgym.kernel import Kernel, kernel
 from recgym.tape import Made, Tape, tapes
 from recgym.types import Array, Users
 
+CHECKS = 8  # steps that a compiled step must do as the step does
 DAYS = 90  # after which a compiled step is deleted from disk
 Step = Callable[..., tuple[Any, dict[str, Array]]]  # (users, *arrays) -> (users, outcome)
 Arguments = tuple[Users, *tuple[Array, ...]]
@@ -134,7 +135,6 @@ class Fused:
         step: ``(users, *arrays) -> (users, outcome)``; each array has a row a user. It may write into `arrays`.
         example: arguments for n users, new arrays each time.
         threads: how many share a batch, the caller's being the first.
-        checks: steps in a row in which both must give the same bits before the new one is handed out.
 
     Attributes:
         layout: of the outcome.
@@ -143,7 +143,7 @@ class Fused:
         NotFusable: the step cannot be recorded, or the compiled one does not do the same.
     """
 
-    def __init__(self, step: Step, example: Callable[[int], Arguments], threads: int = 1, checks: int = 8) -> None:
+    def __init__(self, step: Step, example: Callable[[int], Arguments], threads: int = 1) -> None:
         program = _Program(*[_Recording(step, example(n)) for n in (2, 3)])
         self._code = program.source, program.modules, program.signature
         try:
@@ -153,7 +153,7 @@ class Fused:
         self._users, self.layout, self._constants = program.users, program.outcome, program.constants
         self._threads = threads
         self._pool: ThreadPoolExecutor | None = None
-        _check(step, self, example, checks)
+        _check(step, self, example)
         self._start()
 
     def _start(self) -> None:
@@ -194,11 +194,11 @@ class Fused:
         return Packed(self._users, (moved, fixed), n), outcome
 
 
-def _check(step: Step, fused: Fused, example: Callable[[int], Arguments], checks: int) -> None:
-    """A few steps both ways."""
+def _check(step: Step, fused: Fused, example: Callable[[int], Arguments]) -> None:
+    """A few steps in a row both ways: they must give the same bits."""
     users: Users | Packed = example(3)[0]
     expected: Users = example(3)[0]
-    for _ in range(checks):
+    for _ in range(CHECKS):
         ours, theirs = example(3)[1:], example(3)[1:]
         users, outcome = fused(users, *ours)
         expected, known = step(expected, *theirs)

@@ -72,9 +72,6 @@ class Actions:
         Raises:
             SlateError: not integers (or numbers, for "embedding"), or of another shape.
         """
-        shape = (n_users, *self.shape)
-        if isinstance(actions, np.ndarray) and actions.dtype == self._dtype and actions.shape == shape:
-            return np.ascontiguousarray(actions)
         try:
             array = np.asarray(actions)
         except ValueError:
@@ -82,27 +79,23 @@ class Actions:
         kind, what = ("fiu", "numbers") if self.form == "embedding" else ("iu", "integers")
         if array.dtype.kind not in kind:
             raise SlateError(f"action: must be {what}, got {actions!r} of type {array.dtype}")
+        shape = (n_users, *self.shape)
         if array.shape != shape:
             raise SlateError(f"action: must have shape {shape}, got {array.shape}")
         if self.form == "embedding" and array.dtype != np.float32:
             array = np.clip(array, -2.0, 2.0)  # what is outside stays outside, but fits a float32
         return np.ascontiguousarray(array, self._dtype)
 
-    def decode(self, actions: Array, candidates: Array) -> Array:
-        """(B, S) int32 slates of item ids; -1 where nothing is shown: null, an empty candidate, or a repeated item.
+    def decode(self, actions: Array, candidates: Array) -> tuple[Array, Array]:
+        """Slates, and whose action lies outside the space, which `refuse` says.
 
         Args:
             actions: (B, ...) of `batch`. candidates: (B, K) int32.
 
-        Raises:
-            SlateError: an action outside the space.
+        Returns:
+            (B, S) int32 item ids, -1 where nothing is shown: null, an empty candidate, a repeated item, or any place of
+            a wrong action's; and (B,) bool.
         """
-        slate, wrong = self.slates(actions, candidates)
-        self.refuse(actions, wrong)
-        return slate
-
-    def slates(self, actions: Array, candidates: Array) -> tuple[Array, Array]:
-        """What `decode` gives, and (B,) bool: whose action lies outside the space. Theirs is an empty slate."""
         slate, wrong = empty((candidates.shape[0], self.world.slate_size), I32), empty(candidates.shape[0], BOOL)
         if self.form == "embedding":
             _nearest(slate, wrong, actions, candidates, self.world.catalog.embedding, self.null)

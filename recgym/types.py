@@ -9,7 +9,7 @@ F market signals, C feedback channels, M objectives, A item attributes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -136,20 +136,9 @@ class Record:
                 array[index] = other[name]
         return type(self).of(arrays)
 
-    @classmethod
-    def concatenate(cls, records: Sequence[Self]) -> Self:
-        """All rows of several records."""
-        if len(records) == 1:
-            return records[0]
-        return cls.of({name: np.concatenate([record[name] for record in records]) for name in records[0]})
-
 
 class Users(Record):
     """One row a user. Components own further columns, declared by their `columns`; they are attributes too."""
-
-    def unpacked(self) -> Self:
-        """These users, as they are; see `recgym.fusion.Packed`."""
-        return self
 
     key: Array  # (B,) uint64, the random stream
     episode: Array  # (B,) int32
@@ -164,6 +153,10 @@ class Users(Record):
     history_feedback: Array  # (B, H, C) float32, what came of them
     last: Array  # (B, C) float32, channel sums of the last step
     candidates: Array  # (B, K) int32, -1 = empty
+
+    def unpacked(self) -> Self:
+        """These users, as they are; see `recgym.fusion.Packed`."""
+        return self
 
 
 class Feedback(Record):

@@ -36,24 +36,31 @@ def test_a_block_that_is_not_there(world_of: WorldOf) -> None:
         layout["candidates"]
 
 
+def shown(actions: Actions, given: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """The slates of actions, or the error."""
+    slate, wrong = actions.decode(given, candidates)
+    actions.refuse(given, wrong)
+    return slate
+
+
 def test_item_and_slate_actions_pick_candidates(world_of: WorldOf) -> None:
     candidates = np.array([[5, 9, -1, 7], [1, 2, 3, 4]], np.int32)
     world = world_of("ecommerce", 3).replace(candidates={"kind": "Uniform", "candidates": 4})
     slate = Actions(world, "slate")
     assert slate.space == spaces.MultiDiscrete([4] * 3)
-    decoded = slate.decode(slate.batch([[0, 1, 3], [3, 2, 1]], 2), candidates)
+    decoded = shown(slate, slate.batch([[0, 1, 3], [3, 2, 1]], 2), candidates)
     assert decoded.dtype == np.int32
     assert decoded.tolist() == [[5, 9, 7], [4, 3, 2]]
     item = Actions(world.replace(slate_size=1), "item")
     assert item.space == spaces.Discrete(4)
-    assert item.decode(item.batch(np.array([2, 0], np.int16), 2), candidates).tolist() == [[-1], [1]]
+    assert shown(item, item.batch(np.array([2, 0], np.int16), 2), candidates).tolist() == [[-1], [1]]
 
 
 def test_a_repeated_item_counts_once_at_its_first_position(world_of: WorldOf) -> None:
     world = world_of("ecommerce", 3).replace(candidates={"kind": "Uniform", "candidates": 4})
     candidates = np.array([[5, 9, -1, 7]] * 3, np.int32)
     actions = Actions(world, "slate")
-    decoded = actions.decode(actions.batch([[1, 1, 0], [0, 2, 0], [3, 3, 3]], 3), candidates)
+    decoded = shown(actions, actions.batch([[1, 1, 0], [0, 2, 0], [3, 3, 3]], 3), candidates)
     assert decoded.tolist() == [[9, -1, 5], [5, -1, -1], [7, -1, -1]]
 
 
@@ -62,7 +69,7 @@ def test_null_action_is_zero_and_moves_the_candidates(world_of: WorldOf) -> None
     candidates = np.array([[5, 9, -1, 7]] * 2, np.int32)
     actions = Actions(world, "slate", null=True)
     assert actions.space == spaces.MultiDiscrete([5] * 3)
-    assert actions.decode(actions.batch([[0, 1, 4], [0, 0, 3]], 2), candidates).tolist() == [[-1, 5, 7], [-1, -1, -1]]
+    assert shown(actions, actions.batch([[0, 1, 4], [0, 0, 3]], 2), candidates).tolist() == [[-1, 5, 7], [-1, -1, -1]]
     assert actions.mask(candidates).tolist() == [[True, True, True, False, True]] * 2
 
 
@@ -77,7 +84,7 @@ def test_embedding_action_shows_the_best_dot_products(world_of: WorldOf, rng: np
     candidates = users.candidates.copy()
     candidates[3, 7:] = -1
     candidates[4, 2:] = -1  # fewer than the slate
-    decoded = actions.decode(actions.batch(given, 9), candidates)
+    decoded = shown(actions, actions.batch(given, 9), candidates)
     for b in range(9):
         there = candidates[b][candidates[b] >= 0]
         score = world.catalog.embedding[there] @ given[b, :d]
@@ -116,7 +123,7 @@ def test_actions_outside_the_space(
     world = world_of("ecommerce", slate_size)
     actions, users = Actions(world, form), world.arrive(mix(0))
     with pytest.raises(SlateError, match=fragment):
-        actions.decode(actions.batch(action, 1), users.candidates)
+        shown(actions, actions.batch(action, 1), users.candidates)
 
 
 def test_the_error_names_the_user(world_of: WorldOf) -> None:
