@@ -22,8 +22,9 @@ import struct
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -267,7 +268,8 @@ class _Program:
         lines = [self._line(*entries) for entries in zip(small.entries, large.entries, strict=True)]
         for place, pair in results.items():
             if self._places.get(id(pair[0])) != place:
-                lines.append(f"copy({place}, {self._array(*pair)})")
+                with _naming(place.partition("_")[2]):
+                    lines.append(f"copy({place}, {self._array(*pair)})")
         fixed = {name: array for name, array in small.users.items() if name not in changed}
         self.users, self.outcome = (Layout(changed), Layout(fixed)), Layout(small.outcome)
         given = [f"given_{i}" for i in range(len(small.arrays))]
@@ -318,7 +320,8 @@ class _Program:
             return f"{line}; fill({name}, {value})"
         if small.kernel is not large.kernel or small.result is not None:
             raise NotFusable(f"{small.kernel.__name__}: returns something, or runs for some users only")
-        arguments = [self._value(*pair) for pair in zip(small.arguments, large.arguments, strict=True)]
+        with _naming(small.kernel.__name__):
+            arguments = [self._value(*pair) for pair in zip(small.arguments, large.arguments, strict=True)]
         return f"{self._kernel(small.kernel)}({', '.join(arguments)})"
 
     def _kernel(self, kernel: Kernel) -> str:
@@ -354,7 +357,8 @@ class _Program:
         expression, other = (self._view(*pair) for pair in zip(self._recordings, (small, large), strict=True))
         if expression is None:
             if small is not large:
-                raise NotFusable(f"an array of shape {small.shape} comes from elsewhere")
+                made = "`empty`, `zeros`, `filled` and `copied` of recgym.types"
+                raise NotFusable(f"an array of shape {small.shape} comes from elsewhere than {made}")
             self._constants.setdefault(id(small), small)
             return f"constant_{list(self._constants).index(id(small))}"
         if expression != other:
@@ -390,6 +394,15 @@ class _Program:
                 raise NotFusable(f"a shape depends on the users: {small.shape}, {large.shape}")
             axes.append(str(a) if a == b else "B")
         return _tuple(axes)
+
+
+@contextmanager
+def _naming(what: str) -> Iterator[None]:
+    """Says what could not be fused: a column, an output or a kernel."""
+    try:
+        yield
+    except NotFusable as reason:
+        raise NotFusable(f"{what}: {reason}") from None
 
 
 def _tuple(parts: Sequence[str]) -> str:

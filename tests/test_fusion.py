@@ -312,7 +312,7 @@ def _shrink(interest, factor):
 @pytest.mark.parametrize(
     ("part", "why"),
     [
-        (Elsewhere(), "comes from elsewhere"),
+        (Elsewhere(), "_scale: an array of shape .2,. comes from elsewhere than `empty`"),
         (Returns(), "_largest: returns something"),
         (Counts(), "a number depends on the users"),
         (Column(), "neither a slice of the first axis nor a reshape"),
