@@ -15,7 +15,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 
 from recgym.errors import ConfigError, require, require_count, require_option, unknown
 from recgym.fusion import Fused, NotFusable, Packed
-from recgym.kernel import kernel
+from recgym.kernel import COMPILES, kernel
 from recgym.models.reward import LikeDislike, Reward, Weighted, pay
 from recgym.noise import mix
 from recgym.render import RENDER_MODES, Frame, Reasons, render
@@ -325,7 +325,7 @@ class RecVectorEnv(VectorEnv):
         """
         if self._fused is not None:
             return True
-        if not all(part.fusable for part in self.world.parts) or self.expected_reward:
+        if not COMPILES or not all(part.fusable for part in self.world.parts) or self.expected_reward:
             return False
         try:
             self._fused = Fused(self._step, self._example, self._threads)
