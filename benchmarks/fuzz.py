@@ -168,7 +168,12 @@ def _work(pipe: Any, name: str, seed: int, first: int, cases: int, originals: Pa
 def _attempt(name: str, seed: int, case: int, originals: Path, folder: Path) -> None:
     rng = np.random.default_rng([seed, zlib.crc32(name.encode()), case])
     recgym.errors.require(not folder.exists(), "folder", "must not be there", str(folder))
-    shutil.copytree(originals, folder)
+    folders = sorted(path for path in originals.iterdir() if path.is_dir())
+    if folders:  # of several originals a case takes one
+        chosen = folders[int(rng.integers(len(folders)))]
+        shutil.copytree(chosen, folder / chosen.name)
+    else:
+        shutil.copytree(originals, folder)
     with warnings.catch_warnings(), np.errstate(all="ignore"), _watched():
         warnings.simplefilter("ignore")
         TARGETS[name].attempt(rng, folder)
@@ -469,12 +474,6 @@ def mutate_folder(rng: np.random.Generator, folder: Path) -> None:
             path.write_bytes(other.read_bytes() if how < 0.03 else mutated(rng, path.name, path.read_bytes()))
 
 
-def _one(rng: np.random.Generator, folder: Path) -> Path:
-    """One of the folders in a folder."""
-    folders = sorted(path for path in folder.iterdir() if path.is_dir())
-    return folders[int(rng.integers(len(folders)))]
-
-
 # Targets
 
 
@@ -487,7 +486,7 @@ def _prepare_worlds(folder: Path) -> None:
 
 
 def _attempt_world(rng: np.random.Generator, folder: Path) -> None:
-    world = _one(rng, folder)
+    (world,) = folder.iterdir()
     mutate_folder(rng, world)
     play(recgym.load_world(world), rng)
 
@@ -534,7 +533,7 @@ def _attempt_agent(rng: np.random.Generator, folder: Path) -> None:
 
     from baselines.agent import agent_class
 
-    where = _one(rng, folder)
+    (where,) = folder.iterdir()
     mutate_folder(rng, where)
     agent = agent_class(where.name).load(where)
     env = _agent_task(where.name).make(2, AutoresetMode.DISABLED)
