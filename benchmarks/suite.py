@@ -19,6 +19,7 @@ from recgym.errors import ConfigError, require, require_count, unknown
 FORMAT = 1  # of jobs and results; raise it when new results cannot be compared with old ones
 SEED_STRIDE = 10_000  # apart, so that training runs share no users: run k trains on the users of seed k * stride on
 EVALUATION_SEED = 10**9  # the first evaluation user; no training run comes near
+MOST_STEPS = 10**12  # of training
 TUNING_SEED = 2 * 10**9  # what no suite reaches, training or evaluation: tuning's own seeds start here
 
 
@@ -56,16 +57,30 @@ class Job:
         }
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Job:
+    def from_dict(cls, data: Any) -> Job:
         """The job that `to_dict` wrote.
 
         Raises:
-            KeyError, TypeError: it is none.
+            ConfigError: it is none.
         """
-        evaluation = data["evaluation"]
-        other = Task(**evaluation["task"]) if "task" in evaluation else None
-        return cls(Task(**data["task"]), data["agent"], data["hyperparameters"], data["steps"], data["seed"],
-                   evaluation["users"], evaluation["seed"], other)  # fmt: skip
+        try:
+            evaluation = data["evaluation"]
+            other = Task(**evaluation["task"]) if "task" in evaluation else None
+            job = cls(Task(**data["task"]), data["agent"], data["hyperparameters"], data["steps"], data["seed"],
+                      evaluation["users"], evaluation["seed"], other)  # fmt: skip
+        except (KeyError, TypeError) as error:
+            raise ConfigError(f"job: must be one as a run writes it: {type(error).__name__}: {error}") from None
+        for task in (job.task, other or job.task):
+            require(isinstance(task.id, str), "job task", "must have an id that is text", task.id)
+            require(isinstance(task.options, dict), "job options", "must be an object", task.options)
+        require(isinstance(job.agent, str), "job agent", "must be text", job.agent)
+        require(isinstance(job.hyperparameters, dict), "job hyperparameters", "must be an object", job.hyperparameters)
+        require_count("job steps", job.steps, 0, MOST_STEPS)
+        require_count("job seed", job.seed, 0, TUNING_SEED + EVALUATION_SEED)
+        require_count("job users", job.users, 1, TUNING_SEED)
+        require_count("job evaluation seed", job.user_seed, 0, TUNING_SEED + EVALUATION_SEED)
+        require(job.to_dict() == data, "job", f"must have the parts {[*job.to_dict()]} alone", [*data])
+        return job
 
     @property
     def key(self) -> str:
@@ -85,7 +100,8 @@ def digest(data: dict[str, Any]) -> str:
     """
     try:
         text = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    except (TypeError, ValueError) as error:
+        json.dumps(data, ensure_ascii=False).encode()  # no half of a surrogate pair, as in names that are no text
+    except (TypeError, ValueError, RecursionError) as error:
         raise ConfigError(f"job: options and hyperparameters must be JSON values: {error}, got {data}") from None
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -514,7 +530,7 @@ def custom_suite(
         agents: registry names or "package.module:Class"; `hyperparameters` go to each.
         tasks: where; `steps` user-steps of training on each. seeds: training runs. users: evaluation users.
     """
-    require_count("steps", steps, 0, 10**12)
+    require_count("steps", steps, 0, MOST_STEPS)
     names = [_name(t.id) + "".join(f" {k}={v}" for k, v in t.options.items()) for t in tasks]
     yardsticks = references(min(users, SINGLE_ITEM_PLANNER_USERS))
     return Suite(

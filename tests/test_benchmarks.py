@@ -167,15 +167,37 @@ def test_a_result_says_what_an_evaluation_by_hand_says(tmp_path):
     assert json.loads(json.dumps(result)) == result
 
 
-def test_learning_curve_points_depend_on_steps_alone():
-    def curve(every: int) -> list:
-        reporter = run._Reporter(Job(SHOP, "x", {}, 1000, 0, 2), lambda update: None)
-        for steps in range(every, 1001, every):
-            reporter.train(steps, {"reward": steps / 2, "loss": math.nan})
-        return reporter.curve
+@pytest.mark.parametrize("every", [1, 10, 250, 2000])
+def test_a_learning_curve_has_its_points_at_fixed_steps(monkeypatch, every):
+    class Teller(First):
+        """Reports what it likes."""
 
-    assert curve(1) == curve(10) == [{"steps": 20.0 * k, "reward": 10.0 * k} for k in range(1, 51)]
-    assert len(curve(500)) == 2
+        def fit(self, task, steps, seed=0, progress=None):
+            for done in range(every, steps + 1, every):
+                progress(done, {"reward": math.nan, "return": 1e9})
+
+    monkeypatch.setattr(run, "_make_agent", lambda job, device: Teller())
+    result = run.execute(Job(SHOP, named(First), {}, 1000, 0, 7))
+    assert [point["steps"] for point in result["curve"]] == {250: [250, 500, 750, 1000], 2000: [1000]}.get(
+        every, list(range(100, 1001, 100))
+    )
+    score = {"return": result["return"]["mean"], "se": result["return"]["se"]}
+    assert all({**point, **score} == point for point in result["curve"]), "what it learns changes nothing"
+    assert result["cost"]["curve_seconds"] > 0 or every == 2000
+
+
+@pytest.mark.parametrize("agent", ["linucb", "slateq", "reinforce", "dqn", "ppo"])
+def test_a_learning_curve_changes_nothing_in_training(agent):
+    task = Task("recgym/EcommerceSlate-v0" if agent == "slateq" else "recgym/Ecommerce-v0", {"horizon": 8, "items": 30})
+    settings = {"dqn": {"learning_starts": 64}, "ppo": {"n_steps": 2, "batch_size": 128}, "slateq": {"learning_starts": 64, "n_steps": 2},
+                "reinforce": {"segment": 2}}.get(agent, {})  # fmt: skip
+    job = Job(task, agent, settings, 640, 0, 100)
+    with_curve, without = run.execute(job), run.execute(job, curve_points=0)
+    assert len(with_curve["curve"]) == 10
+    assert without["curve"] == []
+    for part in ("return", "length", "objectives"):
+        assert with_curve[part] == without[part]
+    assert len({point["return"] for point in with_curve["curve"]}) > 1, "it learned"
 
 
 def test_a_corrupt_file_counts_as_absent(tmp_path):
@@ -331,7 +353,7 @@ def test_a_folder_without_results_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"must hold suite\.json"):
         report.read_folder(tmp_path)
     (tmp_path / "suite.json").write_text('{"format": 1}')
-    with pytest.raises(ConfigError, match="is corrupt: KeyError"):
+    with pytest.raises(ConfigError, match=r"suite\.json: must be an object with a list of entries"):
         report.read_folder(tmp_path)
 
 
