@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import re
 import shlex
 import sys
 import time
@@ -51,7 +52,7 @@ app = typer.Typer(
 console = Console()
 
 
-Output = Annotated[Path | None, typer.Option("-o", "--output", help="Folder of the results; default runs/SUITE.")]
+Output = Annotated[Path | None, typer.Option("-o", "--output", help="Folder of the results; default runs/SUITE, and with your own agents or tasks runs/SUITE-HASH.")]
 WORKERS_HELP = "Jobs at a time, 1 in this process; default the number of processors."
 WORLD_TASK = "recgym/Ecommerce-v0"  # what takes a --world where no --task is given; the world replaces all of it
 Workers = Annotated[int | None, typer.Option("--workers", "-w", min=1, help=WORKERS_HELP)]
@@ -79,8 +80,11 @@ def _run_command(
         ),
     ] = None,
     parameters: Annotated[
-        str, typer.Option(help="Hyper-parameters of the --agent: JSON, or @file.", rich_help_panel=RUNNING)
-    ] = "{}",
+        list[str] | None,
+        typer.Option(
+            help="Hyper-parameters of the --agent: JSON, or @file; of all, or repeated for each.", rich_help_panel=RUNNING
+        ),
+    ] = None,
     only: Annotated[
         list[str] | None,
         typer.Option(
@@ -133,8 +137,10 @@ def _run_command(
     Your own agent in a suite: `run core-v0 --agent my_agent.py:MyAgent --only MyAgent`
 
     Without a suite, beside the references: `run --agent my_agent.py:MyAgent --task recgym/News-v0 --steps 50000 --seeds 3`
+
+    One agent twice: `run core-v0 --agent linucb --parameters '{"alpha": 2}' --agent linucb --parameters '{"alpha": 3}'`
     """
-    hyperparameters = _json("parameters", parameters)
+    hyperparameters = [_json("parameters", text) for text in parameters or ()]
     if suite is None:
         chosen = suites.custom_suite(
             agent or [],
@@ -148,16 +154,23 @@ def _run_command(
         for name, value in (("task", task), ("world", world), ("steps", steps), ("seeds", seeds), ("users", users)):
             require(value is None, name, "is fixed by the suite; leave one of them out", value)
         chosen = suites.get_suite(suite)
-        added = suites.contenders(agent or [], hyperparameters)
+        added = suites.contenders(agent or [], hyperparameters, chosen.agents)
         if added:
             name = "+".join([chosen.name, *(contender.label for contender in added)])
             chosen = dataclasses.replace(chosen, name=name, agents=(*added, *chosen.agents))
-    folder = output or Path("runs") / chosen.name
+    folder = output or _folder(chosen)
     failed = run_suite(
         chosen, folder, workers, _command(), console, fresh, only=only or (),
         executor=executor, ray_address=ray_address, device=device, retry_failed=retry_failed,
     )  # fmt: skip
     _finish(failed, folder)
+
+
+def _folder(suite: suites.Suite) -> Path:
+    """Where a run goes by default: by name, and where that says too little, by content too."""
+    if suite.name in suites.SUITES:
+        return Path("runs") / suite.name
+    return Path("runs") / f"{re.sub(r'[^A-Za-z0-9+.-]+', '-', suite.name)[:60]}-{suites.digest(suite.to_dict())[:8]}"
 
 
 def _tasks(ids: list[str] | None, options: str, world: str | None) -> list[Task]:

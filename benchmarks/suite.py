@@ -177,6 +177,8 @@ class Suite:
         for what, names in (("tasks", [t.name for t in self.tasks]), ("agents", [a.label for a in self.agents])):
             require(names, f"{self.name} {what}", "must hold one at least", names)
             require(len({*names}) == len(names), f"{self.name} {what}", "must have a name each", names)
+            shown = all(isinstance(name, str) and name.isprintable() for name in names)
+            require(shown, f"{self.name} {what}", "must have names that can be printed", names)
         require(self.seeds, f"{self.name} seeds", "must hold one at least", self.seeds)
         require_count("evaluation users", self.users, 2, TUNING_SEED - EVALUATION_SEED)
         require_count("user_seed", self.user_seed, EVALUATION_SEED, TUNING_SEED - self.users)
@@ -522,28 +524,56 @@ def custom_suite(
     steps: int,
     seeds: int,
     users: int,
-    hyperparameters: dict[str, Any] | None = None,
+    hyperparameters: Sequence[dict[str, Any]] = (),
 ) -> Suite:
     """Anybody's agents beside the four references.
 
     Args:
-        agents: registry names or "package.module:Class"; `hyperparameters` go to each.
+        agents, hyperparameters: see `contenders`.
         tasks: where; `steps` user-steps of training on each. seeds: training runs. users: evaluation users.
     """
     require_count("steps", steps, 0, MOST_STEPS)
-    names = [_name(t.id) + "".join(f" {k}={v}" for k, v in t.options.items()) for t in tasks]
+    names = [_name(t.id) + _settings(t.options) for t in tasks]
     yardsticks = references(min(users, SINGLE_ITEM_PLANNER_USERS))
     return Suite(
         "custom",
         tuple(map(NamedTask, names, tasks, [steps] * len(tasks))),
-        (*contenders(agents, hyperparameters), *yardsticks),
+        (*contenders(agents, hyperparameters, yardsticks), *yardsticks),
         training_seeds(seeds),
         users,
     )
 
 
-def contenders(agents: Sequence[str], hyperparameters: dict[str, Any] | None = None) -> tuple[Contender, ...]:
-    """Learning agents by registry name or "package.module:Class"; the references, always there, are left out."""
-    yardsticks = [reference.agent for reference in references()]
-    learners = [agent for agent in agents if agent not in yardsticks]
-    return tuple(Contender(agent.rpartition(":")[2], agent, hyperparameters or {}) for agent in learners)
+def contenders(
+    agents: Sequence[str], hyperparameters: Sequence[dict[str, Any]] = (), beside: Sequence[Contender] = ()
+) -> tuple[Contender, ...]:
+    """Agents to run beside others; one that is there already, with the same hyper-parameters, is left out.
+
+    The label is the name; where agents would share one, the name and the hyper-parameters; where they still do, with the
+    module.
+
+    Args:
+        agents: registry names, "package.module:Class" or "file.py:Class".
+        hyperparameters: none, of all agents, or of each. beside: the others.
+
+    Raises:
+        ConfigError: hyper-parameters of another number.
+    """
+    fits = len(hyperparameters) <= 1 if agents else not any(hyperparameters)
+    fits = fits or len(hyperparameters) == len(agents)
+    require(fits, "parameters", "must be given once, or once for each agent", list(hyperparameters))
+    settings = [{}, *hyperparameters][-1:] * len(agents) if len(hyperparameters) < 2 else hyperparameters
+    there = [(contender.agent, contender.hyperparameters) for contender in beside]
+    new = [pair for pair in zip(agents, settings) if pair not in there]
+    short = [agent.rpartition(":")[2] for agent, _ in new]
+    long = [name + _settings(values) for name, (_, values) in zip(short, new)]
+    full = [agent + _settings(values) for agent, values in new]
+    taken = {contender.label for contender in beside}
+    labels = next((names for names in (short, long) if len({*names} | taken) == len(names) + len(taken)), full)
+    untrained = [reference.agent for reference in references()]
+    return tuple(Contender(label, agent, values, trained=agent not in untrained)
+                 for label, (agent, values) in zip(labels, new))  # fmt: skip
+
+
+def _settings(values: Mapping[str, Any]) -> str:
+    return "".join(f" {name}={value}" for name, value in values.items())
