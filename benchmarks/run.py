@@ -423,7 +423,8 @@ class _Reporter:
 
 def _frozen(agent: Agent) -> Agent:
     """A copy that acts as the agent does now, whatever the agent learns after."""
-    return agent.snapshot() if hasattr(agent, "snapshot") else copy.deepcopy(agent)
+    snapshot = getattr(agent, "snapshot", None)
+    return snapshot() if snapshot else copy.deepcopy(agent)
 
 
 class Display:

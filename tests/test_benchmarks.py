@@ -170,7 +170,7 @@ def test_a_run_does_not_take_the_place_of_another(tmp_path, monkeypatch):
     write(chosen[0], tmp_path / "a")
     write(chosen[1], tmp_path / "a")  # holds more: nothing is lost
     before = (tmp_path / "a" / "suite.json").read_bytes()
-    with pytest.raises(ConfigError, match="output: .* holds the run 'custom' .* no 'First' on .*; choose another"):
+    with pytest.raises(ConfigError, match=r"output: .* holds the run 'custom' .* no 'First' on .*; choose another"):
         write(chosen[0], tmp_path / "a")
     assert (tmp_path / "a" / "suite.json").read_bytes() == before
     (tmp_path / "a" / "suite.json").write_text("{")
