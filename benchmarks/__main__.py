@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
+import re
 import shlex
 import sys
 import time
@@ -20,8 +22,8 @@ try:
     import matplotlib  # noqa: F401
     import typer
     from rich.console import Console
-    from rich.markup import escape
     from rich.padding import Padding
+    from rich.text import Text
 except ModuleNotFoundError as error:
     raise SystemExit(f'python -m benchmarks needs {error.name}: pip install "recgym[bench]"') from None
 
@@ -32,9 +34,10 @@ from benchmarks import throughput as speed
 from benchmarks import tune as tuning
 from benchmarks.check import submit_check
 from benchmarks.executors import EXECUTORS
+from benchmarks.files import parse_json, read_json, require_writable, write_json
 from benchmarks.references import run_references
 from benchmarks.report import Section, report, show
-from benchmarks.run import run_suite, software, write_json
+from benchmarks.run import run_suite, software
 from recgym import CLASSIC_IDS, ENV_IDS
 from recgym.envs import processors
 from recgym.errors import ConfigError, RecgymError, require, require_option
@@ -50,7 +53,7 @@ app = typer.Typer(
 console = Console()
 
 
-Output = Annotated[Path | None, typer.Option("-o", "--output", help="Folder of the results; default runs/SUITE.")]
+Output = Annotated[Path | None, typer.Option("-o", "--output", help="Folder of the results; default runs/SUITE, and with your own agents or tasks runs/SUITE-HASH.")]
 WORKERS_HELP = "Jobs at a time, 1 in this process; default the number of processors."
 WORLD_TASK = "recgym/Ecommerce-v0"  # what takes a --world where no --task is given; the world replaces all of it
 Workers = Annotated[int | None, typer.Option("--workers", "-w", min=1, help=WORKERS_HELP)]
@@ -78,8 +81,11 @@ def _run_command(
         ),
     ] = None,
     parameters: Annotated[
-        str, typer.Option(help="Hyper-parameters of the --agent: JSON, or @file.", rich_help_panel=RUNNING)
-    ] = "{}",
+        list[str] | None,
+        typer.Option(
+            help="Hyper-parameters of the --agent: JSON, or @file; of all, or repeated for each.", rich_help_panel=RUNNING
+        ),
+    ] = None,
     only: Annotated[
         list[str] | None,
         typer.Option(
@@ -132,8 +138,10 @@ def _run_command(
     Your own agent in a suite: `run core-v0 --agent my_agent.py:MyAgent --only MyAgent`
 
     Without a suite, beside the references: `run --agent my_agent.py:MyAgent --task recgym/News-v0 --steps 50000 --seeds 3`
+
+    One agent twice: `run core-v0 --agent linucb --parameters '{"alpha": 2}' --agent linucb --parameters '{"alpha": 3}'`
     """
-    hyperparameters = _json("parameters", parameters)
+    hyperparameters = [_json("parameters", text) for text in parameters or ()]
     if suite is None:
         chosen = suites.custom_suite(
             agent or [],
@@ -147,16 +155,23 @@ def _run_command(
         for name, value in (("task", task), ("world", world), ("steps", steps), ("seeds", seeds), ("users", users)):
             require(value is None, name, "is fixed by the suite; leave one of them out", value)
         chosen = suites.get_suite(suite)
-        added = suites.contenders(agent or [], hyperparameters)
+        added = suites.contenders(agent or [], hyperparameters, chosen.agents)
         if added:
             name = "+".join([chosen.name, *(contender.label for contender in added)])
             chosen = dataclasses.replace(chosen, name=name, agents=(*added, *chosen.agents))
-    folder = output or Path("runs") / chosen.name
+    folder = output or _folder(chosen)
     failed = run_suite(
         chosen, folder, workers, _command(), console, fresh, only=only or (),
         executor=executor, ray_address=ray_address, device=device, retry_failed=retry_failed,
     )  # fmt: skip
     _finish(failed, folder)
+
+
+def _folder(suite: suites.Suite) -> Path:
+    """Where a run goes by default: by name, and where that says too little, by content too."""
+    if suite.name in suites.SUITES:
+        return Path("runs") / suite.name
+    return Path("runs") / f"{re.sub(r'[^A-Za-z0-9+.-]+', '-', suite.name)[:60]}-{suites.digest(suite.to_dict())[:8]}"
 
 
 def _tasks(ids: list[str] | None, options: str, world: str | None) -> list[Task]:
@@ -167,16 +182,16 @@ def _tasks(ids: list[str] | None, options: str, world: str | None) -> list[Task]
 
 def _json(name: str, text: str) -> dict[str, Any]:
     """A JSON object, given as text or as @file."""
-    if text.startswith("@"):
-        file = Path(text[1:])
-        require(file.is_file(), name, "must be JSON, or @ and a file that is there", text)
-        text = file.read_text()
     try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{name}: must be JSON ({error}), got {text!r}") from None
+        value = read_json(Path(text[1:])) if text.startswith("@") else parse_json(text)
+    except ValueError as error:
+        raise ConfigError(f"{name}: must be JSON or @file ({error}), got {_cut(text)!r}") from None
     require(isinstance(value, dict), name, "must be a JSON object", value)
     return value
+
+
+def _cut(text: str, most: int = 200) -> str:
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def _finish(failed: list[str], folder: Path) -> None:
@@ -198,17 +213,17 @@ def _report(folder: Annotated[Path, typer.Argument(help="A results folder.")]) -
 @app.command("list")
 def _list() -> None:
     """Suites, agents and tasks."""
-    console.print("Suites", style="bold")
+    console.print(Text("Suites", "bold"))
     for suite in suites.SUITES.values():
         steps = suite.tasks[0].steps
         training = f"{steps:,} training steps, {len(suite.seeds)} seeds, " if steps else ""
-        console.print(f"\n[bold]{suite.name}[/]: {suite.about}", highlight=False)
+        console.print(Text.assemble("\n", (suite.name, "bold"), f": {suite.about}"))
         for line in (
             f"{training}{suite.users:,} evaluation users, {len(suite.entries())} jobs",
             f"tasks: {_words(task.name for task in suite.tasks)}",
             f"agents: {_words(agent.label for agent in suite.agents)}",
         ):
-            console.print(Padding(escape(line), (0, 0, 0, 2)), highlight=False)
+            console.print(Padding(Text(line), (0, 0, 0, 2)))
     console.print()
     show(Section("Agents", ("name", "class"), [(name, target) for name, target in REGISTRY.items()], words=2), console)
     show(Section("Tasks", ("id",), [(id,) for id in (*ENV_IDS, *CLASSIC_IDS)]), console)
@@ -222,16 +237,23 @@ def _words(names: Iterable[str], most: int = 13) -> str:
 @app.command("submit-check")
 def _submit_check(
     folder: Annotated[Path, typer.Argument(help="A results folder.")],
-    sample: Annotated[int, typer.Option(min=0, help="Jobs to run again, which runs the contributor's agents.")] = 3,
+    sample: Annotated[int, typer.Option(min=0, help="Jobs to run again, the contributor's first.")] = 3,
     seed: Annotated[int, typer.Option(min=0, help="Which ones: of the draw.")] = 0,
     max_steps: Annotated[int, typer.Option(min=0, help="Only jobs of at most so many training steps.")] = 100_000,
+    trust: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What is not of recgym and may be loaded, as the folder names it: package.module:Class, file.py:Class, "
+            "a task's id, a world's folder; repeat for more. Look at its code before."
+        ),
+    ] = None,
 ) -> None:
     """Check a contributed results folder: form, completeness, keys, numbers, and a sample of jobs run again.
 
-    Exit status 1 where anything is wrong.
+    Nothing of the contributor's is imported or run without --trust. Exit status 1 where anything is wrong.
     """
-    with console.status("reading") as status:
-        verdicts = submit_check(folder, sample, seed, max_steps, status.update)
+    with console.status("reading") as status:  # shows nothing where there is no terminal
+        verdicts = submit_check(folder, sample, seed, max_steps, lambda text: status.update(Text(text)), trust or ())
     rows = [(v.what, {True: "ok", False: "WRONG", None: "not judged"}[v.ok], v.why) for v in verdicts]
     show(Section(f"Submission {folder}", ("checked", "verdict", "why"), rows, words=3), console)
     if any(v.ok is False for v in verdicts):
@@ -273,18 +295,19 @@ def _tune(
         def notify(trial: tuning.Trial, best: tuning.Trial | None) -> None:
             nonlocal done
             done += 1
-            text = f"[red]failed: {escape(trial.error)}[/]" if trial.error else f"{trial.mean:.3f} ± {trial.se:.3f}"
+            text = f"failed: {trial.error}" if trial.error else f"{trial.mean:.3f} ± {trial.se:.3f}"
             values = " ".join(f"{name}={_short(value)}" for name, value in trial.parameters.items())
-            console.print(f"{trial.number + 1:>{len(str(trials))}}/{trials} {text}  {escape(values)}", highlight=False)
+            count = f"{trial.number + 1:>{len(str(trials))}}/{trials} "
+            console.print(Text.assemble(count, (text, "red" if trial.error else ""), f"  {values}"))
             left = (time.monotonic() - began) / done * (trials - trial.number - 1)
             best_text = f"best {best.mean:.3f}, " if best else ""
-            status.update(f"{trial.number + 1}/{trials}, {best_text}about {left / 60:.0f} min left")
+            status.update(Text(f"{trial.number + 1}/{trials}, {best_text}about {left / 60:.0f} min left"))
 
         wanted = None if space is None else _json("space", space)
         fixed = _json("parameters", parameters)
         best = tuning.tune(agent, where, folder, trials, steps, seeds, users, seed, wanted, fixed, _command(), notify)
-    console.print(f"Best of {trials}: {best.mean:.3f} ± {best.se:.3f}", json.dumps(best.parameters), highlight=False)
-    console.print(f"Written: {escape(str(folder / 'best.json'))}, for --parameters @best.json", highlight=False)
+    console.print(Text(f"Best of {trials}: {best.mean:.3f} ± {best.se:.3f} {json.dumps(best.parameters)}"))
+    console.print(Text(f"Written: {folder / 'best.json'}, for --parameters @best.json"))
 
 
 def _short(value: Any) -> str:
@@ -314,7 +337,7 @@ def _references(
     ids = id or (CLASSIC_IDS if classics else ENV_IDS)
     wrong = run_references(folder, ids, users, workers, _command(), console, fresh, classics)
     for line in wrong:
-        console.print(f"[red]fails:[/] {escape(line)}", highlight=False)
+        console.print(Text.assemble(("fails:", "red"), f" {line}"))
     if wrong and check:
         raise typer.Exit(1)
 
@@ -330,12 +353,14 @@ def _throughput(
 ) -> None:
     """Steps a second, single and in batches, beside CartPole."""
     ids = (*ENV_IDS, *CLASSIC_IDS) if every else tuple(id or [speed.DEFAULT_ID])
-    with console.status("measuring") as status:  # shows nothing where there is no terminal
-        progress = lambda text: status.update(f"measuring {text}")  # noqa: E731
+    if output:
+        require_writable("output", output, folder=False)
+    with console.status("measuring") as status:
+        progress = lambda text: status.update(Text(f"measuring {text}"))  # noqa: E731
         speeds = speed.throughput(ids, windows=windows, seconds=seconds, progress=progress)
     show(speed.section(speeds), console)
     if profile:
-        console.print(speed.profile(ids[0]), highlight=False, markup=False, soft_wrap=True)
+        console.print(Text(speed.profile(ids[0])), soft_wrap=True)
     if output:
         data = {"command": _command(), "software": software(), "processors": processors()}
         write_json(output, {**data, "speeds": speed.to_dict(speeds)})
@@ -380,10 +405,13 @@ def _fuzz(
 
 
 def main() -> None:
-    """Run the command line; an error that recgym raises on purpose is one line and exit status 2."""
+    """Run the command line; an error that recgym raises on purpose, or the system, is one line and exit status 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that knows no ± or box characters, or a name that is no text
     try:
         app()
-    except RecgymError as error:
+    except (RecgymError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
 

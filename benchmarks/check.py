@@ -1,7 +1,9 @@
 """Is a results folder what it says? What `python -m benchmarks submit-check FOLDER` runs on a contribution.
 
-Everything is read from the folder's files and compared with the published suite; then a few jobs, drawn by a seed that
-the reviewer chooses, are run again. Running a job again runs the contributor's agent: look at its code before.
+Everything is read from the folder's files as data and compared with the published suite and with published results; then
+a few jobs, the contributor's own first, drawn by a seed that the reviewer chooses, are run again. An agent that is not
+of recgym, a task of another package and a world in a folder are left alone, and what would need them is not judged,
+unless the reviewer trusts them by name: look at their code before.
 """
 
 from __future__ import annotations
@@ -9,28 +11,32 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import gymnasium as gym
 import numpy as np
 
-from baselines.agent import Task, agent_class
+from baselines.agent import REGISTRY, Task, agent_class, make_agent
+from benchmarks.files import Result, evaluated, load_result, manifest_faults, read_json, result_file
 from benchmarks.metrics import standard_error
-from benchmarks.run import execute, file_hashes, result_file, software
-from benchmarks.suite import FORMAT, SUITES, Job, digest, key_of
-from recgym.errors import RecgymError, require, require_count
+from benchmarks.run import CURVE_USERS, execute, file_hashes
+from benchmarks.suite import SEED_STRIDE, SUITES, Job, NamedTask, Suite, digest
+from recgym import CLASSIC_IDS, ENV_IDS
+from recgym.errors import ConfigError, RecgymError, require, require_count, require_option
+from recgym.worlds import BUILDERS, fitted_worlds
 
 PLAUSIBLE = (-3.0, 3.0)  # normalised scores; the committed heuristics lie in [-1.7, 1.7]
-SPREAD = 10.0  # factor between the standard deviations of two agents' returns on one task
+SPREAD = 30.0  # factor between the standard deviations of two agents' returns on one task; of the committed 14 at most
+ROW_SPREAD = 3.0  # the same between two runs of one agent; of the committed ones it is 1.7 at most
 ERRORS = 4.0  # standard errors between two runs where versions differ
+BETWEEN = 0.04  # of a user's standard deviation: what training runs of one agent differ by, the median of the committed
 UNSTABLE = ("cost", "software", "files")  # parts of a result that may differ between two equal runs
 REQUIRED = ("recgym", "python", "numpy", "numba", "gymnasium", "platform")  # of "software"
-PARTS = {"format": int, "key": str, "job": dict, "privileged": bool, "return": dict, "length": dict, "objectives": dict,
-         "curve": list, "software": dict, "cost": dict}  # fmt: skip
-Result = dict[str, Any]
+COUNTS = ("click", "cart", "purchase", "like", "share", "long_watch", "satisfied_click")  # objectives that are counted
+REFERENCES = ("random", "popularity", "myopic", "planner", "ranked", "varied")
+PUBLISHED = Path(__file__).parent / "results"
 
 
 class Verdict(NamedTuple):
@@ -47,12 +53,15 @@ def submit_check(
     seed: int = 0,
     max_steps: int = 100_000,
     progress: Callable[[str], None] = lambda text: None,
+    trust: Collection[str] = (),
 ) -> list[Verdict]:
     """Check a results folder.
 
     Args:
-        folder: as `run_suite` left it. sample: how many jobs to run again; 0 runs nothing of the contributor's.
+        folder: as `run_suite` left it. sample: how many jobs to run again.
         seed: of the draw. max_steps: the most training steps of a job that may be drawn. progress: what happens now.
+        trust: what may be loaded beside recgym's own: agents, tasks and worlds, as the folder names them. Without it
+            nothing of the contributor's is imported or run, whatever the sample.
 
     Raises:
         ConfigError: no folder there, or a wrong argument.
@@ -64,14 +73,18 @@ def submit_check(
     require(folder.is_dir(), "folder", "must be a results folder", str(folder))
     progress("reading")
     try:
-        manifest = json.loads((folder / "suite.json").read_bytes())
-    except (OSError, ValueError) as error:
-        return [Verdict("manifest", False, f"suite.json: {error}")]
+        manifest = read_json(folder / "suite.json")
+    except ConfigError as error:
+        return [Verdict("manifest", False, str(error))]
     wrong = manifest_faults(manifest)
     if wrong:
-        return [_verdict("manifest", wrong, "")]
+        return [_verdict("manifest", [f"suite.json: {fault}" for fault in wrong], "")]
     entries = manifest["entries"]
     found, unreadable = _read(folder, entries)
+    there = [entry for entry in entries if entry["key"] in found]
+    for name in trust:
+        require_option("trust", name, {name for entry in entries for name in _foreign(entry)})
+    unknown = {name for entry in there for name in _foreign(entry)} - {*trust}
     verdicts = [
         Verdict("manifest", True, f"{len(entries)} jobs, keys match"),
         _suite(manifest),
@@ -79,67 +92,89 @@ def submit_check(
         _verdict("files", [*unreadable, *_strays(folder, entries)], f"{len(found)} results, nothing else"),
     ]
     progress("checking numbers")
-    faults = [f"{_name(entry)}: {fault}" for entry in entries if entry["key"] in found
-              for fault in result_faults(found[entry["key"]], entry, manifest.get("references", {}))]  # fmt: skip
-    verdicts.append(_verdict("numbers", [*faults, *([] if faults else _spreads(entries, found))], "finite, consistent, plausible"))
-    versions = {digest(_versions(result)): result["software"] for result in found.values() if _has_software(result)}
-    lacking = [f"{_name(entry)}: no {', '.join(REQUIRED)}" for entry in entries
-               if entry["key"] in found and not _has_software(found[entry["key"]])]  # fmt: skip
+    faults = [f"{_name(entry)}: {fault}" for entry in there
+              for fault in result_faults(found[entry["key"]], entry, manifest.get("references", {}), unknown)]  # fmt: skip
+    if not faults:
+        faults = [*_spreads(there, found), *_copies(there, found)]
+    verdicts.append(_verdict("numbers", faults, "finite, consistent, plausible"))
+    versions = {digest(result["software"]): result["software"] for result in found.values() if _has_software(result)}
+    lacking = [f"{_name(entry)}: no {', '.join(REQUIRED)}" for entry in there if not _has_software(found[entry["key"]])]
     text = "; ".join(f"recgym {v['recgym']}, python {v['python']}, {v['platform']}" for v in versions.values())
     verdicts.append(_verdict("software", lacking, text or "no results"))
+    published = _published(folder, there)
+    if published:
+        verdicts.append(_compare_published(there, found, published))
+    if unknown:
+        text = "neither loaded nor run, and what would need it not judged; after a look at it, --trust and its name"
+        verdicts.append(Verdict("not of recgym", None, f"{', '.join(sorted(unknown))}: {text}"))
     if not faults:
-        verdicts += _again(entries, found, sample, seed, max_steps, progress)
+        untouched = {key for key, result in published.items() if _stable(result) == _stable(found[key])}
+        verdicts += _again(there, found, untouched, unknown, sample, seed, max_steps, progress)
     return verdicts
 
 
-def manifest_faults(manifest: Any) -> list[str]:
-    """What is wrong with the form of suite.json, a line each."""
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("entries"), list) or not manifest["entries"]:
-        return ["suite.json: must be an object with a list of entries"]
-    if manifest.get("format") != FORMAT:
-        return [f"suite.json: must be of format {FORMAT}, got {manifest.get('format')!r}"]
-    faults = [f"suite.json: {name} must be text" for name in ("suite", "command") if not isinstance(manifest.get(name), str)]
-    for i, entry in enumerate(manifest["entries"]):
-        try:
-            job = Job.from_dict(entry["job"])
-            if job.to_dict() != entry["job"]:
-                raise ValueError("its job has other parts than a job")
-            if entry["key"] != key_of(entry["job"]):
-                raise ValueError(f"its key is {entry['key']!r}, that of its job {job.key!r}")
-            if not all(isinstance(entry[name], str) for name in ("task", "label")):
-                raise ValueError("task and label must be text")
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            faults.append(f"entry {i}: {type(error).__name__}: {error}")
-    places = [(e["task"], e["label"], e["key"]) for e in manifest["entries"]] if not faults else []
-    return [*faults, *(["suite.json: an entry is there twice"] if len({*places}) < len(places) else [])]
+def _foreign(entry: Result) -> set[str]:
+    """Names in a job for what is not recgym's own: agents, tasks, worlds that are read from a folder."""
+    job = Job.from_dict(entry["job"])
+    tasks = [task for task in (job.task, job.evaluation_task) if task]
+    worlds = {task.options["world"] for task in tasks if isinstance(task.options.get("world"), str)}
+    return (
+        ({job.agent} - {*REGISTRY})
+        | ({task.id for task in tasks} - {*ENV_IDS, *CLASSIC_IDS})
+        | (worlds - {*BUILDERS, *fitted_worlds()})
+    )
 
 
 def _suite(manifest: dict[str, Any]) -> Verdict:
     """Whether the manifest holds the published suite, unchanged; added agents have the suite's tasks and budgets."""
+    rows: dict[str, list[Result]] = {}
+    for entry in manifest["entries"]:
+        rows.setdefault(entry["label"], []).append(entry)
+    wrong = [f"{label}: several agents, hyper-parameters or budgets under one label" for label, row in rows.items()
+             if len({digest({"agent": e["job"]["agent"], "with": e["job"]["hyperparameters"]}) for e in row}) > 1]  # fmt: skip
     name = manifest["suite"].partition("+")[0]
     if name not in SUITES:
-        return Verdict("suite", None, f"{manifest['suite']!r} is no published suite; budgets and tasks are its own")
+        if name == "custom":
+            wrong += [f"{label}: seeds {seeds}; a run has 0, {SEED_STRIDE} and so on on every task" for label, row in rows.items()
+                      for seeds in _seeds(row).values() if seeds != [SEED_STRIDE * k for k in range(len(seeds))]]  # fmt: skip
+        text = f"{manifest['suite']!r} is no published suite; budgets and tasks are its own"
+        return _verdict("suite", wrong, text) if wrong else Verdict("suite", None, text)
     suite = SUITES[name]
     published = suite.to_dict()
-    wrong = [f"{part} are not those of {name}" for part in ("references", "fronts")
-             if manifest.get(part) != published.get(part)]  # fmt: skip
-    there = [_place(entry) for entry in manifest["entries"]]
-    expected = [_place(entry) for entry in published["entries"]]
-    wrong += [f"{name} has {task}, {label}, key {key}: not in suite.json" for task, label, key in expected
-              if (task, label, key) not in there]  # fmt: skip
+    wrong += [f"{part} are not those of {name}" for part in ("references", "fronts")
+              if manifest.get(part) != published.get(part)]  # fmt: skip
+    there = {_place(entry) for entry in manifest["entries"]}
+    expected = {_place(entry) for entry in published["entries"]}
+    wrong += [f"{name} has {task}, {label}, key {key}: not in suite.json" for task, label, key in sorted(expected - there)]
     tasks = {task.name: task for task in suite.tasks}
-    for entry in manifest["entries"]:
-        if _place(entry) in expected:
+    added = {label: [e for e in row if _place(e) not in expected] for label, row in rows.items()}
+    added = {label: row for label, row in added.items() if row}
+    for label, row in added.items():
+        if label in [agent.label for agent in suite.agents]:
+            wrong.append(f"{label}: is a row of {name}, and has other jobs too")
             continue
-        job, task = Job.from_dict(entry["job"]), tasks.get(entry["task"])
-        if task is None:
-            wrong.append(f"{entry['task']!r} is no task of {name}")
-        elif ((job.task, job.evaluation_task, job.users, job.user_seed)
-              != (task.task, task.evaluation, suite.users, suite.user_seed)
-              or job.steps not in (0, task.steps) or job.seed not in suite.seeds):  # fmt: skip
-            wrong.append(f"{_name(entry)}: not the options, budget, seeds or evaluation users of {name}")
-    added = list(dict.fromkeys(entry["label"] for entry in manifest["entries"] if _place(entry) not in expected))
+        wrong += [f"{entry['task']!r} is no task of {name}" for entry in row if entry["task"] not in tasks]
+        wrong += [f"{_name(entry)}: not the options, budget, seeds or evaluation users of {name}" for entry in row
+                  if entry["task"] in tasks and not _keeps_to(suite, tasks[entry["task"]], Job.from_dict(entry["job"]))]  # fmt: skip
+        trained = any(entry["job"]["steps"] for entry in row)
+        seeds = list(suite.seeds) if trained else list(suite.seeds[:1])
+        wrong += [f"{label}, {task}: seeds {_seeds(row).get(task)}, not {seeds}, as {name} has them"
+                  for task in tasks if _seeds(row).get(task) != seeds]  # fmt: skip
     return _verdict("suite", wrong, f"{name}, sha256 {digest(published)[:16]}" + (f"; added: {', '.join(added)}" if added else ""))
+
+
+def _keeps_to(suite: Suite, task: NamedTask, job: Job) -> bool:
+    return ((job.task, job.evaluation_task, job.users, job.user_seed)
+            == (task.task, task.evaluation, suite.users, suite.user_seed)
+            and job.steps in (0, task.steps) and job.seed in suite.seeds)  # fmt: skip
+
+
+def _seeds(row: list[Result]) -> dict[str, list[int]]:
+    """Training seeds by task."""
+    seeds: dict[str, list[int]] = {}
+    for entry in row:
+        seeds.setdefault(entry["task"], []).append(entry["job"]["seed"])
+    return seeds
 
 
 def _complete(entries: list[Result], found: dict[str, Result]) -> Verdict:
@@ -163,13 +198,9 @@ def _read(folder: Path, entries: list[Result]) -> tuple[dict[str, Result], list[
         if not path.is_file():
             continue
         try:
-            data = json.loads(path.read_bytes())
-            for name, kind in PARTS.items():
-                if type(data[name]) is not kind:
-                    raise TypeError(f"{name!r} must be of type {kind.__name__}")
-            found[entry["key"]] = data
-        except (ValueError, KeyError, TypeError) as error:
-            faults.append(f"{path.name} ({_name(entry)}): {type(error).__name__}: {error}")
+            found[entry["key"]] = load_result(path, entry["key"])
+        except ConfigError as error:
+            faults.append(f"{_name(entry)}: {error}")
     return found, faults
 
 
@@ -185,134 +216,227 @@ def _strays(folder: Path, entries: list[Result]) -> list[str]:
     return out
 
 
-def result_faults(result: Result, entry: Result, references: dict[str, Any]) -> list[str]:
+def result_faults(result: Result, entry: Result, references: dict[str, Any], unknown: Collection[str] = ()) -> list[str]:
     """What is wrong with one result, a line each.
 
     Args:
-        result: of the right parts (`PARTS`). entry: of the manifest. references: of the manifest.
+        result: of the right form, see `check_result`. entry: of the manifest. references: of the manifest.
+        unknown: names of agents, tasks and worlds that must not be loaded.
     """
-    if (result["format"], result["key"], result["job"]) != (FORMAT, entry["key"], entry["job"]):
-        return ["format, key or job are not those of suite.json"]
-    numbers = {**{f"{part} {name}": value for part in ("return", "length", "objectives", "cost")
-                  for name, value in result[part].items()},
-               **{f"curve {i} {name}": value for i, point in enumerate(result["curve"]) for name, value in point.items()}}  # fmt: skip
-    bad = [f"{name} is {value!r}" for name, value in numbers.items()
-           if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value)]  # fmt: skip
-    if bad:
-        return bad
-    try:
-        score, length, objectives = result["return"], result["length"], result["objectives"]
-        mean, error, n = score["mean"], score["se"], score["n"]
-        cost = (result["cost"]["train_seconds"], result["cost"]["evaluation_seconds"])
-        lengths = (length["mean"], length["median"])
-        curve = [point["steps"] for point in result["curve"]]
-    except (KeyError, TypeError) as fault:
-        return [f"lacks {fault}"]
     job = Job.from_dict(entry["job"])
-    privileged = _privileged(job.agent)
-    try:
-        weights, shown, horizon, size = _facts(job.evaluation_task or job.task)
-    except (RecgymError, gym.error.Error) as fault:
-        return [f"its task cannot be made here: {fault}"]
+    score, length, objectives = result["return"], result["length"], result["objectives"]
+    mean = score["mean"]
     faults = []
 
     def check(holds: bool, fault: str) -> None:
         if not holds:
             faults.append(fault)
 
-    check(n == job.users, f"{n} evaluation users, not {job.users}")
-    check(error >= 0, f"standard error {error:g} < 0")
-    check(privileged in (None, result["privileged"]), f"privileged is {result['privileged']}, of the agent {privileged}")
-    check(min(cost) >= 0, "negative seconds")
-    check(all(1 <= value <= horizon for value in lengths), f"length {lengths} outside [1, {horizon}]")
-    check(curve == sorted(curve) and all(0 < s <= max(job.steps + 10_000, 1.1 * job.steps) for s in curve) and (job.steps > 0 or not curve),
-          "the learning curve's steps do not rise to the training steps")  # fmt: skip
-    if set(objectives) != set(weights):
-        return [*faults, f"objectives {sorted(objectives)}, not {sorted(weights)}"]
-    check(0 <= objectives["click"] <= size * length["mean"] + 1e-6, f"{objectives['click']:g} clicks in {length['mean']:g} steps")
-    if not shown:
-        terms = [weight * objectives[name] for name, weight in weights.items()]
-        gap = abs(sum(terms) - mean)
-        check(gap <= 1e-4 * (1 + sum(map(abs, terms))), f"return {mean:g}, but its objectives pay {sum(terms):g}")
-    pinned = references.get(entry["task"])
-    if pinned:
+    def whole(value: float) -> bool:
+        total = value * job.users
+        return abs(total - round(total)) <= 1e-6 + 1e-9 * abs(total)
+
+    check(score["n"] == job.users, f"{score['n']} evaluation users, not {job.users}")
+    check(min(result["cost"].values()) >= 0, "negative seconds")
+    check(whole(length["mean"]) and whole(length["median"] * 2 / job.users), "its lengths are not those of whole steps")
+    faults += _curve_faults(result, job)
+    if job.agent not in unknown:
+        try:
+            privileged = _privileged(job.agent, json.dumps(job.hyperparameters, sort_keys=True))
+        except Exception as error:  # hyper-parameters are anybody's
+            faults.append(f"its agent cannot be made here: {error}")
+        else:
+            check(privileged in (None, result["privileged"]),
+                  f"privileged is {result['privileged']}, of the agent {privileged}")  # fmt: skip
+    pinned = references.get(entry["task"], {})
+    if pinned.keys() >= {"random", "planner"}:
         low, high = pinned["random"][0], pinned["planner"][0]
         share = (mean - low) / (high - low)
         check(PLAUSIBLE[0] <= share <= PLAUSIBLE[1], f"normalised score {share:.1f} outside {list(PLAUSIBLE)}")
+    if job.agent in pinned and not job.hyperparameters:
+        value, error = pinned[job.agent]
+        check(abs(mean - value) <= ERRORS * math.sqrt(2) * error, f"return {mean:g}, but pinned is {value:g} ± {error:g}")
+    where = job.evaluation_task or job.task
+    if {name for name in _foreign(entry) if name != job.agent} & {*unknown}:
+        return faults
+    try:
+        weights, shown, horizon, size = _facts(where)
+    except Exception as error:  # options are anybody's
+        return [*faults, f"its task cannot be made here: {error}"]
+    lengths = (length["mean"], length["median"])
+    check(all(1 <= value <= horizon for value in lengths), f"length {lengths} outside [1, {horizon}]")
+    if set(objectives) != set(weights):
+        return [*faults, f"objectives {sorted(objectives)}, not {sorted(weights)}"]
+    check(0 <= objectives["click"] <= size * length["mean"] + 1e-6, f"{objectives['click']:g} clicks in {length['mean']:g} steps")
+    for name in objectives.keys() & {*COUNTS}:
+        check(whole(objectives[name]), f"{objectives[name]:g} {name} a user are no whole number of {job.users} users")
+    if not shown and not where.options.get("expected_reward"):
+        terms = [weight * objectives[name] for name, weight in weights.items()]
+        gap = abs(sum(terms) - mean)
+        check(gap <= 1e-4 * (1 + sum(map(abs, terms))), f"return {mean:g}, but its objectives pay {sum(terms):g}")
     return faults
+
+
+def _curve_faults(result: Result, job: Job) -> list[str]:
+    curve, score = result["curve"], result["return"]
+    steps = [point["steps"] for point in curve]
+    most = max(job.steps + 10_000, 1.1 * job.steps) if job.steps else 0
+    if steps != sorted(steps) or not all(0 < step <= most for step in steps):
+        return ["the learning curve's steps do not rise to the training steps"]
+    if not evaluated(curve):
+        return []
+    users, end = min(CURVE_USERS, job.users), curve[-1]
+    if end["steps"] != job.steps or min(point["se"] for point in curve) < 0:
+        return ["the learning curve does not end with the training steps, or has errors below 0"]
+    error = ERRORS * max(end["se"], score["se"] * math.sqrt(job.users / users)) * math.sqrt(1 - users / job.users)
+    if abs(end["return"] - score["mean"]) > error + 1e-9 * abs(score["mean"]):
+        return [f"the learning curve ends at {end['return']:g}, the evaluation gives {score['mean']:g}"]
+    return []
 
 
 def _spreads(entries: list[Result], found: dict[str, Result]) -> list[str]:
-    """Standard deviations of the returns, se sqrt(n), that are far from the other agents' on the same task."""
-    faults, spread = [], {}
+    """Standard deviations of returns, se sqrt(n), that are far from the other agents' on a task, or the row's own."""
+    faults = []
+    groups: dict[tuple[str, ...], list[tuple[Result, float]]] = {}
     for entry in entries:
-        score = found.get(entry["key"], {}).get("return")
-        if score and score["se"] > 0:
-            spread.setdefault(entry["task"], []).append((entry, score["se"] * math.sqrt(score["n"])))
-    for pairs in spread.values():
-        middle = float(np.median([value for _, value in pairs]))
+        score = found[entry["key"]]["return"]
+        if score["se"] > 0:
+            for group in ((entry["task"],), (entry["task"], entry["label"])):
+                groups.setdefault(group, []).append((entry, score["se"] * math.sqrt(score["n"])))
+    for group, pairs in groups.items():
+        middle, most = float(np.median([value for _, value in pairs])), SPREAD if len(group) == 1 else ROW_SPREAD
         faults += [f"{_name(entry)}: se sqrt(n) = {value:.3g}, others' {middle:.3g}" for entry, value in pairs
-                   if not middle / SPREAD <= value <= middle * SPREAD]  # fmt: skip
+                   if not middle / most <= value <= middle * most]  # fmt: skip
     return faults
 
 
+def _copies(entries: list[Result], found: dict[str, Result]) -> list[str]:
+    """Two jobs that took the same time to the last digit: one's file was made of the other's."""
+    faults, seen = [], {}
+    for entry in {entry["key"]: entry for entry in entries}.values():
+        cost = found[entry["key"]]["cost"]
+        other = seen.setdefault((*sorted(cost.items()),), entry) if any(cost.values()) else entry
+        if other is not entry:
+            faults.append(f"{_name(entry)}: took as long as {_name(other)} to the last digit; is it a copy?")
+    return faults
+
+
+def _published(folder: Path, entries: list[Result]) -> dict[str, Result]:
+    """Published results of the folder's jobs, by key; those of the folder itself do not vouch for it."""
+    others = [place for place in PUBLISHED.glob("*") if place.resolve() != folder.resolve()]
+    files = {e["key"]: result_file(place, e["key"]) for place in others for e in entries
+             if result_file(place, e["key"]).is_file()}  # fmt: skip
+    return {key: load_result(file, key) for key, file in files.items()}
+
+
+def _compare_published(entries: list[Result], found: dict[str, Result], published: dict[str, Result]) -> Verdict:
+    wrong = []
+    for entry in {e["key"]: e for e in entries if e["key"] in published}.values():
+        ok, why = compare(found[entry["key"]], published[entry["key"]], _between(entry, entries, found))
+        wrong += [] if ok else [f"{_name(entry)}: {why}"]
+    return _verdict("published", wrong, f"{len(published)} results are as published")
+
+
+def _between(entry: Result, entries: list[Result], found: dict[str, Result]) -> float:
+    """Standard deviation between the training runs of an entry's row."""
+    row = [found[e["key"]]["return"]["mean"] for e in entries if (e["task"], e["label"]) == (entry["task"], entry["label"])]
+    return standard_error(row) * math.sqrt(len(row))
+
+
 def _again(
-    entries: list[Result], found: dict[str, Result], sample: int, seed: int, max_steps: int, progress: Callable[[str], None]
+    entries: list[Result],
+    found: dict[str, Result],
+    untouched: Collection[str],
+    unknown: Collection[str],
+    sample: int,
+    seed: int,
+    max_steps: int,
+    progress: Callable[[str], None],
 ) -> list[Verdict]:
-    """Run some jobs again and compare."""
-    pool = list({e["key"]: e for e in entries if e["key"] in found and e["job"]["steps"] <= max_steps}.values())
+    """Run some jobs again and compare: contributed ones first, then references, then those that are as published."""
     if not sample:
         return [Verdict("re-runs", None, "none asked for")]
-    if not pool:
-        return [Verdict("re-runs", None, f"no result of at most {max_steps:,} training steps")]
-    chosen = np.sort(np.random.default_rng(seed).choice(len(pool), min(sample, len(pool)), replace=False))
-    out = []
-    for k, i in enumerate(chosen.tolist()):
+    jobs = list({entry["key"]: entry for entry in entries}.values())
+    pool = [entry for entry in jobs if entry["job"]["steps"] <= max_steps and not _foreign(entry) & {*unknown}]
+    rows, out = {entry["label"] for entry in pool}, []
+    left = [label for label in dict.fromkeys(entry["label"] for entry in jobs) if label not in rows]
+    if left:
+        text = f"not run again: {', '.join(left)} (not of recgym, or more than {max_steps:,} training steps)"
+        out.append(Verdict("re-runs", None, text))
+    numbers = [_numbers(entry, found) for entry in jobs]
+
+    def rank(i: int) -> int:
+        if pool[i]["key"] in untouched:
+            return 3
+        if pool[i]["job"]["agent"] in REFERENCES:
+            return 2
+        return 0 if numbers.count(_numbers(pool[i], found)) > 1 else 1  # what looks like another job's first
+
+    drawn = sorted(np.random.default_rng(seed).permutation(len(pool)).tolist(), key=rank)[:sample]
+    for k, i in enumerate(sorted(drawn)):
         entry, result = pool[i], found[pool[i]["key"]]
         seconds = sum(result["cost"].values())
-        progress(f"running again {k + 1} of {len(chosen)}: {_name(entry)} (took {seconds:.0f} s)")
-        job = Job.from_dict(entry["job"])
-        try:
-            agent_class(job.agent)
-            hashes = file_hashes(job)
-            if result.get("files", hashes) != hashes:
-                out.append(Verdict(f"again: {_name(entry)}", False, "the agent's or world's file is another one here"))
-                continue
-        except (RecgymError, OSError) as error:
-            out.append(Verdict(f"again: {_name(entry)}", None, f"not run: {error}"))
-            continue
-        try:
-            again = json.loads(json.dumps(execute(job)))
-        except Exception as error:  # the agent is anybody's
-            out.append(Verdict(f"again: {_name(entry)}", False, f"failed: {type(error).__name__}: {error}"))
-            continue
-        row = [found[e["key"]]["return"]["mean"] for e in entries
-               if (e["task"], e["label"]) == (entry["task"], entry["label"]) and e["key"] in found]  # fmt: skip
-        out.append(Verdict(f"again: {_name(entry)}", *compare(result, again, standard_error(row) * math.sqrt(len(row)))))
+        progress(f"running again {k + 1} of {len(drawn)}: {_name(entry)} (took {seconds:.0f} s)")
+        out.append(Verdict(f"again: {_name(entry)}", *_run_again(entry, result, _between(entry, entries, found))))
     return out
 
 
-def compare(result: Result, again: Result, between: float) -> tuple[bool, str]:
+def _numbers(entry: Result, found: dict[str, Result]) -> tuple[Any, ...]:
+    result = found[entry["key"]]
+    return entry["task"], result["return"], result["length"], result["objectives"]
+
+
+def _run_again(entry: Result, result: Result, between: float) -> tuple[bool | None, str]:
+    job = Job.from_dict(entry["job"])
+    try:
+        agent_class(job.agent)
+        hashes = file_hashes(job)
+        if result.get("files", hashes) != hashes:
+            return False, "the agent's or world's file is another one here"
+    except (RecgymError, OSError) as error:
+        return None, f"not run: {error}"
+    try:
+        again = json.loads(json.dumps(execute(job)))
+    except Exception as error:  # the agent is anybody's
+        return False, f"failed: {type(error).__name__}: {error}"
+    return compare(result, again, between)
+
+
+def compare(result: Result, again: Result, between: float) -> tuple[bool | None, str]:
     """Whether a result is what its job gives here, and in which sense.
 
-    Equal to the bit, times and versions aside, always passes; an untrained agent under the same versions must be.
-    Otherwise the means may differ by `ERRORS` standard errors: of the users in both, and, for a trained agent, of what
-    training runs differ by.
+    Equal to the bit, times and versions aside, always passes; under the same versions on the same kind of processor
+    what is not trained and recgym's own agents must be. Otherwise the means may differ by `ERRORS` standard errors: of
+    the users, as they are here, and, for a trained agent, of what training runs differ by. That is what the row's runs
+    show, and not more than `BETWEEN` of the users' standard deviation, as a forger writes the row; a difference that
+    only the row itself excuses is not judged.
 
     Args:
         result: contributed. again: as `execute` gives it here. between: standard deviation between the row's seeds.
     """
-    ours, theirs = ({k: v for k, v in r.items() if k not in UNSTABLE} for r in (again, result))
-    if ours == theirs:
+    if _stable(result) == _stable(again) or (not evaluated(result["curve"]) and _stable(result, "curve") == _stable(again, "curve")):
         return True, f"{result['return']['mean']:.4g}, equal to the bit"
     (a, ea), (b, eb) = ((r["return"]["mean"], r["return"]["se"]) for r in (result, again))
-    trained, same = result["job"]["steps"] > 0, _versions(result) == _versions(software())
+    trained = result["job"]["steps"] > 0
+    same = result["software"] == again["software"]
     text = f"{a:.4g} there, {b:.4g} here"
-    if same and not trained:
-        return False, f"{text}; versions are the same, so it should be equal to the bit"
-    tolerance = ERRORS * math.hypot(ea, eb, between * math.sqrt(2) * trained)
-    reason = "same versions, but training differs" if same else "other versions"
-    return abs(a - b) <= tolerance, f"{text}; may differ by {tolerance:.2g} ({reason})"
+    if same and again["software"].get("device") == "cpu" and (not trained or result["job"]["agent"] in REGISTRY):
+        return False, f"{text}; versions and processor are the same, so it should be equal to the bit"
+    if not eb / 2 <= ea <= eb * 2:
+        return False, f"{text}; standard errors {ea:.2g} there, {eb:.2g} here"
+    reason = "same versions, but training differs" if same else "other versions or processors"
+    most = BETWEEN * eb * math.sqrt(result["return"]["n"])
+    strict, wide = (ERRORS * math.sqrt(2) * math.hypot(eb, spread * trained) for spread in (min(between, most), between))
+    if abs(a - b) <= strict:
+        return True, f"{text}; may differ by {strict:.2g} ({reason})"
+    if abs(a - b) <= wide:
+        return None, f"{text}; the row's runs differ by so much, those of other agents do not ({reason})"
+    return False, f"{text}; may differ by {strict:.2g} ({reason})"
+
+
+def _stable(result: Result, *without: str) -> Result:
+    """What two runs of a job have in common."""
+    return {name: value for name, value in result.items() if name not in (*UNSTABLE, *without)}
 
 
 @cache
@@ -329,20 +453,17 @@ def _facts(task: Task) -> tuple[dict[str, float], float, int, int]:
 
 
 @cache
-def _privileged(agent: str) -> bool | None:
+def _privileged(agent: str, hyperparameters: str) -> bool | None:
+    """Whether an agent reads the hidden state, which may depend on hyper-parameters (JSON); None where it is not here."""
     try:
-        return agent_class(agent).privileged
+        agent_class(agent)
     except RecgymError:
         return None
-
-
-def _versions(result: Result) -> dict[str, str]:
-    versions = result.get("software", result)
-    return {name: version for name, version in versions.items() if name != "device"}
+    return make_agent(agent, **json.loads(hyperparameters)).privileged
 
 
 def _has_software(result: Result) -> bool:
-    return all(isinstance(result["software"].get(name), str) for name in REQUIRED)
+    return all(name in result["software"] for name in REQUIRED)
 
 
 def _place(entry: Result) -> tuple[str, str, str]:

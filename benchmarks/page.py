@@ -22,6 +22,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from benchmarks.files import evaluated
 from benchmarks.metrics import (
     bootstrap_interval,
     hypervolume,
@@ -35,6 +36,7 @@ from benchmarks.metrics import (
     steps_to_reach,
 )
 from benchmarks.report import UNKNOWN, Cell, Estimate, Results, notes, ranked, task_row
+from benchmarks.run import CURVE_USERS
 
 INK = "#010101"  # what becomes currentColor
 COLOURS = tuple(f"#0{i}0{i}fe" for i in range(8))  # what become the CSS variables --c0, --c1, ...
@@ -172,7 +174,7 @@ def _improvement(results: Results, a: str, b: str) -> Estimate:
 
 def _task_table(results: Results, task: str) -> Rows:
     labels = ranked(results, task)
-    efficiency = _sample_efficiency(results, task, labels)
+    efficiency = _sample_efficiency(results, task)
     rows = [(*task_row(results, task, label), efficiency[label]) for label in labels]
     header = ("agent", "return", "normalised", "length", "trained", "seconds", f"steps to {HALF:.0%}")
     return Rows(f"Agents on {task}", header, rows)
@@ -181,47 +183,43 @@ def _task_table(results: Results, task: str) -> Rows:
 # Learning curves
 
 
-def _learners(results: Results, task: str, labels: Iterable[str]) -> tuple[str, list[str]]:
-    """What learning curves show, and the agents that have one; those trained for a preference of their own are left out,
-    as what they are paid cannot be compared."""
-    found = {}
-    for label in labels:
+def _learners(results: Results, task: str) -> list[str]:
+    """The agents that have a learning curve on the task; those trained for a preference of their own are left out, as it
+    is not what the task pays."""
+    labels = []
+    for label in ranked(results, task):
         cell = results.cells[task, label]
-        names = [set(point) for r in cell.results if r["curve"] for point in r["curve"][-1:]]
-        if names and not cell.job["hyperparameters"].get("preference"):
-            found[label] = set.intersection(*names)
-    shown = next((n for n in ("return", "reward") if found and all(n in names for names in found.values())), "reward")
-    return shown, [label for label, names in found.items() if shown in names]
+        if any(evaluated(r["curve"]) for r in cell.results) and not cell.job["hyperparameters"].get("preference"):
+            labels.append(label)
+    return labels
 
 
-def _curve(result: dict[str, Any], shown: str) -> tuple[np.ndarray, np.ndarray]:
-    points = [point for point in result["curve"] if shown in point]
-    return np.array([p["steps"] for p in points], np.float64), np.array([p[shown] for p in points], np.float64)
+def _runs(results: Results, task: str, label: str) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Steps and returns of the learning curves of an agent's runs."""
+    curves = [r["curve"] for r in results.cells[task, label].results if evaluated(r["curve"])]
+    return [(np.array([p["steps"] for p in curve], np.float64), np.array([p["return"] for p in curve])) for curve in curves]
 
 
-def _sample_efficiency(results: Results, task: str, labels: Sequence[str]) -> dict[str, str]:
+def _sample_efficiency(results: Results, task: str) -> dict[str, str]:
     """By agent the median over runs of the steps to half of what the best learner gains over random."""
-    shown, learners = _learners(results, task, labels)
-    curves = {label: [_curve(r, shown) for r in results.cells[task, label].results if r["curve"]] for label in learners}
-    texts = dict.fromkeys(labels, UNKNOWN)
-    if not learners:
+    runs = {label: _runs(results, task, label) for label in _learners(results, task)}
+    texts = dict.fromkeys(results.on(task), UNKNOWN)
+    floor = _floor(results, task)
+    if not runs or floor is None:
         return texts
-    tail = lambda values: values[-max(1, len(values) // 10) :].mean()  # noqa: E731
-    best = max(float(np.mean([tail(values) for _, values in runs])) for runs in curves.values())
-    floor = _floor(results, task, shown)
-    for label, runs in curves.items():
-        steps = float(np.median([steps_to_reach(*run, floor + HALF * (best - floor)) for run in runs]))
+    best = max(float(np.mean([values[-1] for _, values in curves])) for curves in runs.values())
+    for label, curves in runs.items():
+        steps = float(np.median([steps_to_reach(*run, floor + HALF * (best - floor)) for run in curves]))
         texts[label] = f"{steps:,.0f}" if math.isfinite(steps) else "never"
     return texts
 
 
-def _floor(results: Results, task: str, shown: str) -> float:
-    """What random earns in a learning curve's measure; 0 where it did not run."""
+def _floor(results: Results, task: str) -> float | None:
+    """What random earns; None where it did not run."""
     for (name, _), cell in results.cells.items():
         if name == task and cell.job["agent"] == "random" and cell.results:
-            result = cell.results[0]
-            return result["return"]["mean"] / (1.0 if shown == "return" else result["length"]["mean"])
-    return 0.0
+            return cell.results[0]["return"]["mean"]
+    return None
 
 
 # Pictures
@@ -291,33 +289,30 @@ def _costs(axis: Axes, results: Results, seconds: dict[str, float], styles: dict
 
 def _task_charts(results: Results, task: str, styles: dict[str, Style]) -> list[Chart]:
     charts = []
-    shown, learners = _learners(results, task, ranked(results, task))
+    learners = _learners(results, task)
     if learners:
-        chart = _picture(lambda axis: _curves(axis, results, task, shown, learners, styles))
-        measure = "return of an episode" if shown == "return" else "reward of a step"
-        about = (f"Mean {measure} while training, exploration included; the band is from the worst run to the best. "
-                 "Grey: what random earns.")  # fmt: skip
+        chart = _picture(lambda axis: _curves(axis, results, task, learners, styles))
+        about = (f"Mean return of {CURVE_USERS} users (where the evaluation has so many) that meet the agent as it is after so "
+                 "many steps, without exploration; the band is from the worst run to the best. Grey: what random earns.")  # fmt: skip
         charts.append(Chart("Learning curves", chart, about, _legend(results, learners, styles)))
     return charts + _fronts(results, task)
 
 
-def _curves(
-    axis: Axes, results: Results, task: str, shown: str, labels: Sequence[str], styles: dict[str, Style]
-) -> None:
+def _curves(axis: Axes, results: Results, task: str, labels: Sequence[str], styles: dict[str, Style]) -> None:
     for label in labels:
-        curves = [_curve(result, shown) for result in results.cells[task, label].results if result["curve"]]
-        steps = max((steps for steps, _ in curves), key=len)
-        values = np.array([np.interp(steps, *curve) for curve in curves])
+        runs = _runs(results, task, label)
+        steps = max((steps for steps, _ in runs), key=len)
+        values = np.array([np.interp(steps, *run) for run in runs])
         axis.plot(steps, values.mean(axis=0), styles[label].dash, color=styles[label].colour)
         if len(values) > 1:
             band = (values.min(axis=0), values.max(axis=0))
             axis.fill_between(steps, *band, color=styles[label].colour, alpha=0.15, linewidth=0)
-    floor = _floor(results, task, shown)
-    if floor:
+    floor = _floor(results, task)
+    if floor is not None:
         axis.axhline(floor, color=INK, alpha=0.4, linewidth=1)
     axis.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:g}k" if x >= 1000 else f"{x:g}")
     axis.set_xlabel("user-steps of training")
-    axis.set_ylabel(shown)
+    axis.set_ylabel("return")
 
 
 # Pareto fronts
@@ -402,6 +397,7 @@ def _picture(draw: Callable[[Axes], None], height: float = SIZE[1]) -> str:
     """SVG of a figure with one axis; decorative to a screen reader, as the caption and the tables say what it shows."""
     style: dict[Any, Any] = {
         "svg.fonttype": "none",
+        "text.parse_math": False,  # labels are no formulas
         "svg.hashsalt": "recgym",
         "font.family": "sans-serif",
         "font.size": 11,

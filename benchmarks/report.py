@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import shlex
@@ -11,22 +10,23 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from benchmarks.files import error_file, evaluated, read_manifest, read_result, require_writable
 from benchmarks.metrics import Statistic, bootstrap_interval, iqm, mean, normalised, standard_error
-from benchmarks.run import error_file, read_result
-from benchmarks.suite import FORMAT, SUITES
-from recgym.errors import ConfigError, require
+from benchmarks.suite import SUITES
 from recgym.files import write_atomically
 
 UNKNOWN = "–"
 NOT_RUN = "not run yet"
+REASON = 500  # characters of why a job failed
 # Options of a command that say nothing of what is run; the first ones take a value.
 WHERE_IT_RAN = ("-o", "--output", "-w", "--workers", "--executor", "--ray-address", "--device", "--only")
 HOW_IT_RAN = ("--fresh", "--retry-failed")
@@ -111,11 +111,19 @@ class Results:
         found = [r for (_, name), cell in self.cells.items() if name == label for r in cell.results[:1]]
         return bool(found and found[0]["privileged"])
 
+    def with_old_curves(self) -> list[str]:
+        """Labels of agents with learning curves that are not of evaluation episodes."""
+        old = {name for (_, name), cell in self.cells.items() for r in cell.results if r["curve"] and not evaluated(r["curve"])}
+        return [label for label in self.labels if label in old]
+
     def row_command(self, label: str) -> str:
         """What runs the agent's row again; empty where the folder does not say."""
         if self.suite in SUITES:
             return shlex.join(["python", "-m", "benchmarks", "run", self.suite, "--only", label])
-        words = shlex.split(self.command)
+        try:
+            words = shlex.split(self.command)
+        except ValueError:  # an open quote
+            return self.command
         if words[2:4] != ["benchmarks", "run"]:
             return self.command
         kept = [w for before, w in zip(["", *words], words) if before not in WHERE_IT_RAN and w not in WHERE_IT_RAN]
@@ -135,21 +143,15 @@ def read_folder(folder: str | os.PathLike[str]) -> Results:
     """Read what `run_suite` left.
 
     Raises:
-        ConfigError: no results there, or of another format.
+        ConfigError: no results there, or a manifest of another form. A result of another form counts as absent.
     """
     folder = Path(folder)
-    path = folder / "suite.json"
-    require(path.is_file(), "folder", "must hold suite.json, as a run leaves it", str(folder))
-    try:
-        manifest = json.loads(path.read_bytes())
-        require(manifest["format"] == FORMAT, "folder", f"must be of format {FORMAT}", manifest["format"])
-        entries, suite, command = manifest["entries"], manifest["suite"], manifest["command"]
-        tasks, labels = (list(dict.fromkeys(entry[name] for entry in entries)) for name in ("task", "label"))
-        pinned = {task: {name: score[0] for name, score in scores.items()}
-                  for task, scores in manifest.get("references", {}).items()}  # fmt: skip
-        fronts = {task: tuple(objectives) for task, objectives in manifest.get("fronts", {}).items()}
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"folder: {path} is corrupt: {type(error).__name__}: {error}") from None
+    manifest = read_manifest(folder)
+    entries = manifest["entries"]
+    tasks, labels = (list(dict.fromkeys(entry[name] for entry in entries)) for name in ("task", "label"))
+    pinned = {task: {name: score[0] for name, score in scores.items()}
+              for task, scores in manifest.get("references", {}).items()}  # fmt: skip
+    fronts = {task: tuple(objectives) for task, objectives in manifest.get("fronts", {}).items()}
     runs: dict[tuple[str, str], list[dict[str, Any] | None]] = {}
     jobs: dict[tuple[str, str], dict[str, Any]] = {}
     yardsticks: dict[str, dict[str, float]] = {task: {} for task in tasks}
@@ -178,7 +180,7 @@ def read_folder(folder: str | os.PathLike[str]) -> Results:
         else:
             missing += [f"{name}: {reason}" for name, reason in lines]
     fronts = {**_trade_offs(cells), **fronts}
-    results = Results(suite, command, tasks, labels, cells, missing, list(software), fronts)
+    results = Results(manifest["suite"], manifest["command"], tasks, labels, cells, missing, list(software), fronts)
     scores = {label: results.estimate(label, tasks) for label in labels}
     labels.sort(key=lambda label: -(scores[label].value if scores[label] else -np.inf))  # type: ignore[union-attr]
     return results
@@ -187,8 +189,9 @@ def read_folder(folder: str | os.PathLike[str]) -> Results:
 def _reason(error: Path) -> str:
     if not error.is_file():
         return NOT_RUN
-    lines = error.read_text(errors="replace").strip().splitlines()
-    return f"failed: {lines[-1] if lines else 'no reason given'} (see {error.name})"
+    lines = error.read_text("utf-8", errors="replace").strip().splitlines()
+    last = "".join(c if c.isprintable() else "?" for c in lines[-1][:REASON]) if lines else "no reason given"
+    return f"failed: {last} (see {error.name})"
 
 
 def _trade_offs(cells: dict[tuple[str, str], Cell]) -> dict[str, tuple[str, ...]]:
@@ -264,12 +267,14 @@ def task_row(results: Results, task: str, label: str) -> tuple[str, ...]:
 def notes(results: Results) -> list[str]:
     """How to read the tables, and what is missing from them."""
     seeds = max(cell.expected for cell in results.cells.values())
+    old = results.with_old_curves()
     spread = "users (one seed: not over training runs)" if seeds == 1 else f"users and {seeds} training seeds"
     return [
         "Normalised score: 0 is the random agent, 1 the planner. *: reads the simulator's hidden state.",
         f"[low, high]: 95 % bootstrap interval, stratified over tasks; ±: standard error. Both over {spread}.",
         "Length: mean steps of an episode. Trained: user-steps a run. Seconds: of training, a run.",
         *(f"Missing: {line}" for line in results.missing),
+        *([f"Learning curves of version 0.1 are left out, rewards of steps in training and not comparable: {', '.join(old)}."] if old else []),
         *(f"Run with: {line}." for line in results.software),
         *(["The results come from different versions: compare with care."] if len(results.software) > 1 else []),
     ]
@@ -277,7 +282,7 @@ def notes(results: Results) -> list[str]:
 
 def markdown(results: Results, picture: str) -> str:
     """The report as Markdown."""
-    lines = [f"# {results.suite}", "", "```", results.command, "```", "", f"![Normalised scores]({picture})", ""]
+    lines = [f"# {_literal(results.suite)}", "", "```", results.command, "```", "", f"![Normalised scores]({picture})", ""]
     for section in sections(results):
         lines += markdown_table(section)
     return "\n".join([*lines, *(f"- {_literal(note)}" for note in notes(results)), ""])
@@ -290,7 +295,7 @@ def markdown_table(section: Section) -> list[str]:
         ["---:" if i >= section.words else "---" for i in range(len(section.header))],
         *(map(_literal, row) for row in section.rows),
     )
-    return [f"## {section.title}", "", *("| " + " | ".join(row) + " |" for row in rows), ""]
+    return [f"## {_literal(section.title)}", "", *("| " + " | ".join(row) + " |" for row in rows), ""]
 
 
 def _literal(text: str) -> str:
@@ -300,17 +305,16 @@ def _literal(text: str) -> str:
 def show(section: Section, console: Console) -> None:
     """Print a table."""
     printed = Table(
-        title=section.title,
+        title=Text(section.title, "bold"),
         title_justify="left",
-        title_style="bold",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
         collapse_padding=True,
     )
     for i, name in enumerate(section.header):
-        printed.add_column(name, justify="right" if i >= section.words else "left", overflow="fold")
+        printed.add_column(Text(name), justify="right" if i >= section.words else "left", overflow="fold")
     for row in section.rows:
-        printed.add_row(*(f"[yellow]{text}[/]" if text.startswith("missing") else escape(text) for text in row))
+        printed.add_row(*(Text(text, "yellow" if text.startswith("missing") else "") for text in row))
     console.print(printed)
 
 
@@ -321,6 +325,11 @@ def picture(results: Results) -> bytes:
         panels = [("all tasks (IQM)", results.tasks), *panels]
     columns = len(panels) if len(panels) <= 4 else min(4, -(-len(panels) // 2))
     rows = -(-len(panels) // columns)
+    with matplotlib.rc_context({"text.parse_math": False}):  # labels are no formulas
+        return _drawn(results, panels, rows, columns)
+
+
+def _drawn(results: Results, panels: list[tuple[str, list[str]]], rows: int, columns: int) -> bytes:
     labels = results.labels[::-1]
     figure = Figure((2.0 + 2.4 * columns, rows * (1.1 + 0.3 * len(labels))), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
@@ -363,12 +372,15 @@ def report(folder: str | os.PathLike[str], console: Console | None = None) -> Re
     console = console or Console()
     folder = Path(folder)
     results = read_folder(folder)
-    write_atomically(folder / "leaderboard.md", markdown(results, "leaderboard.png").encode())
-    write_atomically(folder / "leaderboard.png", picture(results))
-    write_atomically(folder / "index.html", page(results).encode())
-    for section in sections(results):
+    require_writable("folder", folder)
+    text, image, html = markdown(results, "leaderboard.png"), picture(results), page(results)  # all, before any is written
+    tables = sections(results)
+    write_atomically(folder / "leaderboard.md", text.encode())
+    write_atomically(folder / "leaderboard.png", image)
+    write_atomically(folder / "index.html", html.encode())
+    for section in tables:
         show(section, console)
     for note in notes(results):
-        console.print(escape(note), style="yellow" if note.startswith("Missing") else "dim", highlight=False)
-    console.print(f"Written: {escape(str(folder / 'leaderboard.md'))}, leaderboard.png, index.html", highlight=False)
+        console.print(Text(note, "yellow" if note.startswith("Missing") else "dim"))
+    console.print(Text(f"Written: {folder / 'leaderboard.md'}, leaderboard.png, index.html"))
     return results

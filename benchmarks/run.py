@@ -1,15 +1,13 @@
 """Running a suite: jobs without a valid result file are run, each leaves one file, written whole or not at all.
 
-    <folder>/suite.json            what was asked for: jobs, their names in the report, the command
-    <folder>/jobs/<key>.json       result of one job; nothing but its "cost" depends on the machine's speed
-    <folder>/jobs/<key>.error.txt  traceback of a job that failed; it is run again when asked for
-    <folder>/.lock                 what several runs on one folder share the work by; always empty
-
-Resuming is the absence of work.
+Resuming is the absence of work. The files are those of `benchmarks.files`; nothing in a result but its "cost" depends on
+the machine's speed, and a job that failed is run again when asked for. Beside them lies `.lock`, always empty, by which
+several runs on one folder share the work.
 """
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import math
@@ -29,17 +27,27 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import llvmlite.binding
 import numpy as np
 from gymnasium.vector import AutoresetMode
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.text import Text
 
 import recgym
 from baselines.agent import REGISTRY, Agent, agent_class, evaluate, make_agent, require_device
 from benchmarks.executors import Notify, Update, make_executor
+from benchmarks.files import (
+    check_result,
+    error_file,
+    read_manifest,
+    read_result,
+    require_writable,
+    result_file,
+    write_json,
+)
 from benchmarks.metrics import standard_error
-from benchmarks.suite import FORMAT, Entry, Job, Suite, key_of
+from benchmarks.suite import FORMAT, Entry, Job, Suite
 from recgym.errors import ConfigError, require_option
 from recgym.files import write_atomically
 from recgym.worlds import BUILDERS, fitted_worlds
@@ -49,7 +57,8 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-CURVE_POINTS = 50
+CURVE_POINTS = 10  # of a learning curve, the last at the end of training
+CURVE_USERS = 200  # evaluated at each point: the first of the job's own
 REPORT_SECONDS = 0.2  # between two progress reports of a job
 LOG_SECONDS = 60  # between two lines about a running job where there is no terminal
 WAIT_SECONDS = 1.0  # between two looks at jobs that other runs work on
@@ -94,13 +103,15 @@ def run_suite(
         The keys of the jobs without a result.
 
     Raises:
-        ConfigError: a task, an agent, a hyper-parameter, an executor or a device does not exist.
+        ConfigError: a task, an agent, a hyper-parameter, an executor or a device does not exist, or the folder cannot
+            be written or holds jobs of another run.
     """
     require_device("device", device)
     work = partial(run_job, device=device)
     run = make_executor(executor, work, workers, ray_address, gpu=device.startswith("cuda"))
     console = console or Console()
     folder, entries = Path(folder), suite.entries()
+    _check_folder(folder, entries)
     for label in only:
         require_option("only", label, [agent.label for agent in suite.agents])
     jobs = {entry.job.key: entry.job for entry in entries if not only or entry.label in only}
@@ -110,21 +121,41 @@ def run_suite(
     failed = [key for key in missing if error_file(folder, key).is_file()]
     pending = {key: job for key, job in missing.items() if key not in failed}
     count = f"{len(jobs)} jobs, {len(jobs) - len(missing)} done before, {len(pending)} to run."
-    console.print(f"{suite.name}: {count}", highlight=False)
+    console.print(Text(f"{suite.name}: {count}"))
     if failed:
-        console.print(f"{len(failed)} failed before and stay so without --retry-failed.", style="red", highlight=False)
+        console.print(Text(f"{len(failed)} failed before and stay so without --retry-failed.", "red"))
     if pending:
         _prepare(pending.values(), console, device)
-    write_json(folder / "suite.json", {**suite.to_dict(), "command": command})
+    shown = "".join(c if c.isprintable() else " " for c in command)
+    write_json(folder / "suite.json", {**suite.to_dict(), "command": shown})
     if pending:
         with Display([entry for entry in entries if entry.job.key in pending], console) as display:
             try:
                 with Share(pending.values(), folder, display) as share:
                     run(share.take, share.notify)
             except KeyboardInterrupt:
-                console.print("Stopped. What is done is kept: the same command goes on from there.", highlight=False)
+                console.print(Text("Stopped. What is done is kept: the same command goes on from there."))
                 raise
     return [key for key in missing if not result_file(folder, key).is_file()]
+
+
+def _check_folder(folder: Path, entries: Sequence[Entry]) -> None:
+    """Raise a ConfigError where nothing can be written, or where another run's results would be lost from its report."""
+    require_writable("output", folder)
+    if not (folder / "suite.json").is_file():
+        return
+    try:
+        there = read_manifest(folder)
+    except ConfigError as error:
+        warnings.warn(f"{error}; it is written anew", stacklevel=3)
+        return
+    kept = {(task, label, job.key) for task, label, job in entries}
+    lost = [entry for entry in there["entries"] if (entry["task"], entry["label"], entry["key"]) not in kept]
+    if lost:
+        raise ConfigError(
+            f"output: {folder} holds the run {there['suite']!r} ({there['command']}), and this run has no "
+            f"{lost[0]['label']!r} on {lost[0]['task']!r} as that has; choose another --output"
+        )
 
 
 def _missing(jobs: dict[str, Job], folder: Path, fresh: bool) -> dict[str, Job]:
@@ -230,7 +261,7 @@ def _byte(key: str) -> int:
 
 def _prepare(jobs: Iterable[Job], console: Console, device: str) -> None:
     """Make each task and agent once, so that a mistake shows before any work, and so that kernels are compiled once."""
-    console.print("Loading the simulation kernels (compiled once a machine: half a minute).", highlight=False)
+    console.print(Text("Loading the simulation kernels (compiled once a machine: half a minute)."))
     tasks = [task for job in jobs for task in (job.task, job.evaluation_task) if task]
     for task in {json.dumps([task.id, task.options]): task for task in tasks}.values():
         try:
@@ -250,44 +281,12 @@ def _make_agent(job: Job, device: str) -> Agent:
     return make_agent(job.agent, **{**({"device": device} if has_device else {}), **job.hyperparameters})
 
 
-def result_file(folder: Path, key: str) -> Path:
-    """Where the result of a job lies."""
-    return folder / "jobs" / f"{key}.json"
-
-
-def error_file(folder: Path, key: str) -> Path:
-    """Where the traceback of a failed job lies."""
-    return folder / "jobs" / f"{key}.error.txt"
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Write JSON atomically, keys sorted, so that equal data are equal bytes."""
-    write_atomically(path, (json.dumps(data, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
-
-
-def read_result(folder: Path, key: str) -> dict[str, Any] | None:
-    """The result of a job; None where there is none, with a warning where the file is not what a run writes."""
-    path = result_file(folder, key)
-    if not path.is_file():
-        return None
-    try:
-        data = json.loads(path.read_bytes())
-        if data["format"] != FORMAT or data["key"] != key or key_of(data["job"]) != key:
-            raise ValueError("it belongs to another job or format")
-        for part in ("return", "length", "objectives", "cost"):
-            if not all(math.isfinite(number) for number in data[part].values()):
-                raise ValueError("a number is not finite")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        warnings.warn(f"{path.name} is corrupt ({type(error).__name__}: {error}) and counts as absent", stacklevel=2)
-        return None
-    return data
-
-
 def run_job(job: Job, notify: Notify, device: str = "cpu") -> None:
     """Run a job; its result, or the traceback of its failure, is the outcome of the last update."""
     notify(Update(job.key, "start"))
     try:
         result = execute(job, notify, device)
+        check_result(result, job.key)
         score, cost = result["return"], result["cost"]
         seconds = cost["train_seconds"] + cost["evaluation_seconds"]
         text = f"{score['mean']:.3f} ± {score['se']:.3f}  {seconds:.0f} s"
@@ -298,10 +297,18 @@ def run_job(job: Job, notify: Notify, device: str = "cpu") -> None:
     notify(ended)
 
 
-def execute(job: Job, notify: Notify = lambda update: None, device: str = "cpu") -> dict[str, Any]:
-    """Train, evaluate, and return the result as plain JSON values."""
+def execute(
+    job: Job, notify: Notify = lambda update: None, device: str = "cpu", curve_points: int = CURVE_POINTS
+) -> dict[str, Any]:
+    """Train, evaluate, and return the result as plain JSON values.
+
+    Args:
+        job: what. notify: hears how it goes on. device: see `run_suite`.
+        curve_points: of the learning curve, which costs an evaluation of `CURVE_USERS` users each and changes nothing
+            else; 0: no curve.
+    """
     agent, files = _make_agent(job, device), file_hashes(job)  # together, before anybody edits a file
-    reporter = _Reporter(job, notify)
+    reporter = _Reporter(job, notify, agent, curve_points if job.steps else 0)
     began = time.perf_counter()
     if job.steps:
         agent.fit(job.task, job.steps, job.seed, reporter.train)
@@ -315,20 +322,33 @@ def execute(job: Job, notify: Notify = lambda update: None, device: str = "cpu")
         "key": job.key,
         "job": job.to_dict(),
         "privileged": agent.privileged,
-        "return": {"mean": float(score.returns.mean()), "se": standard_error(score.returns), "n": len(score.returns)},
+        "return": {**_summary(score.returns), "n": len(score.returns)},
         "length": {"mean": float(score.lengths.mean()), "median": float(np.median(score.lengths))},
         "objectives": objectives,
-        "curve": reporter.curve,
+        "curve": reporter.end(score.returns),
         "files": files,
         "software": {**software(), "device": device},
-        "cost": {"train_seconds": trained - began, "evaluation_seconds": ended - trained},
+        "cost": {
+            "train_seconds": trained - began - reporter.curve_seconds,
+            "curve_seconds": reporter.curve_seconds,
+            "evaluation_seconds": ended - trained,
+        },
     }
 
 
+def _summary(returns: np.ndarray) -> dict[str, float]:
+    return {"mean": float(returns.mean()), "se": standard_error(returns)}
+
+
 def software() -> dict[str, str]:
-    """Versions that numbers may depend on, and the kind of machine."""
-    machine = f"{platform.system()} {platform.machine()}"
-    found = {"recgym": recgym.__version__, "python": platform.python_version(), "platform": machine}
+    """What numbers may depend on: versions, the kind of machine and of processor, and the threads of BLAS and torch."""
+    found = {
+        "recgym": recgym.__version__,
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "processor": llvmlite.binding.get_host_cpu_name(),
+        "threads": os.environ.get("OMP_NUM_THREADS", "default"),
+    }
     for name in ("numpy", "numba", "gymnasium", "torch", "stable-baselines3", "sb3-contrib"):
         try:
             found[name] = version(name)
@@ -357,19 +377,39 @@ def _sha256(*files: Path) -> str:
 
 
 class _Reporter:
-    """Turns an agent's progress into updates, a few a second, and into a learning curve, a point every steps / 50."""
+    """Turns an agent's progress into updates, a few a second, and into a learning curve.
 
-    def __init__(self, job: Job, notify: Notify) -> None:
-        self.job, self.notify = job, notify
+    A point of the curve is the mean return of the job's first `CURVE_USERS` evaluation users, at the first progress at
+    or after each of the fixed steps, by a copy of the agent that explores and learns no more: one measure for all
+    agents, whatever they report of themselves.
+    """
+
+    def __init__(self, job: Job, notify: Notify, agent: Agent, points: int) -> None:
+        self.job, self.notify, self.agent, self.points = job, notify, agent, points
         self.curve: list[dict[str, float]] = []
+        self.curve_seconds = 0.0
         self._shown = 0.0
 
     def train(self, steps: int, values: dict[str, float]) -> None:
         finite = {name: float(value) for name, value in values.items() if math.isfinite(value)}
-        if finite and steps * CURVE_POINTS >= (len(self.curve) + 1) * self.job.steps:
-            self.curve.append({"steps": steps, **finite})
         name = next((name for name in ("return", "reward") if name in finite), next(iter(finite), ""))
         self._pass_on("train", steps, self.job.steps, f"{name} {finite[name]:.3g}" if name else "")
+        reached = self.curve[-1]["steps"] * self.points // self.job.steps if self.curve else 0
+        if reached < steps * self.points // self.job.steps < self.points:
+            began = time.perf_counter()
+            where, users = self.job.evaluation_task or self.job.task, min(CURVE_USERS, self.job.users)
+            self._add(steps, evaluate(_frozen(self.agent), where, users, self.job.user_seed).returns)
+            self.curve_seconds += time.perf_counter() - began
+
+    def end(self, returns: np.ndarray) -> list[dict[str, float]]:
+        """The curve, once training has ended and the final evaluation gave those returns."""
+        if self.points:
+            self._add(self.job.steps, returns[:CURVE_USERS])
+        return self.curve
+
+    def _add(self, steps: int, returns: np.ndarray) -> None:
+        found = _summary(returns)
+        self.curve.append({"steps": steps, "return": found["mean"], "se": found["se"]})
 
     def evaluate(self, steps: int, values: dict[str, float]) -> None:
         self._pass_on("evaluate", int(values["users"]), self.job.users, f"return {values['return']:.3g}")
@@ -381,6 +421,12 @@ class _Reporter:
             self.notify(Update(self.job.key, stage, done, total, text))
 
 
+def _frozen(agent: Agent) -> Agent:
+    """A copy that acts as the agent does now, whatever the agent learns after."""
+    snapshot = getattr(agent, "snapshot", None)
+    return snapshot() if snapshot else copy.deepcopy(agent)
+
+
 class Display:
     """What people see of a run: bars in a terminal, and everywhere a line for each job that has ended."""
 
@@ -389,9 +435,10 @@ class Display:
         self.names = {
             job.key: f"{task} {label}" + (f" seed {job.seed}" if job.steps else "") for task, label, job in entries
         }
-        columns = ("{task.description}", BarColumn(8), "{task.fields[text]}", "{task.fields[left]}")
+        name, text, left = (TextColumn(f"{{task.{part}}}", markup=False) for part in ("description", "fields[text]", "fields[left]"))
+        columns = (name, BarColumn(8), text, left)
         self.bars = Progress(*columns, console=console, disable=not console.is_terminal)
-        self.overall = self.bars.add_task("[bold]all jobs", total=len(self.names), text="", left="")
+        self.overall = self.bars.add_task("all jobs", total=len(self.names), text="", left="")
         self.running: dict[str, _Bar] = {}
         self.ended = 0
         self.began = time.monotonic()
@@ -412,30 +459,28 @@ class Display:
                 self.bars.remove_task(bar.id)
             self.ended += update.stage in ("done", "failed")
             colour, before = LINES[update.stage]
-            self._line(update.key, f"[{colour}]{escape(before + update.text)}[/]")
+            self._line(update.key, before + update.text, colour)
         else:
             bar = self.running.get(update.key)
             if bar is None or bar.stage != update.stage:
-                name = escape(_cut(self.names[update.key], 28))
+                name = _cut(self.names[update.key], 28)
                 id = bar.id if bar else self.bars.add_task(name, total=None, text="", left="")
                 bar = self.running[update.key] = _Bar(id, update.stage, now, bar.said if bar else now)
             bar.share = update.done / update.total
             if update.stage != "start":
                 text = f"{update.stage} {_short(update.done)}/{_short(update.total)} {update.text}"
                 left = _left(now - bar.began, bar.share)
-                self.bars.update(
-                    bar.id, completed=update.done, total=update.total, text=escape(_cut(text, 30)), left=left
-                )
+                self.bars.update(bar.id, completed=update.done, total=update.total, text=_cut(text, 30), left=left)
                 if not self.console.is_terminal and now - bar.said >= LOG_SECONDS:
                     bar.said = now
-                    self._line(update.key, escape(f"{text}, {left} left" if left else text))
+                    self._line(update.key, f"{text}, {left} left" if left else text)
         done = self.ended + sum(bar.share * (0.8 if bar.stage == "train" else 1.0) for bar in self.running.values())
         self.bars.update(self.overall, completed=done, text=f"{self.ended}/{n}", left=_left(now - self.began, done / n))
 
-    def _line(self, key: str, text: str) -> None:
+    def _line(self, key: str, text: str, colour: str = "") -> None:
         n = len(self.names)
         count = f"{self.ended:>{len(str(n))}}/{n}"
-        self.console.print(f"{count} {escape(self.names[key])}: {text}", highlight=False)
+        self.console.print(Text.assemble(f"{count} {self.names[key]}: ", (text, colour)))
 
 
 @dataclass

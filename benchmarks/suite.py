@@ -19,6 +19,7 @@ from recgym.errors import ConfigError, require, require_count, unknown
 FORMAT = 1  # of jobs and results; raise it when new results cannot be compared with old ones
 SEED_STRIDE = 10_000  # apart, so that training runs share no users: run k trains on the users of seed k * stride on
 EVALUATION_SEED = 10**9  # the first evaluation user; no training run comes near
+MOST_STEPS = 10**12  # of training
 TUNING_SEED = 2 * 10**9  # what no suite reaches, training or evaluation: tuning's own seeds start here
 
 
@@ -56,16 +57,30 @@ class Job:
         }
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Job:
+    def from_dict(cls, data: Any) -> Job:
         """The job that `to_dict` wrote.
 
         Raises:
-            KeyError, TypeError: it is none.
+            ConfigError: it is none.
         """
-        evaluation = data["evaluation"]
-        other = Task(**evaluation["task"]) if "task" in evaluation else None
-        return cls(Task(**data["task"]), data["agent"], data["hyperparameters"], data["steps"], data["seed"],
-                   evaluation["users"], evaluation["seed"], other)  # fmt: skip
+        try:
+            evaluation = data["evaluation"]
+            other = Task(**evaluation["task"]) if "task" in evaluation else None
+            job = cls(Task(**data["task"]), data["agent"], data["hyperparameters"], data["steps"], data["seed"],
+                      evaluation["users"], evaluation["seed"], other)  # fmt: skip
+        except (KeyError, TypeError) as error:
+            raise ConfigError(f"job: must be one as a run writes it: {type(error).__name__}: {error}") from None
+        for task in (job.task, other or job.task):
+            require(isinstance(task.id, str), "job task", "must have an id that is text", task.id)
+            require(isinstance(task.options, dict), "job options", "must be an object", task.options)
+        require(isinstance(job.agent, str), "job agent", "must be text", job.agent)
+        require(isinstance(job.hyperparameters, dict), "job hyperparameters", "must be an object", job.hyperparameters)
+        require_count("job steps", job.steps, 0, MOST_STEPS)
+        require_count("job seed", job.seed, 0, TUNING_SEED + EVALUATION_SEED)
+        require_count("job users", job.users, 1, TUNING_SEED)
+        require_count("job evaluation seed", job.user_seed, 0, TUNING_SEED + EVALUATION_SEED)
+        require(job.to_dict() == data, "job", f"must have the parts {[*job.to_dict()]} alone", [*data])
+        return job
 
     @property
     def key(self) -> str:
@@ -85,7 +100,8 @@ def digest(data: dict[str, Any]) -> str:
     """
     try:
         text = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    except (TypeError, ValueError) as error:
+        json.dumps(data, ensure_ascii=False).encode()  # no half of a surrogate pair, as in names that are no text
+    except (TypeError, ValueError, RecursionError) as error:
         raise ConfigError(f"job: options and hyperparameters must be JSON values: {error}, got {data}") from None
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -161,6 +177,8 @@ class Suite:
         for what, names in (("tasks", [t.name for t in self.tasks]), ("agents", [a.label for a in self.agents])):
             require(names, f"{self.name} {what}", "must hold one at least", names)
             require(len({*names}) == len(names), f"{self.name} {what}", "must have a name each", names)
+            shown = all(isinstance(name, str) and name.isprintable() for name in names)
+            require(shown, f"{self.name} {what}", "must have names that can be printed", names)
         require(self.seeds, f"{self.name} seeds", "must hold one at least", self.seeds)
         require_count("evaluation users", self.users, 2, TUNING_SEED - EVALUATION_SEED)
         require_count("user_seed", self.user_seed, EVALUATION_SEED, TUNING_SEED - self.users)
@@ -506,28 +524,56 @@ def custom_suite(
     steps: int,
     seeds: int,
     users: int,
-    hyperparameters: dict[str, Any] | None = None,
+    hyperparameters: Sequence[dict[str, Any]] = (),
 ) -> Suite:
     """Anybody's agents beside the four references.
 
     Args:
-        agents: registry names or "package.module:Class"; `hyperparameters` go to each.
+        agents, hyperparameters: see `contenders`.
         tasks: where; `steps` user-steps of training on each. seeds: training runs. users: evaluation users.
     """
-    require_count("steps", steps, 0, 10**12)
-    names = [_name(t.id) + "".join(f" {k}={v}" for k, v in t.options.items()) for t in tasks]
+    require_count("steps", steps, 0, MOST_STEPS)
+    names = [_name(t.id) + _settings(t.options) for t in tasks]
     yardsticks = references(min(users, SINGLE_ITEM_PLANNER_USERS))
     return Suite(
         "custom",
         tuple(map(NamedTask, names, tasks, [steps] * len(tasks))),
-        (*contenders(agents, hyperparameters), *yardsticks),
+        (*contenders(agents, hyperparameters, yardsticks), *yardsticks),
         training_seeds(seeds),
         users,
     )
 
 
-def contenders(agents: Sequence[str], hyperparameters: dict[str, Any] | None = None) -> tuple[Contender, ...]:
-    """Learning agents by registry name or "package.module:Class"; the references, always there, are left out."""
-    yardsticks = [reference.agent for reference in references()]
-    learners = [agent for agent in agents if agent not in yardsticks]
-    return tuple(Contender(agent.rpartition(":")[2], agent, hyperparameters or {}) for agent in learners)
+def contenders(
+    agents: Sequence[str], hyperparameters: Sequence[dict[str, Any]] = (), beside: Sequence[Contender] = ()
+) -> tuple[Contender, ...]:
+    """Agents to run beside others; one that is there already, with the same hyper-parameters, is left out.
+
+    The label is the name; where agents would share one, the name and the hyper-parameters; where they still do, with the
+    module.
+
+    Args:
+        agents: registry names, "package.module:Class" or "file.py:Class".
+        hyperparameters: none, of all agents, or of each. beside: the others.
+
+    Raises:
+        ConfigError: hyper-parameters of another number.
+    """
+    fits = len(hyperparameters) <= 1 if agents else not any(hyperparameters)
+    fits = fits or len(hyperparameters) == len(agents)
+    require(fits, "parameters", "must be given once, or once for each agent", list(hyperparameters))
+    settings = [{}, *hyperparameters][-1:] * len(agents) if len(hyperparameters) < 2 else hyperparameters
+    there = [(contender.agent, contender.hyperparameters) for contender in beside]
+    new = [pair for pair in zip(agents, settings) if pair not in there]
+    short = [agent.rpartition(":")[2] for agent, _ in new]
+    long = [name + _settings(values) for name, (_, values) in zip(short, new)]
+    full = [agent + _settings(values) for agent, values in new]
+    taken = {contender.label for contender in beside}
+    labels = next((names for names in (short, long) if len({*names} | taken) == len(names) + len(taken)), full)
+    untrained = [reference.agent for reference in references()]
+    return tuple(Contender(label, agent, values, trained=agent not in untrained)
+                 for label, (agent, values) in zip(labels, new))  # fmt: skip
+
+
+def _settings(values: Mapping[str, Any]) -> str:
+    return "".join(f" {name}={value}" for name, value in values.items())

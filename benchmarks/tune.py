@@ -9,7 +9,6 @@ in evaluation (`Suite` refuses it), so that what is tuned here has not seen what
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Callable
@@ -19,8 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from baselines.agent import Task, agent_class, make_agent
+from benchmarks.files import is_number, read_json, require_writable, write_json
 from benchmarks.metrics import standard_error
-from benchmarks.run import execute, software, write_json
+from benchmarks.run import execute, software
 from benchmarks.suite import FORMAT, SEED_STRIDE, TUNING_SEED, Job
 from recgym.errors import ConfigError, require, require_count, require_number, require_option
 
@@ -158,14 +158,18 @@ def tune(
     check_space(agent, space)
     jobs = tuning_jobs(agent, task, fixed, steps, runs, users)
     search = {"format": FORMAT, "jobs": [job.to_dict() for job in jobs], "space": space, "seed": seed}
+    require_writable("output", folder)
     file = folder / "tuning.json"
     past = _read(file, search) if file.is_file() else []
     while len(past) < trials:
         parameters = {**fixed, **_ask(optuna, space, past, seed)}
         try:
-            scores = [execute(job)["return"] for job in tuning_jobs(agent, task, parameters, steps, runs, users)]
+            jobs = tuning_jobs(agent, task, parameters, steps, runs, users)
+            scores = [execute(job, curve_points=0)["return"] for job in jobs]
             means = [score["mean"] for score in scores]
             error = math.hypot(standard_error(means), float(np.mean([score["se"] for score in scores])))
+            for value in (*means, error):
+                require(is_number(value), "return", "must be a finite number", value)
             past.append(Trial(len(past), parameters, float(np.mean(means)), error))
         except Exception as error:  # hyper-parameters that do not go together; the search goes on without them
             past.append(Trial(len(past), parameters, None, None, f"{type(error).__name__}: {error}"))
@@ -180,9 +184,13 @@ def tune(
 
 
 def _read(file: Path, search: dict[str, Any]) -> list[Trial]:
+    data = read_json(file)
     try:
-        data = json.loads(file.read_bytes())
         same, trials = data["search"] == search, [Trial(**trial) for trial in data["trials"]]
+        for trial in trials:
+            scored = all(value is None or is_number(value) for value in (trial.mean, trial.se))
+            if not (scored and isinstance(trial.parameters, dict) and isinstance(trial.error, str)):
+                raise ValueError("a trial is not of the right form")
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"folder: {file} is corrupt: {type(error).__name__}: {error}") from None
     require(same, "folder", "must be empty or of the same search; choose another", str(file.parent))
@@ -195,9 +203,12 @@ def _ask(optuna: Any, space: Space, past: list[Trial], seed: int) -> dict[str, A
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=start, n_startup_trials=START_TRIALS))
     ranges = {name: _range(optuna.distributions, spec) for name, spec in space.items()}
     for trial in past:
-        searched = {name: trial.parameters[name] for name in space}
         state = optuna.trial.TrialState.FAIL if trial.mean is None else optuna.trial.TrialState.COMPLETE
-        study.add_trial(optuna.trial.create_trial(state=state, value=trial.mean, params=searched, distributions=ranges))
+        try:
+            searched = {name: trial.parameters[name] for name in space}
+            study.add_trial(optuna.trial.create_trial(state=state, value=trial.mean, params=searched, distributions=ranges))
+        except (KeyError, ValueError, TypeError) as error:
+            raise ConfigError(f"folder: trial {trial.number} in tuning.json is outside the search space: {error}") from None
     return study.ask(ranges).params
 
 

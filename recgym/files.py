@@ -11,6 +11,7 @@ import json
 import math
 import os
 import secrets
+import sys
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -51,6 +52,13 @@ def cache_folder() -> Path:
     if given:
         return Path(given)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "recgym"
+
+
+def print_anywhere() -> None:
+    """From now on print "?" for what a terminal's encoding lacks, such as ± in ASCII, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def read_bytes(path: str | os.PathLike[str], what: str) -> bytes:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import io
 import json
 import math
+import re
 import sys
 from pathlib import Path
 
@@ -135,6 +137,50 @@ def test_custom_suites_hold_the_references_once():
     assert len(custom.entries()) == 3 + 4
 
 
+def test_one_agent_may_run_with_several_settings():
+    def labels(*pairs: tuple[str, dict], beside=()) -> list[str]:
+        agents, settings = zip(*pairs)
+        return [c.label for c in suite.contenders(agents, settings, beside)]
+
+    core = suite.get_suite("core-v0").agents
+    assert labels(("a:X", {}), ("linucb", {"alpha": 1})) == ["X", "linucb"]
+    assert labels(("linucb", {}), ("linucb", {"alpha": 0.5})) == ["linucb", "linucb alpha=0.5"]
+    assert labels(("linucb", {"alpha": 0.5}), ("linucb", {}), beside=core) == ["linucb alpha=0.5"], "one is there"
+    assert labels(("a:X", {}), ("b:X", {})) == ["a:X", "b:X"]
+    assert labels(("planner", {}), ("planner", {"iterations": 2}), beside=core) == ["planner", "planner iterations=2"]
+    assert not suite.contenders(["planner"])[0].trained
+    both = suite.contenders(["linucb", "dqn"], [{"x": 1}])
+    assert [c.hyperparameters for c in both] == [{"x": 1}] * 2
+    for agents, settings in ((["linucb"] * 3, [{}, {}]), ([], [{"alpha": 1}])):
+        with pytest.raises(ConfigError, match="parameters: must be given once, or once for each"):
+            suite.contenders(agents, settings)
+    with pytest.raises(ConfigError, match="must have names that can be printed"):
+        suite.custom_suite([], [Task(SHOP.id, {"world": "a\nb"})], 0, 1, 5)
+
+
+def test_a_run_does_not_take_the_place_of_another(tmp_path, monkeypatch):
+    """Custom runs have a folder each; a run that would drop what a folder's report shows is refused."""
+    chosen = [suite.custom_suite([named(First)], [SHOP], 64, seeds, 5) for seeds in (1, 2)]
+    assert cli._folder(chosen[0]) != cli._folder(chosen[1])
+    assert cli._folder(chosen[0]) == cli._folder(suite.custom_suite([named(First)], [SHOP], 64, 1, 5))
+    assert cli._folder(suite.get_suite("core-v0")) == Path("runs/core-v0")
+    strange = dataclasses.replace(chosen[0], name="core-v0+../x [/]" + "y" * 300)
+    assert re.fullmatch(r"runs/core-v0\+\.\.-x-y{40,60}-[0-9a-f]{8}", str(cli._folder(strange)))
+    write = functools.partial(run.run_suite, console=quiet(), only=["random"])
+    write(chosen[0], tmp_path / "a")
+    write(chosen[1], tmp_path / "a")  # holds more: nothing is lost
+    before = (tmp_path / "a" / "suite.json").read_bytes()
+    with pytest.raises(ConfigError, match=r"output: .* holds the run 'custom' .* no 'First' on .*; choose another"):
+        write(chosen[0], tmp_path / "a")
+    assert (tmp_path / "a" / "suite.json").read_bytes() == before
+    (tmp_path / "a" / "suite.json").write_text("{")
+    with pytest.warns(UserWarning, match=r"suite\.json: .*; it is written anew"):
+        write(chosen[0], tmp_path / "a")
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="output: must be a folder that can be written"):
+        write(chosen[0], tmp_path / "file" / "sub")
+
+
 # Running
 
 
@@ -167,15 +213,37 @@ def test_a_result_says_what_an_evaluation_by_hand_says(tmp_path):
     assert json.loads(json.dumps(result)) == result
 
 
-def test_learning_curve_points_depend_on_steps_alone():
-    def curve(every: int) -> list:
-        reporter = run._Reporter(Job(SHOP, "x", {}, 1000, 0, 2), lambda update: None)
-        for steps in range(every, 1001, every):
-            reporter.train(steps, {"reward": steps / 2, "loss": math.nan})
-        return reporter.curve
+@pytest.mark.parametrize("every", [1, 10, 250, 2000])
+def test_a_learning_curve_has_its_points_at_fixed_steps(monkeypatch, every):
+    class Teller(First):
+        """Reports what it likes."""
 
-    assert curve(1) == curve(10) == [{"steps": 20.0 * k, "reward": 10.0 * k} for k in range(1, 51)]
-    assert len(curve(500)) == 2
+        def fit(self, task, steps, seed=0, progress=None):
+            for done in range(every, steps + 1, every):
+                progress(done, {"reward": math.nan, "return": 1e9})
+
+    monkeypatch.setattr(run, "_make_agent", lambda job, device: Teller())
+    result = run.execute(Job(SHOP, named(First), {}, 1000, 0, 7))
+    assert [point["steps"] for point in result["curve"]] == {250: [250, 500, 750, 1000], 2000: [1000]}.get(
+        every, list(range(100, 1001, 100))
+    )
+    score = {"return": result["return"]["mean"], "se": result["return"]["se"]}
+    assert all({**point, **score} == point for point in result["curve"]), "what it learns changes nothing"
+    assert result["cost"]["curve_seconds"] > 0 or every == 2000
+
+
+@pytest.mark.parametrize("agent", ["linucb", "slateq", "reinforce", "dqn", "ppo"])
+def test_a_learning_curve_changes_nothing_in_training(agent):
+    task = Task("recgym/EcommerceSlate-v0" if agent == "slateq" else "recgym/Ecommerce-v0", {"horizon": 8, "items": 30})
+    settings = {"dqn": {"learning_starts": 64}, "ppo": {"n_steps": 2, "batch_size": 128}, "slateq": {"learning_starts": 64, "n_steps": 2},
+                "reinforce": {"segment": 2}}.get(agent, {})  # fmt: skip
+    job = Job(task, agent, settings, 640, 0, 100)
+    with_curve, without = run.execute(job), run.execute(job, curve_points=0)
+    assert len(with_curve["curve"]) == 10
+    assert without["curve"] == []
+    for part in ("return", "length", "objectives"):
+        assert with_curve[part] == without[part]
+    assert len({point["return"] for point in with_curve["curve"]}) > 1, "it learned"
 
 
 def test_a_corrupt_file_counts_as_absent(tmp_path):
@@ -331,7 +399,7 @@ def test_a_folder_without_results_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"must hold suite\.json"):
         report.read_folder(tmp_path)
     (tmp_path / "suite.json").write_text('{"format": 1}')
-    with pytest.raises(ConfigError, match="is corrupt: KeyError"):
+    with pytest.raises(ConfigError, match=r"suite\.json: must be an object with a list of entries"):
         report.read_folder(tmp_path)
 
 
@@ -475,9 +543,18 @@ def test_command_line(monkeypatch, tmp_path, capsys):
         (["run", "quickstrat"], "Did you mean 'quickstart-v0'"),
         (["run"], "task: must be given where no suite is"),
         (["run", "smoke", "--steps", "5"], "steps: is fixed by the suite"),
-        (["run", "--task", "x", "--options", "{"], "options: must be JSON"),
+        (["run", "--task", "x", "--options", "{"], "options: must be JSON or @file (Expecting"),
         (["run", "--task", "x", "--parameters", "3"], "parameters: must be a JSON object"),
         (["run", "--task", "recgym/News-v0", "--seeds", "0"], "seeds: must be an integer"),
+        (["run", "--task", "x", "--parameters", "@nowhere"], "parameters: must be JSON or @file (nowhere: No such file"),
+        (["run", "--task", "x", "--parameters", "@."], "parameters: must be JSON or @file (.: Is a directory"),
+        (["run", "--task", "x", "--options", '{"a": 1, "a": 2}'], "options: must be JSON or @file (an object has a name twice"),
+        (["run", "--task", "x", "--options", '{"a": NaN}'], "NaN is no number"),
+        (["run", "--task", "x", "--options", "[" * 9999], "nested too deep"),
+        (["run", "--task", "x", "--options", '{"a": "\\ud800"}'], "surrogates not allowed"),
+        (["run", "--task", "x", "--world", "\udcff"], "tasks: must have names that can be printed"),
+        (["tune", "linucb", "--task", "recgym/News-v0", "--space", "@nowhere"], "space: must be JSON or @file"),
+        (["throughput", "-o", "."], "output: must be a file, got '.'"),
         (["report", "nowhere"], "folder: must hold suite.json"),
         (["references", "--id", "recgym/Nws-v0"], "Did you mean 'recgym/News-v0'"),
     ],

@@ -55,7 +55,7 @@ def files(folder: Path) -> dict[str, bytes]:
     found = {}
     for path in sorted((folder / "jobs").glob("*.json")):
         result = json.loads(path.read_bytes())
-        assert set(result.pop("cost")) == {"train_seconds", "evaluation_seconds"}
+        assert set(result.pop("cost")) == {"train_seconds", "curve_seconds", "evaluation_seconds"}
         run.write_json(path.parent / "without.json", result)
         found[path.name] = (path.parent / "without.json").read_bytes()
     return found

@@ -51,8 +51,8 @@ RETURNS = {"<b>bold</b>": 4.0, "slow": 3.0, "random": 2.0, "planner": 6.0}
 OBJECTIVES = {"reinforce 0": (1.0, 3.0), "reinforce 0.5": (2.0, 2.0), "reinforce 1": (3.0, 1.0), "random": (0.5, 0.5)}
 
 
-def write(folder: Path, **manifest) -> Path:
-    """A results folder: "dear" has not run, one run of "slow" has failed."""
+def write(folder: Path, old: tuple[str, ...] = (), **manifest) -> Path:
+    """A results folder: "dear" has not run, one run of "slow" has failed; labels of learning curves as 0.1 had them."""
     entries = [{"task": e.task, "label": e.label, "key": e.job.key, "job": e.job.to_dict()} for e in CHOSEN.entries()]
     command = "python -m benchmarks run --agent 'my agent.py:A' --task x -o out --workers 2 --only slow --fresh"
     fixed = {"format": suite.FORMAT, "suite": CHOSEN.name, "command": command, "entries": entries}
@@ -64,7 +64,9 @@ def write(folder: Path, **manifest) -> Path:
             run.error_file(folder, job.key).write_text("Traceback:\n  somewhere\nValueError: 1 < 2 & more\n")
             continue
         rate = 0.5 if label == "slow" else 1.0
-        curve = [{"steps": s, "reward": 0.2 + rate * s / 1000, "loss": 1.0} for s in range(20, 1001, 20)]
+        curve = [{"steps": s, "return": 2 + 2 * rate * s / 1000, "se": 0.1} for s in range(100, 1001, 100)]
+        if label in old:
+            curve = [{"steps": s, "reward": 0.2 + s / 1000, "loss": 1.0} for s in range(20, 1001, 20)]
         mean = RETURNS.get(label, 3.0) + job.seed / suite.SEED_STRIDE * 0.1
         x, y = OBJECTIVES.get(label, (1.5, 1.5))
         run.write_json(
@@ -167,9 +169,9 @@ def test_the_page_holds_what_the_files_say(html, reader):
     assert rows["slow", 6][1] == rows["dear", 6][1] == "missing"
     task = next(row for row in reader.rows if row[0] == "<b>bold</b>" and len(row) == 7)
     assert task[1].startswith("4.10 ± ")
-    # Best 1.2 less a tenth's fall, random 2 / 10: half way is 0.2 + (1.155 - 0.2) / 2 = 0.678, first at step 480.
-    assert task[6] == "480"
-    assert next(row for row in reader.rows if row[0] == "slow" and len(row) == 7)[6] == "960"
+    # The best ends at 4, random earns 2: half way is 3.
+    assert task[6] == "500"
+    assert next(row for row in reader.rows if row[0] == "slow" and len(row) == 7)[6] == "1,000"
     matrix = [row for row in reader.rows if row[0] in ("planner*", "random") and len(row) == 4]
     assert {row[0]: [cell[:4] for cell in row[1:]] for row in matrix} == {
         "planner*": ["–", "1.00", "1.00"], "random": ["0.00", "0.00", "–"],
@@ -221,6 +223,60 @@ def test_the_interval_is_that_of_student_over_runs_and_users(folder):
     assert 6 < freedom < 7, "so that t is between 2.365 and 2.447"
     error = math.hypot(runs, users)
     assert 2.3 * error < found.high - found.value < 2.5 * error
+
+
+def test_old_learning_curves_are_neither_drawn_nor_compared(tmp_path):
+    results = report.read_folder(write(tmp_path, old=("slow",)))
+    text = page(results)
+    assert "Learning curves of version 0.1 are left out" in text
+    assert results.with_old_curves() == ["slow"]
+    rows = {row[0]: row for row in Reader(text).rows if len(row) == 7}
+    assert [rows[label][6] for label in ("<b>bold</b>", "slow")] == ["500", "–"]
+    figures = text.count("Learning curves</figcaption>"), text.count("<figure>")
+    assert figures[1] > 0
+    everything_old = page(report.read_folder(write(tmp_path, old=("slow", "<b>bold</b>"))))
+    assert everything_old.count("<figure>") == figures[1] - 2, "no picture where there is no curve"
+
+
+HOSTILE = ("[red]", "[/]", "[bold", ":smile:", "$x$", "$\\frac{", "</script>", "`|*#", "ünïcödé", "{task.fields[x]}", "\\")
+
+
+def test_names_are_taken_as_they_are(tmp_path):
+    """Rich markup, emoji codes, formulas, HTML, Markdown: in labels, tasks, suite and command."""
+    tasks = tuple(NamedTask(f"task {name}", Task("recgym/Ecommerce-v0"), 0, Task("recgym/Ecommerce-v0", {"seed": i})) for i, name in enumerate(HOSTILE[:2]))
+    agents = tuple(Contender(name, "random", {"x": name}, trained=False) for name in HOSTILE)
+    chosen = Suite("[/suite]", tasks, (*agents, *(c for c in suite.references() if c.label in ("random", "planner"))), (0,), 50)
+    run.write_json(tmp_path / "suite.json", {**chosen.to_dict(), "command": "python -m benchmarks run 'open [/] quote"})
+    base = json.loads(next((write(tmp_path / "other") / "jobs").glob("*.json")).read_text())
+    for _, label, job in chosen.entries():
+        if label != HOSTILE[0]:
+            score = {"mean": 2.0 if label == "random" else 3.0, "se": 0.1, "n": 50}
+            run.write_json(run.result_file(tmp_path, job.key), {**base, "key": job.key, "job": job.to_dict(), "return": score, "curve": []})
+        else:
+            run.write_atomically(run.error_file(tmp_path, job.key), b"ValueError: [/red] \x1b[2J")
+    console = Console(file=io.StringIO(), width=200)
+    results = report.report(tmp_path, console)
+    printed = console.file.getvalue()
+    for name in HOSTILE[1:]:
+        assert name in printed
+    assert "ValueError: [/red] ?[2J" in printed
+    assert "task [red]" in printed
+    assert "task [/]" in printed
+    assert results.row_command("x") == results.command, "with an open quote"
+    Reader((tmp_path / "index.html").read_text())
+    with run.Display(chosen.entries(), Console(file=io.StringIO(), force_terminal=True)) as display:
+        for entry in chosen.entries():
+            display(run.Update(entry.job.key, "train", 5, 10, "[/] :smile:"))
+            display.bars.refresh()
+            display(run.Update(entry.job.key, "failed", text="[/] no"))
+
+
+def test_a_report_is_written_whole_or_not_at_all(folder, tmp_path, monkeypatch):
+    write(tmp_path)
+    monkeypatch.setattr("benchmarks.page.page", lambda results: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        report.report(tmp_path, Console(file=io.StringIO()))
+    assert {path.name for path in tmp_path.iterdir()} == {"suite.json", "jobs"}
 
 
 def test_commands(folder, tmp_path):

@@ -207,7 +207,7 @@ def test_a_job_is_evaluated_where_it_says():
     for part in ("return", "length", "objectives"):
         assert result[part] == direct[part]
     assert result["return"] != run.execute(job)["return"]
-    with pytest.raises(KeyError):
+    with pytest.raises(ConfigError, match="job: must be one as a run writes it: KeyError: 'evaluation'"):
         Job.from_dict({"task": {"id": "x"}})
 
 

@@ -18,7 +18,7 @@ SHOP = Task("recgym/Ecommerce-v0", {"horizon": 5})
 SPACE = {"alpha": {"low": 0.0, "high": 10.0}, "refresh": {"low": 1, "high": 64, "log": True}, "user": {"choices": [True, False]}}
 
 
-def hill(job: suite.Job) -> dict:
+def hill(job, **options) -> dict:
     """Stands for training: best at alpha 3, refresh 8, with the user; the seed of the run adds noise of mean 0."""
     h = job.hyperparameters
     assert isinstance(h["refresh"], int)
@@ -29,7 +29,7 @@ def hill(job: suite.Job) -> dict:
 
 def test_it_finds_a_known_optimum(monkeypatch, tmp_path):
     jobs = []
-    monkeypatch.setattr(tune, "execute", lambda job: jobs.append(job) or hill(job))
+    monkeypatch.setattr(tune, "execute", lambda job, **options: jobs.append(job) or hill(job))
     told = []
     best = tune.tune("linucb", SHOP, tmp_path, 40, 100, 2, 50, space=SPACE, fixed={"ridge": 2.0}, notify=lambda *t: told.append(t))
     assert best.mean > 10.5, "random search of 40 reaches 10.5 in one of five"
@@ -53,7 +53,7 @@ def test_stopped_and_resumed_is_as_never_stopped(monkeypatch, tmp_path):
     whole = tune.tune("linucb", SHOP, tmp_path / "whole", 8, space=SPACE, seed=5)
     calls = []
 
-    def stops(job):
+    def stops(job, **options):
         calls.append(job)
         if len(calls) == 5:
             raise KeyboardInterrupt
@@ -73,12 +73,23 @@ def test_stopped_and_resumed_is_as_never_stopped(monkeypatch, tmp_path):
     longer = tune.tune("linucb", SHOP, tmp_path / "part", 9, space=SPACE, seed=5)
     assert longer.mean >= whole.mean, "more trials of the same search go on from there"
     (tmp_path / "part" / "tuning.json").write_text("{")
-    with pytest.raises(ConfigError, match="is corrupt: JSONDecodeError"):
+    with pytest.raises(ConfigError, match=r"tuning\.json: Expecting"):
         tune.tune("linucb", SHOP, tmp_path / "part", 8, space=SPACE, seed=5)
+    for edit, message in (
+        ({"mean": "high"}, "is corrupt: ValueError: a trial"),
+        ({"parameters": {"alpha": 1e9}}, "trial 0 in tuning.json is outside the search space"),
+        ({"more": 1}, "is corrupt: TypeError"),
+    ):
+        data = {**first, "trials": [{**first["trials"][0], **edit}]}
+        (tmp_path / "part" / "tuning.json").write_text(json.dumps(data))
+        with pytest.raises(ConfigError, match=message):
+            tune.tune("linucb", SHOP, tmp_path / "part", 8, space=SPACE, seed=5)
+    with pytest.raises(ConfigError, match="output: must be a folder that can be written"):
+        tune.tune("linucb", SHOP, tmp_path / "part" / "tuning.json", 8, space=SPACE, seed=5)
 
 
 def test_a_trial_that_fails_does_not_stop_the_others(monkeypatch, tmp_path):
-    def fragile(job):
+    def fragile(job, **options):
         if job.hyperparameters["alpha"] < 5:
             raise RuntimeError("too small")
         return hill(job)
