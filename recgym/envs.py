@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -39,7 +38,23 @@ class EnvState(NamedTuple):
     truncated: Array  # (B,) bool
 
 
-class RecVectorEnv(VectorEnv):
+class _Specified:
+    """Gymnasium's `spec`, with Python's numbers in place of NumPy's, so that it can be written as JSON."""
+
+    _spec: Any = None
+
+    @property
+    def spec(self) -> Any:
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: Any) -> None:
+        if spec is not None:
+            spec.kwargs = _plain(spec.kwargs)
+        self._spec = spec
+
+
+class RecVectorEnv(_Specified, VectorEnv):
     """B independent users of one World, stepped together.
 
     Row i of a batch reset with seed s is, bit for bit, the single environment reset with seed s + i.
@@ -218,11 +233,6 @@ class RecVectorEnv(VectorEnv):
     def _users(self) -> Users | None:
         """The users, as arrays."""
         return None if self._state is None else self._state.unpacked()
-
-    @cached_property
-    def _shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of a row of each user column."""
-        return {name: array.shape[1:] for name, array in self.world.arrive(mix(0)).__dict__.items()}
 
     def _reset_mask(self, options: dict[str, Any] | None) -> Array | None:
         for name in options or {}:
@@ -406,14 +416,34 @@ class RecVectorEnv(VectorEnv):
         return EnvState(users, self._terminated.copy(), self._truncated.copy())
 
     def set_state(self, state: EnvState) -> None:
-        """Go back (or on) to a snapshot of an env with the same world and number of users."""
-        require(len(state.users) == self.num_envs, "state", f"must hold {self.num_envs} users", len(state.users))
-        ours = self._shapes
-        theirs = {name: array.shape[1:] for name, array in state.users.__dict__.items()}
-        require(ours == theirs, "state", "must be one of this world", sorted(theirs.items() ^ ours.items()))
-        self._state = state.users
+        """Go back (or on) to a snapshot of an env with the same world and number of users.
+
+        Raises:
+            ConfigError: it is of another world or number of users; its arrays are not what `get_state` gives, or hold
+                what cannot be; someone's episode has ended, which "SameStep" does not know. Nothing has changed then.
+        """
+        n = self.num_envs
+        require(isinstance(state, EnvState), "state", "must be an EnvState, as `get_state` gives", state)
+        try:
+            self.world.check_users(state.users)
+        except ConfigError as error:
+            raise ConfigError(f"state: must be one of this world: {error}") from None
+        require(len(state.users) == n, "state", f"must hold {n} users", len(state.users))
+        if self.actions.static:
+            fits = (state.users.candidates == np.arange(self.world.sizes.items)).all()
+            require(fits, "state.users.candidates", "must be all items in their order", state.users.candidates)
+        for name, done in (("terminated", state.terminated), ("truncated", state.truncated)):
+            fits = isinstance(done, np.ndarray) and done.dtype == np.bool_ and done.shape == (n,)
+            require(fits, f"state.{name}", f"must be a bool array of shape ({n},)", done)
+        both = state.terminated & state.truncated
+        require(not both.any(), "state", "must have nobody both terminated and truncated", np.flatnonzero(both))
+        ended = np.flatnonzero(state.terminated | state.truncated)
+        rule = 'must have nobody whose episode has ended, as "SameStep" begins another at once'
+        require(not len(ended) or self._mode is not AutoresetMode.SAME_STEP, "state", rule, ended)
+        plain = {name: np.require(array, requirements=["C", "A", "W", "E"]) for name, array in state.users.__dict__.items()}
+        self._state = Users.of(plain)
         self._terminated, self._truncated = state.terminated.copy(), state.truncated.copy()
-        self._any_done = bool(self._terminated.any() or self._truncated.any())
+        self._any_done = bool(len(ended))
         self._frames = []
 
     def render(self) -> tuple[Any, ...] | None:
@@ -440,7 +470,7 @@ class RecVectorEnv(VectorEnv):
             self._fused.close()
 
 
-class RecEnv(gym.Env):
+class RecEnv(_Specified, gym.Env):
     """One user: a `RecVectorEnv` of one row, whose arguments these are (but for `num_envs` and `autoreset_mode`)."""
 
     metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 2}
@@ -587,6 +617,14 @@ def _parse_reward(reward: Any, like_dislike: bool) -> Reward | None:
     is_function = callable(reward) and not isinstance(reward, (type, Component))
     require(is_function, "reward", 'must be weights by objective, a Reward, a function or "vector"', reward)
     return RewardFunction(reward)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
+        return type(value)(map(_plain, value))
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def processors() -> int:
