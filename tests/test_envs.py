@@ -560,3 +560,314 @@ def test_after_the_end() -> None:
         env.step(0)
     env.reset()
     env.step(0)
+
+
+# --- infos and seeds
+
+
+def synchronous(num_envs: int, mode: AutoresetMode, **options: Any) -> Any:
+    """The same single environments, vectorised by Gymnasium."""
+    make = dict(vectorization_mode="sync", vector_kwargs={"autoreset_mode": mode})
+    return gym.make_vec("recgym/NewsSlate-v0", num_envs=num_envs, **make, **options)
+
+
+def kinds(info: dict[str, Any]) -> dict[str, Any]:
+    """What an info holds: dtype and shape by key."""
+    return {name: kinds(x) if isinstance(x, dict) else (x.dtype, x.shape) for name, x in info.items()}
+
+
+@pytest.mark.parametrize("mode", [*AutoresetMode])
+@pytest.mark.parametrize("options", [{}, {"candidates": "all", "items": 30, "observation": "dict"}], ids=str)
+def test_infos_are_those_of_gymnasium(mode: AutoresetMode, options: dict[str, Any]) -> None:
+    """Keys, masks, dtypes and shapes; and the numbers of every row that goes on."""
+    ours, theirs = vector("recgym/NewsSlate-v0", 4, autoreset_mode=mode, horizon=5, **options), synchronous(4, mode, horizon=5, **options)  # fmt: skip
+    a, b = ours.reset(seed=0)[1], theirs.reset(seed=0)[1]
+    assert "_slate" in a
+    ours.action_space.seed(0)
+    done, ends = np.zeros(4, bool), 0
+    for _ in range(13):
+        assert kinds(a) == kinds(b)
+        going_on = ~done if mode is AutoresetMode.SAME_STEP else slice(None)
+        for name, array in a.items():
+            if name == "final_info":
+                for key in array:
+                    assert np.array_equal(array[key][done], b[name][key][done]), key
+            elif name != "final_obs":
+                assert np.array_equal(array[going_on], b[name][going_on]), name
+        if mode is AutoresetMode.DISABLED and done.any():
+            a, b = ours.reset(options={"reset_mask": done})[1], theirs.reset(options={"reset_mask": done})[1]
+            done = np.zeros(4, bool)
+            assert kinds(a) == kinds(b)
+            for name in ("_slate", "_click"):
+                assert np.array_equal(a[name], b[name])
+            continue
+        action = ours.action_space.sample()
+        (*_, terminated, truncated, a), b = ours.step(action), theirs.step(action)[-1]
+        done = terminated | truncated
+        ends += done.sum()
+    assert ends
+    theirs.close()
+
+
+@pytest.mark.parametrize(
+    ("env_id", "fused"), [*[(env_id, False) for env_id in recgym.ENV_IDS], ("recgym/NewsSlate-v0", True)]
+)
+def test_reset_has_the_keys_of_step(env_id: str, fused: bool) -> None:
+    env = single(env_id)
+    _, neutral = env.reset(seed=0)
+    assert not fused or env.fuse()
+    *_, info = env.step(env.action_space.sample())
+    assert list(neutral) == list(info)
+    assert kinds(neutral) == kinds(info)
+    assert not any(neutral[name].any() for name in ("objectives", "click", "probability"))
+    assert (neutral["slate"] == -1).all()
+    assert dict(zip(env.objectives, info["objectives"], strict=True)).keys() == {*env.world.objectives}
+
+
+def test_presence_masks_are_one_array_that_nobody_can_write_to() -> None:
+    env = vector(num_envs=3)
+    infos = [env.reset(seed=0)[1], env.step([0, 1, 2])[-1]]
+    for info in infos:
+        for name in ("objectives", "slate", "click", "probability", "action_mask"):
+            assert info[f"_{name}"].all()
+            with pytest.raises(ValueError, match="read-only"):
+                info[f"_{name}"][0] = False
+
+
+@pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
+def test_infos_become_lists(mode: str) -> None:
+    from gymnasium.wrappers.vector import DictInfoToList, RecordEpisodeStatistics
+
+    env = DictInfoToList(RecordEpisodeStatistics(vector("recgym/NewsSlate-v0", 4, autoreset_mode=mode, horizon=3)))
+    assert [len(info["slate"]) for info in env.reset(seed=0)[1]] == [5] * 4
+    env.action_space.seed(0)
+    infos = [env.step(env.action_space.sample())[-1] for _ in range(8)]
+    assert all({"objectives", "slate", "click", "probability", "action_mask"} <= set(one) for info in infos for one in info)
+    assert any("episode" in one for info in infos for one in info)
+
+
+SEEDS = [7, np.int8(7), np.uint8(7), np.int64(7), np.uint64(7), np.array(7), np.array(7, np.uint8), range(7, 10), (7, 8, 9),
+         [np.int8(7), np.uint64(8), 9], np.array([7, 8, 9]), np.array([7, 8, 9], np.uint8)]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", SEEDS, ids=repr)
+def test_seeds_of_any_integer_type_are_the_same(seed: Any) -> None:
+    env = vector(num_envs=3)
+    env.reset(seed=seed)
+    assert env.get_state().users.key.tolist() == mix([7, 8, 9]).tolist()
+    if np.ndim(seed) == 0:
+        one = single()
+        one.reset(seed=seed)
+        assert one.get_state().users.key.tolist() == mix(7).tolist()
+
+
+@pytest.mark.parametrize("seed", [np.uint32(2**32 - 2), np.int8(126), np.uint8(254), np.int64(2**63 - 2), 2**64 - 3])
+def test_seeds_of_rows_do_not_wrap(seed: Any) -> None:
+    env = vector(num_envs=3)
+    env.reset(seed=seed)
+    assert env.get_state().users.key.tolist() == mix([int(seed) + i for i in range(3)]).tolist()
+
+
+@pytest.mark.parametrize(
+    "seed",
+    [-1, np.int8(-1), 2**64 - 2, np.uint64(2**64 - 1), 2**64, 10**400, np.True_, 1.0, np.float64(1), "1", b"123", [1, 2],
+     [1, 2, 3, 4], [1, 2, 3.0], [1, 2, None], [1, 2, True], [1, 2, 2**64], [[1], [2], [3]], np.ones(3), np.ones(3, bool), np.array(1.0),
+     np.ones((3, 1), int), {1, 2, 3}, {}, object()],
+    ids=lambda seed: repr(seed)[:30],
+)  # fmt: skip
+def test_what_is_no_seed_is_refused_and_changes_nothing(seed: Any) -> None:
+    envs: list[Any] = [vector(num_envs=3)]
+    if not isinstance(seed, (int, np.uint64)) or not 0 <= int(seed) < 2**64:  # too large for three only
+        envs.append(single())
+    for env in envs:
+        env.reset(seed=0)
+        before = env.get_state().users
+        with pytest.raises(ConfigError, match=r"^seed: "):
+            env.reset(seed=seed)
+        assert env.get_state().users is before
+
+
+def test_counts_may_be_of_numpy_and_are_written_as_json() -> None:
+    env = gym.make_vec("recgym/NewsSlate-v0", num_envs=np.int64(3), threads=np.int8(1), slate_size=np.uint8(2))
+    assert type(env.num_envs) is int
+    one = gym.make("recgym/NewsSlate-v0", slate_size=np.int64(2), cold_start=np.float32(0.5), reward={"click": np.float16(2)})
+    for spec in (env.spec, one.spec):
+        assert spec is not None
+        assert '"slate_size": 2' in spec.to_json()
+    assert gym.make(one.spec).action_space == one.action_space
+
+
+# --- what nobody should hand over
+
+
+HOSTILE: dict[str, Any] = {
+    "None": None, "text": "0", "bytes": b"0", "bool": True, "complex": 1j, "float": 1.0, "NaN": float("nan"), "empty": [], "dict": {}, "set": {0},
+    "object": object(), "ragged": [[1], [2, 3]], "huge": 10**30, "huge list": [2**70] * 5, "negative": [-1] * 5, "generator": iter([0] * 5),
+    "floats": np.ones(5), "bools": np.ones(5, bool), "texts": np.array(["0"] * 5), "objects": np.array([0] * 5, object),
+    "times": np.zeros(5, "M8[s]"), "records": np.zeros(5, "i4,i4"), "top": np.full(5, 2**64 - 1, np.uint64), "beyond": np.full(5, 2**63, np.uint64),
+    "too deep": np.zeros((1, 5), int), "too long": np.zeros(6, int), "none": np.zeros((0, 5), int), "one": np.array(0), "20": [20, 0, 0, 0, 0],
+}  # fmt: skip
+
+
+class Failing:
+    """Its conversion fails in its own way."""
+
+    def __init__(self, error: type[BaseException]) -> None:
+        self.error = error
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        raise self.error("no array")
+
+
+HOSTILE |= {error.__name__: Failing(error) for error in (TypeError, RuntimeError, MemoryError, RecursionError, KeyError)}
+
+
+@pytest.fixture(scope="module")
+def four() -> list[tuple[Any, Callable[[Any], Any]]]:
+    """A single and a vector env, plain and compiled, and what makes an action of all users of one of a user."""
+    envs: list[tuple[Any, Callable[[Any], Any]]] = []
+    for fuse in (False, True):
+        one, many = single("recgym/NewsSlate-v0"), vector("recgym/NewsSlate-v0", 3, threads=2)
+        for env in (one, many):
+            env.reset(seed=0)
+            assert not fuse or env.fuse()
+        envs += [(one, lambda action: action), (many, lambda action: [action] * 3)]
+    return envs
+
+
+@pytest.mark.parametrize("action", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_actions_are_refused_and_change_nothing(action: Any, four: Any) -> None:
+    for env, batch in four:
+        before = env.get_state().users
+        held = {name: before[name].tobytes() for name in before}
+        for given in {id(x): x for x in (action, batch(action))}.values():
+            with pytest.raises(SlateError, match=r"^action: must ") as caught:
+                env.step(given)
+            assert len(str(caught.value)) < 500
+        after = env.get_state().users
+        assert {name: after[name].tobytes() for name in after} == held
+
+
+@pytest.mark.parametrize("form", ["slate", "embedding"])
+def test_actions_of_any_layout_are_the_same(form: str) -> None:
+    """Read-only, from a buffer, unaligned, of another byte order, of Fortran's order, strided, of a subclass, as a list."""
+    dtype = np.int64 if form == "slate" else np.float32
+    envs = [vector("recgym/NewsSlate-v0", 3, action=form) for _ in range(2)]
+    envs[0].action_space.seed(0)
+    action = envs[0].action_space.sample()
+    fixed = action.copy()
+    fixed.flags.writeable = False
+    raw = np.frombuffer(b"x" + action.tobytes(), np.uint8)[1:].view(dtype).reshape(action.shape)
+    alike = [action, fixed, np.frombuffer(action.tobytes(), dtype).reshape(action.shape), raw, action.astype(action.dtype.newbyteorder()),
+             np.asfortranarray(action), np.repeat(action, 2, axis=1)[:, ::2], action.view(np.matrix) if action.ndim == 2 else action,
+             action.tolist(), [tuple(row) for row in action]]  # fmt: skip
+    alike += [action.astype(np.uint8), action.astype(np.int16), action.astype(np.uint64)] if form == "slate" else []
+    envs[1].reset(seed=0)
+    assert envs[1].fuse()
+    slates = []
+    for env in envs:
+        for given in alike:
+            env.reset(seed=0)
+            slates.append(env.step(given)[-1]["slate"].tolist())
+    assert all(slate == slates[0] for slate in slates)
+
+
+def tamper(state: EnvState, column: str, value: Any) -> EnvState:
+    array = state.users[column].copy()
+    array.flat[0] = value
+    return state._replace(users=state.users.replace(**{column: array}))
+
+
+def relength(state: EnvState) -> EnvState:
+    return state._replace(users=state.users.rows(np.arange(2)))
+
+
+def column(name: str, change: Callable[[Array], Any]) -> Callable[[EnvState], EnvState]:
+    return lambda state: state._replace(users=state.users.replace(**{name: change(state.users[name])}))
+
+
+TAMPERED: dict[str, Callable[[EnvState], Any]] = {
+    "nothing": lambda state: None,
+    "a tuple": lambda state: tuple(state),
+    "a dict": lambda state: state._replace(users=dict(state.users.__dict__)),
+    "rows": relength,
+    "id too large": lambda state: tamper(state, "candidates", 2000),
+    "id far too large": lambda state: tamper(state, "history", 2**31 - 1),
+    "id too small": lambda state: tamper(state, "history", -2),
+    "time": lambda state: tamper(state, "t", 101),
+    "negative time": lambda state: tamper(state, "t", -1),
+    "NaN": lambda state: tamper(state, "interest", np.nan),
+    "infinite clock": lambda state: tamper(state, "clock", np.inf),
+    "mood": lambda state: tamper(state, "satisfaction", 7.0),
+    "dtype": column("history", lambda array: array.astype(np.int64)),
+    "wide": column("history", lambda array: np.tile(array, 2)),
+    "narrow": column("interest", lambda array: array[:, :3]),
+    "flat": column("candidates", lambda array: array[:, 0]),
+    "long": column("clock", lambda array: np.tile(array, 2)),
+    "list": column("clock", lambda array: array.tolist()),
+    "objects": column("clock", lambda array: array.astype(object)),
+    "one more": lambda state: state._replace(users=state.users.replace(mine=np.zeros(3))),
+    "one less": lambda state: state._replace(users=type(state.users).of({k: v for k, v in state.users.__dict__.items() if k != "last"})),
+    "no users": lambda state: state._replace(users=None),
+    "empty users": lambda state: state._replace(users=type(state.users).of({})),
+    "done is a list": lambda state: state._replace(terminated=[False] * 3),
+    "done is long": lambda state: state._replace(truncated=np.zeros(4, bool)),
+    "done is a number": lambda state: state._replace(truncated=np.zeros(3, int)),
+    "done twice": lambda state: state._replace(truncated=np.ones(3, bool), terminated=np.ones(3, bool)),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tampered_env() -> RecVectorEnv:
+    env = vector("recgym/NewsSlate-v0", 3)
+    env.reset(seed=0)
+    return env
+
+
+@pytest.mark.parametrize("change", TAMPERED.values(), ids=TAMPERED)
+def test_tampered_snapshots_are_refused_and_change_nothing(change: Any, tampered_env: RecVectorEnv) -> None:
+    state = tampered_env.get_state()
+    with pytest.raises(ConfigError, match=r"^state"):
+        tampered_env.set_state(change(state))
+    assert tampered_env.get_state().users is state.users
+
+
+def test_the_finished_cannot_go_on_where_none_are() -> None:
+    done, same = (vector("recgym/News-v0", 2, horizon=1, autoreset_mode=mode) for mode in ("Disabled", "SameStep"))
+    for env in (done, same):
+        env.reset(seed=0)
+        env.step([0, 0])
+    with pytest.raises(ConfigError, match="SameStep"):
+        same.set_state(done.get_state())
+    done.set_state(same.get_state())
+
+
+def test_items_of_a_whole_catalogue_keep_their_order() -> None:
+    env = vector("recgym/RecoGym-v1", 2)
+    env.reset(seed=0)
+    state = env.get_state()
+    with pytest.raises(ConfigError, match=r"state.users.candidates: must be all items in their order"):
+        env.set_state(column("candidates", lambda array: array[:, ::-1].copy())(state))
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_snapshots_of_any_layout_go_on_alike(fused: bool) -> None:
+    env = vector("recgym/NewsSlate-v0", 3)
+    env.reset(seed=0)
+    assert not fused or env.fuse()
+    env.action_space.seed(0)
+    action = env.action_space.sample()
+    env.step(action)
+    state = env.get_state()
+
+    def fixed(array: Array) -> Array:
+        array = np.asfortranarray(array.copy())
+        array.flags.writeable = False
+        return array
+
+    other = state._replace(users=type(state.users).of({name: fixed(state.users[name]) for name in state.users}))
+    futures = []
+    for one in (state, other):
+        env.set_state(one)
+        futures.append(env.step(action)[0].tobytes())
+    assert futures[0] == futures[1]
