@@ -100,7 +100,7 @@ class LinearBandit(OnlineAgent):
         layout = self.layout
         self._user, self._candidates = layout["user"], layout["candidates"]
         self._null = int(env.actions.null)
-        self._shown_weight = env.reward.weights(env.world.objectives)[1]
+        self._shown_weight = 0.0 if callable(env.reward) else env.weights[1]
         user = self._user.shape[0] if self.user else 0
         widths = dict(candidate=self._candidates.shape[1], user=user, one=1, position=env.world.slate_size - 1,
                       null_user=user * self._null, null_one=self._null)  # fmt: skip

@@ -28,7 +28,7 @@ from recgym.models.departure import Departure, Never
 from recgym.models.dynamics import Dynamics
 from recgym.models.preference import DotProduct, Preference
 from recgym.models.response import Response
-from recgym.models.reward import Reward, Weighted
+from recgym.models.reward import Reward, Weighted, paid
 from recgym.noise import mix
 from recgym.noise import noise as draw_noise
 from recgym.population import Population
@@ -203,6 +203,8 @@ def _calls(component: Component, world: World, x: _Inputs) -> list[Call]:
     if isinstance(component, Departure):
         feedback = x.feedback.replace(objectives=x.feedback.objectives[:, : len(world.response.objectives)])
         return [("", part, [x.after, feedback, noise["departure"]])]
+    if isinstance(component, Reward) and callable(component):
+        return [("", lambda feedback, users: paid(part, feedback, catalog, users), [x.feedback, x.users])]
     return []
 
 
@@ -374,7 +376,7 @@ def _check_outputs(component: Component, world: World, x: _Inputs) -> None:
             _is(out["away"], np.float32, (B,), f"{name}: away")
         changes = {key: value for key, value in out.items() if key not in ("left", "objectives", "away")}
         _columns_fit(changes, world, B, name)
-    elif isinstance(component, Reward):
+    elif isinstance(component, Reward) and not callable(component):
         weights, shown = component.weights(world.objectives)
         _is(weights, np.float64, (len(world.objectives),), f"{name}.weights")
         assert isinstance(shown, float), f"{name}.weights must return a float second, got {shown!r}"

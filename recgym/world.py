@@ -125,7 +125,8 @@ class World(Component):
                       self.catalog.n_topics, len(self.market.signals))  # fmt: skip
         self._set("sizes", sizes)
         self._set("objectives", self.response.objectives + self.departure.objectives)
-        self.reward.weights(self.objectives)
+        if not callable(self.reward):
+            self.reward.weights(self.objectives)
         owned: dict[str, Column] = {}
         for part in self.parts:
             for name, column in part.columns(sizes).items():
