@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from recgym.errors import ConfigError
 
-INFLATION = 100  # an archive that would take more than so many times its size on disk is refused
+INFLATION, SMALL = 100, 2**30  # an archive that takes more than so many times its size, and so many bytes, is refused
 DEPTH = 100  # of lists and objects within each other in JSON
 
 
@@ -132,7 +132,7 @@ def check_archive(content: bytes, what: str, path: object) -> None:
             size = sum(member.file_size for member in archive.infolist())
     except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError, OverflowError, EOFError) as error:
         raise ConfigError(f"{what}: {path} must be a whole archive: {str(error)[:200]}") from None
-    if size > INFLATION * len(content) + 2**20:
+    if size > max(INFLATION * len(content), SMALL):
         raise ConfigError(f"{what}: {path} must not take more than {INFLATION} times its size when it is read, got {size:,} bytes")
 
 

@@ -127,7 +127,7 @@ CONFIG: list[tuple[str, Callable[[], Any], list[str]]] = [
      ["atention", "Did you mean 'attention'"]),
     ("field out of range", lambda: shop(choice={"kind": "Cascade", "attention": 2}),
      ["Cascade.attention", "[0, 1]", "2"]),
-    ("dynamics is no part", lambda: shop(dynamics=[3]), ["dynamics", "Dynamics", "[3]"]),
+    ("dynamics is no part", lambda: shop(dynamics=[3]), ["dynamics", "Dynamics", "(3,)"]),
     ("dynamics is one part", lambda: shop(dynamics=Fatigue()), ["dynamics", "sequence", "Fatigue"]),
     ("one column twice", lambda: shop(dynamics=[Fatigue(), Fatigue()]), ["Fatigue.columns", "owns", "'fatigue'"]),
     ("two owners", lambda: gym.make("recgym/News-v0", dynamics=[Satisfaction(), NetExposure()]),

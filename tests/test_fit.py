@@ -422,6 +422,7 @@ def test_shipped_world_equals_a_rebuild(tmp_path, capsys):
     assert main([{"DIR": str(FULL), "WORLD": str(tmp_path)}.get(word, word) for word in command]) == 0
     capsys.readouterr()
     new, old = (json.loads((folder / "world.json").read_text()) for folder in (tmp_path, SHIPPED))
+    new.pop("arrays")  # the digest: last digits of numbers differ between machines
     assert same(new, old)
     with np.load(tmp_path / "arrays.npz") as new, np.load(SHIPPED / "arrays.npz") as old:
         assert set(new) == set(old)
