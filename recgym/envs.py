@@ -122,7 +122,7 @@ class RecVectorEnv(_Specified, VectorEnv):
         self.vector_reward = isinstance(reward, str)
         if (parsed := _parse_reward(reward, like_dislike)) is not None:
             options["reward"] = parsed
-        self.world, default_null = make_world(world, options)
+        self.world, default_null = make_world(world, options, RecVectorEnv.__init__.__kwdefaults__)
         self.actions = Actions(self.world, action if action is not None else ("item" if self.world.slate_size == 1 else "slate"),
                                default_null if null_action is None else null_action)  # fmt: skip
         self.observations = Observations(self.world, observation)

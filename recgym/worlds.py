@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
@@ -51,13 +52,16 @@ def load_world(name: str | os.PathLike[str], **options: Any) -> World:
     return make_world(name, options)[0]
 
 
-def make_world(world: World | str | os.PathLike[str], options: dict[str, Any]) -> tuple[World, bool]:
+def make_world(
+    world: World | str | os.PathLike[str], options: dict[str, Any], others: Iterable[str] = ()
+) -> tuple[World, bool]:
     """The World of an environment, and whether recommending nothing is an action by default.
 
     Options named like a field of World replace that part, in JSON form too, before the world is checked; all others are
-    parameters of the domain.
+    parameters of the domain. `others` are names that the caller takes itself, and are offered where one is misspelled.
     """
-    parts = {name: value for name, value in options.items() if name in World.__dataclass_fields__}
+    replaceable = [f.name for f in dataclasses.fields(World) if f.init]
+    parts = {name: value for name, value in options.items() if name in replaceable}
     parameters = {name: value for name, value in options.items() if name not in parts}
     null = False
     known: list[str] = []
@@ -78,8 +82,7 @@ def make_world(world: World | str | os.PathLike[str], options: dict[str, Any]) -
         world = World.load(folder)
     for name in parameters:
         if name not in known:
-            environment = list(inspect.signature(import_module("recgym.envs").RecVectorEnv.__init__).parameters)[1:-1]
-            unknown("option", name, {*known, *_replaceable(), *environment} - {"num_envs"})
+            unknown("option", name, {*known, *replaceable, *others})
     assert isinstance(world, World)
     return (world.replace(**parts) if parts else world), null
 
@@ -89,7 +92,3 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
     except ValueError:  # a null character in it
         return False
-
-
-def _replaceable() -> list[str]:
-    return [name for name, f in World.__dataclass_fields__.items() if f.init and name != "kind"]

@@ -250,6 +250,20 @@ def test_the_helpers_word_parameter_rule_and_value() -> None:
     require_option("mode", "fast", ["fast"])
 
 
+def test_only_what_is_accepted_is_offered() -> None:
+    """A world has no actions, nobody sets `fusable` or what a World derives."""
+    for make, refused in ((recgym.load_world, ("fusable", "kind", "sizes", "action", "num_envs")), (RecEnv, ("fusable", "kind", "sizes"))):
+        for name in refused:
+            with pytest.raises(ConfigError, match=rf"^option: got '{name}_'\.") as caught:
+                make("news", **{f"{name}_": 1})
+            assert f"'{name}'" not in str(caught.value)
+    for name in ("kind", "sizes", "owned", "n_candidates", "fusable"):
+        with pytest.raises(ConfigError, match=rf"^option: got '{name}'\."):
+            recgym.load_world("news", **{name: 1})
+    with pytest.raises(ConfigError, match="Did you mean 'action'"):
+        RecEnv("news", acton="item")
+
+
 def test_many_names_come_after_the_nearest_and_not_all() -> None:
     options = [f"parameter_{i}" for i in range(500)]
     with pytest.raises(ConfigError) as caught:
