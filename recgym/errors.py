@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from typing import Any, NoReturn
 
 LONGEST = 300  # characters of a value in a message
-MOST = 16  # names that a message offers
+MOST = 24  # names that a message offers
 
 
 class RecgymError(Exception):
