@@ -158,7 +158,7 @@ class Agent(ABC):
             try:
                 return cls._load(Path(folder))
             except _Replaced:
-                time.sleep(0.05)  # somebody is saving another agent there just now
+                time.sleep(0.02)  # somebody is saving another agent there just now
         raise recgym.ConfigError(f"agent folder: must hold the files of one agent, whose digests agent.json knows, got {folder}")
 
     @classmethod

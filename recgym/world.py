@@ -381,7 +381,7 @@ class World(Component):
             digest = data.pop("arrays", None)  # recgym 0.1.0 wrote none
             if digest in (None, hashlib.sha256(content).hexdigest()):
                 break
-            time.sleep(0.05)  # somebody is saving another world there just now
+            time.sleep(0.02)  # somebody is saving another world there just now
         else:
             raise ConfigError(f"world: {folder} must hold files of one world, and arrays.npz is of another than world.json")
         del data["format"]
