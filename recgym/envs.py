@@ -339,7 +339,7 @@ class RecVectorEnv(_Specified, VectorEnv):
         """
         world, users = self.world, state.unpacked()
         slate, wrong = self.actions.decode(actions, users.candidates)
-        after, feedback = world.step(users, slate, world.noise(users))
+        after, feedback = world.advance(users, slate, world.noise(users))
         objectives = feedback.objectives
         if self.expected_reward:
             known = len(world.response.objectives)
