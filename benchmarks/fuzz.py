@@ -9,6 +9,7 @@ else is raised, where numbers leave their space, where code is run or memory is 
 from __future__ import annotations
 
 import copy
+import dataclasses
 import faulthandler
 import gzip
 import io
@@ -506,7 +507,7 @@ def play(world: recgym.World, rng: np.random.Generator, steps: int = 4) -> None:
     Raises:
         AssertionError: one does not.
     """
-    env = recgym.RecVectorEnv(world, 3)
+    env = recgym.RecVectorEnv(world, 3, observation="latent")  # all there is to see, and what nobody sees
     env.action_space.seed(int(rng.integers(2**31)))
     observation, _ = env.reset(seed=int(rng.integers(2**31)))
     for _ in range(steps):
@@ -633,6 +634,99 @@ def _hostile_parameter(rng: np.random.Generator) -> Any:
     return 50 if isinstance(value, int) and 100 < value < 10**10 else value
 
 
+FAMILIES = ("population", "candidates", "preference", "choice", "response", "departure")
+SIZES = {"ecommerce": "items", "news": "items", "livestream": "items", "interest-evolution": "items", "interest-exploration": "items",
+         "long-term-satisfaction": "items", "recogym": "products", "sardine": ""}  # fmt: skip
+
+
+def random_world(rng: np.random.Generator) -> recgym.World:
+    """A world of parts at random, with parameters at random all over their documented ranges, the ends among them."""
+    name = list(SIZES)[int(rng.integers(len(SIZES)))]
+    size = {SIZES[name]: int(rng.integers(12, 60))} if SIZES[name] else {"task": "SlateRerank-Bored"}
+    world = recgym.load_world(name, **size, **({"candidates": 10} if name != "sardine" else {}))
+    single = world.response.single
+    changes: dict[str, Any] = {"slate_size": int(rng.integers(1, 6)), "horizon": int(rng.integers(1, 60)), "history": int(rng.integers(1, 12)),
+                               "warm_up": int(rng.integers(3)) * int(rng.integers(2))}  # fmt: skip
+    for family in FAMILIES:
+        part = getattr(world, family)
+        if rng.random() < 0.35:
+            part = _other_part(rng, part, single)
+        changes[family] = _other_numbers(rng, part)
+    dynamics = [_other_numbers(rng, part) for part in world.dynamics]
+    if rng.random() < 0.3:
+        dynamics.append(_other_numbers(rng, _other_part(rng, dynamics[0], single)) if dynamics else None)
+    changes["dynamics"] = tuple(part for part in dynamics if part is not None)
+    for field in sorted(changes, key=lambda _: rng.random()):  # what does not fit the others stays as it was
+        try:
+            world = world.replace(**{field: changes[field]})
+        except RecgymError:
+            continue
+    return world
+
+
+def _other_part(rng: np.random.Generator, part: Any, single: bool) -> Any:
+    """A part of the same family, with its defaults; the same where it has none."""
+    from recgym.component import KINDS
+
+    family = type(part).__mro__[type(part).__mro__.index(recgym.Component) - 1]
+    kinds = [kind for kinds in KINDS.values() for kind in kinds if issubclass(kind, family) and kind.__module__.startswith("recgym.")]
+    try:
+        return sorted(kinds, key=lambda kind: kind.__name__)[int(rng.integers(len(kinds)))]()
+    except (RecgymError, TypeError):  # it has arrays, which fit one catalogue alone
+        return part
+
+
+def _other_numbers(rng: np.random.Generator, part: Any) -> Any:
+    """The part with some of its numbers drawn from all over their ranges."""
+    for name, (low, high) in ranges(type(part), part).items():
+        value = getattr(part, name)
+        if rng.random() < 0.5 or not isinstance(value, (int, float)) or isinstance(value, bool):
+            continue
+        if isinstance(value, int):
+            drawn: Any = int(rng.integers(low, min(high, 60) + 1))
+        else:
+            small = max(low, 0.0) + 10 ** rng.uniform(-6, 0) if high > 0 else low
+            drawn = float([low, high, rng.uniform(low, high), min(small, high), rng.uniform(max(low, -5), min(high, 5))][int(rng.integers(5))])
+        try:
+            part = dataclasses.replace(part, **{name: drawn})
+        except RecgymError:  # a rule of several fields
+            continue
+    return part
+
+
+def ranges(kind: type, part: Any) -> dict[str, tuple[float, float]]:
+    """Field -> the range that the part itself asks for when it is made."""
+    found: dict[str, tuple[float, float]] = {}
+
+    def note(check: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(parameter: str, value: Any, low: float, high: float) -> Any:
+            found[parameter.rpartition(".")[2]] = (low, high)
+            return check(parameter, value, low, high)
+
+        return noted
+
+    modules = {sys.modules[base.__module__] for base in kind.__mro__ if base.__module__.startswith("recgym.")}
+    names = ("require_number", "require_count")
+    before = [(module, name, getattr(module, name)) for module in modules for name in names if hasattr(module, name)]
+    try:
+        for module, name, check in before:
+            setattr(module, name, note(check))
+        dataclasses.replace(part)
+    finally:
+        for module, name, check in before:
+            setattr(module, name, check)
+    fields = {f.name for f in dataclasses.fields(kind) if f.init}
+    return {name: span for name, span in found.items() if name in fields}
+
+
+def _attempt_ranges(rng: np.random.Generator, folder: Path) -> None:
+    world = random_world(rng)
+    try:
+        play(world, rng, 8)
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{world!r}") from None
+
+
 def _attempt_actions(rng: np.random.Generator, folder: Path) -> None:
     """Actions that nobody should give: refused, with the state as it was, or inside the space."""
     ids = [*recgym.ENV_IDS, "recgym/InterestEvolution-v0", "recgym/Sardine-SlateTopK-Bored-v0"]
@@ -679,5 +773,6 @@ TARGETS = {
     "results": Target("a results folder, mutated: manifest and jobs; read, reported and checked", _prepare_results, _attempt_results),
     "logs": Target("interaction logs, mutated: Open Bandit files", _prepare_logs, _attempt_logs),
     "parameters": Target("keyword arguments of gymnasium.make that nobody should give", _nothing, _attempt_parameters),
+    "ranges": Target("worlds of random parts with parameters all over their documented ranges", _nothing, _attempt_ranges),
     "actions": Target("actions that nobody should take", _nothing, _attempt_actions),
 }

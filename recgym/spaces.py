@@ -193,8 +193,9 @@ class Observations:
         visible = [Part(name, math.prod(c.shape), min(c.low / c.high, 0.0), 1.0) for name, c in columns]
         attributes = [Part(n, 1, *_range(catalog[n])) for n in catalog.visible]
         signals = [Part(s.name, 1, s.low, s.high) for s in market.signals if s.visible]
+        norm = max(1.0, world.population.norm, *(part.reach for part in world.dynamics))
         x = 1.001 * max(1.0, float(np.linalg.norm(catalog.embedding, axis=1).max()))  # unit vectors, plus rounding
-        p = 1.001 * max(1.0, world.population.norm) if world.population.transparent else 1.001
+        p = 1.001 * norm if world.population.transparent else 1.001
         blocks = {
             "user": ((), [Part("profile", d, -p, p), Part("known", 1, 0, 1), Part("progress", 1, 0, 1),
                           Part("sine of the day", 1, -1, 1), Part("cosine of the day", 1, -1, 1), *last, *visible]),
@@ -218,7 +219,7 @@ class Observations:
                 abs(m) * math.exp(6 * s) or 1.0
                 for m, s in (world.population.sensitivity.get(x.name, (0, 0)) for x in market.signals)
             ]
-            q = 1.001 * max(1.0, world.population.norm)
+            q = 1.001 * norm
             hidden = [Part("interest", d, -q, q), *(Part(f"sensitivity to {s.name}", 1, -b, b) for s, b in zip(market.signals, bound, strict=True)),
                       *(Part(name, math.prod(c.shape), c.low, c.high) for name, c in world.owned.items())]  # fmt: skip
             total = sum(part.width for part in hidden)

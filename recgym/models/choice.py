@@ -248,6 +248,18 @@ def _sigmoid(x: Array) -> Array:
 
 
 @kernel
+def _weigh(probability, b, utility, penalty, zero, top):
+    """Write the weights of the positions, relative to exp(top); returns their sum, that of no click included."""
+    total = math.exp(zero - top)
+    for s in range(utility.shape[1]):
+        if utility[b, s] > -np.inf:
+            w = math.exp(utility[b, s] - penalty[s] - top)
+            probability[b, s] = w
+            total += w
+    return total
+
+
+@kernel
 def _logit(click, probability, utility, outside, null, decay, u):
     B, S = utility.shape
     penalty = np.empty(S)
@@ -258,13 +270,13 @@ def _logit(click, probability, utility, outside, null, decay, u):
         top = zero
         for s in range(S):
             top = max(top, np.float64(utility[b, s]))
+        total = _weigh(probability, b, utility, penalty, zero, top)
+        if total < 1e-290:  # what is worth most stands where hardly anybody looks
+            top = zero
+            for s in range(S):
+                top = max(top, np.float64(utility[b, s]) - penalty[s])
+            total = _weigh(probability, b, utility, penalty, zero, top)
         nothing = math.exp(zero - top)
-        total = nothing
-        for s in range(S):
-            if utility[b, s] > -np.inf:
-                w = math.exp(utility[b, s] - penalty[s] - top)
-                probability[b, s] = w
-                total += w
         for s in range(S):
             probability[b, s] /= total
         if u.shape[0] > 0:

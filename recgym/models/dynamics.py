@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -21,7 +22,9 @@ from recgym.types import BOOL, F32, Array, Column, Feedback, Sizes, Users, copie
 
 @dataclass(frozen=True, eq=False)
 class Dynamics(Component, abstract=True):
-    """Base."""
+    """Base. `reach` is the largest Euclidean norm that it gives to an interest."""
+
+    reach: ClassVar[float] = 1.0
 
     def __call__(self, users: Users, catalog: Catalog, feedback: Feedback, noise: Array) -> dict[str, Array]:
         raise NotImplementedError
@@ -78,7 +81,7 @@ class TwoSpeedDrift(Dynamics):
             require_number(f"TwoSpeedDrift.{name}", getattr(self, name), 0, 1)
 
     def columns(self, sizes: Sizes) -> dict[str, Column]:
-        profile = Column((sizes.dimensions,), np.float32, -1.0, 1.0)
+        profile = Column((sizes.dimensions,), np.float32, -100.0, 100.0)  # an interest need not be of norm 1 at arrival
         return {"short_term": profile, "long_term": profile}
 
     def begin(self, users: Users, catalog: Catalog, noise: Array) -> dict[str, Array]:
@@ -183,7 +186,7 @@ class OrganicSessions(Dynamics):
     After an advertisement the user browses with probability `browse`, after a click always; else leaves with
     probability `leave`. Each view, of item i ~ softmax(affinity . interest + appeal), is followed by another one, by
     advertisements with probability `advertise`, or by leaving. The interest is a random walk with steps of `sd` a
-    coordinate, one for each time that the chain moves to browsing. An arrival begins with views, and sees an
+    coordinate, one for each time that the chain moves to browsing, and ends at a norm of 100. An arrival begins with views, and sees an
     advertisement. A session has at most `longest` views, then come advertisements.
 
     Views enter the history without feedback. Columns: `views` (T,) the share of each topic in all views so far,
@@ -200,6 +203,7 @@ class OrganicSessions(Dynamics):
     advertise: float = 0.25
     sd: float = 0.1
     longest: int = 32
+    reach: ClassVar[float] = 100.0
 
     def __post_init__(self) -> None:
         float_array(self, "affinity")
@@ -559,8 +563,9 @@ def _browse(
 
 @kernel
 def _walk(interest, b, sd, u, at):
+    furthest = 100.0 / math.sqrt(interest.shape[1])
     for k in range(interest.shape[1]):
-        interest[b, k] += sd * normal(u[at + k, b])
+        interest[b, k] = min(max(interest[b, k] + sd * normal(u[at + k, b]), -furthest), furthest)
 
 
 @kernel

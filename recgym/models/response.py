@@ -646,6 +646,8 @@ def _watch(
             new_budget[b] = max(budget[b] - browse, 0.0)
             continue
         patience = math.exp(stay + slope * v) * (-math.log(u[0, b])) ** (1.0 / shape)
+        if not patience >= 0.0:  # 0 times infinity: one factor decides, and its logarithm tells which
+            patience = math.exp(min(stay + slope * v + math.log(-math.log(u[0, b])) / shape, 700.0))
         minutes = min(min(patience, epoch), min(left, np.float64(budget[b])))
         after = before + minutes
         if minutes >= epoch:  # neither bored, nor at the end of the stream or of the time budget
