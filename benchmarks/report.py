@@ -331,7 +331,7 @@ def picture(results: Results) -> bytes:
 
 def _drawn(results: Results, panels: list[tuple[str, list[str]]], rows: int, columns: int) -> bytes:
     labels = results.labels[::-1]
-    figure = Figure((2.0 + 2.4 * columns, rows * (1.1 + 0.3 * len(labels))), dpi=150, layout="constrained")
+    figure = Figure((max(5.6, 2.0 + 2.4 * columns), rows * (1.1 + 0.3 * len(labels))), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for axis, (title, tasks) in zip(axes, panels):

@@ -8,7 +8,9 @@ import hashlib
 import io
 import json
 import math
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -566,3 +568,18 @@ def test_errors_are_one_line_and_status_2(monkeypatch, tmp_path, capsys, argumen
     assert message in error
     assert error.startswith("error: ")
     assert error.count("\n") == 1
+
+
+def test_a_terminal_without_our_letters_and_python_without_docstrings(tmp_path):
+    """±, –, box characters and a file's name that is no text, in ASCII; with -OO."""
+    make_folder(tmp_path / "out", tiny(references=SCALE), {"first": 3.0, "random": 2.0, "planner": 6.0})
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "NO_COLOR": "1"}
+    for arguments, status, said in (
+        (["report", str(tmp_path / "out")], 0, b"3.50 ? 0.51"),
+        (["report", b"\xff"], 2, b"must hold suite.json"),
+        (["--help"], 0, b"submit-check"),
+    ):
+        done = subprocess.run([sys.executable, "-OO", "-m", "benchmarks", *arguments], env=environment, capture_output=True)
+        assert done.returncode == status, done.stderr
+        assert said in done.stdout + done.stderr
+        assert b"Traceback" not in done.stderr
