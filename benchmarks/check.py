@@ -116,13 +116,13 @@ def submit_check(
 def _foreign(entry: Result) -> set[str]:
     """Names in a job for what is not recgym's own: agents, tasks, worlds that are read from a folder."""
     job = Job.from_dict(entry["job"])
+    return ({job.agent} - {*REGISTRY}) | _foreign_places(job)
+
+
+def _foreign_places(job: Job) -> set[str]:
     tasks = [task for task in (job.task, job.evaluation_task) if task]
     worlds = {task.options["world"] for task in tasks if isinstance(task.options.get("world"), str)}
-    return (
-        ({job.agent} - {*REGISTRY})
-        | ({task.id for task in tasks} - {*ENV_IDS, *CLASSIC_IDS})
-        | (worlds - {*BUILDERS, *fitted_worlds()})
-    )
+    return ({task.id for task in tasks} - {*ENV_IDS, *CLASSIC_IDS}) | (worlds - {*BUILDERS, *fitted_worlds()})
 
 
 def _suite(manifest: dict[str, Any]) -> Verdict:
@@ -257,7 +257,7 @@ def result_faults(result: Result, entry: Result, references: dict[str, Any], unk
         value, error = pinned[job.agent]
         check(abs(mean - value) <= ERRORS * math.sqrt(2) * error, f"return {mean:g}, but pinned is {value:g} ± {error:g}")
     where = job.evaluation_task or job.task
-    if {name for name in _foreign(entry) if name != job.agent} & {*unknown}:
+    if _foreign_places(job) & {*unknown}:
         return faults
     try:
         weights, shown, horizon, size = _facts(where)

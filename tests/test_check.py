@@ -464,7 +464,7 @@ def test_nothing_of_the_contributors_is_imported_unless_trusted(tmp_path, monkey
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "evil.py").write_text(EVIL)
-    names = [str(tmp_path / "sub" / "evil.py") + ":X", "sub.evil:X", "an-entry-point"]
+    names = [str(tmp_path / "sub" / "evil.py") + ":X", "sub.evil:X", "sub.evil:recgym/News-v0", "an-entry-point"]
     world = {"world": str(tmp_path / "sub" / "world")}
     tasks = [SHOP, Task("sub.evil:recgym/News-v0"), Task("recgym/Evil-v0"), Task(SHOP.id, world)]
     chosen = Suite(
