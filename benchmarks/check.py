@@ -397,7 +397,7 @@ def _run_again(entry: Result, result: Result, between: float) -> tuple[bool | No
         return None, f"not run: {error}"
     try:
         again = json.loads(json.dumps(execute(job)))
-    except Exception as error:  # the agent is anybody's
+    except (Exception, SystemExit) as error:  # the agent is anybody's
         return False, f"failed: {type(error).__name__}: {error}"
     return compare(result, again, between)
 

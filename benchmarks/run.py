@@ -266,7 +266,7 @@ def _prepare(jobs: Iterable[Job], console: Console, device: str) -> None:
     for task in {json.dumps([task.id, task.options]): task for task in tasks}.values():
         try:
             env = task.make(2, AutoresetMode.DISABLED)
-        except (gym.error.Error, AssertionError, TypeError) as error:  # the last two: not a recgym environment
+        except (gym.error.Error, ImportError, AssertionError, TypeError) as error:  # the last two: not of recgym
             raise ConfigError(f"task: must be a registered recgym id, got {task.id!r}: {error}") from None
         env.reset(seed=0)
         env.step(env.action_space.sample())

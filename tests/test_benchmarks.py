@@ -558,6 +558,8 @@ def test_command_line(monkeypatch, tmp_path, capsys):
         (["tune", "linucb", "--task", "recgym/News-v0", "--space", "@nowhere"], "space: must be JSON or @file"),
         (["throughput", "-o", "."], "output: must be a file, got '.'"),
         (["report", "nowhere"], "folder: must hold suite.json"),
+        (["run", "--task", "nomodule:recgym/News-v0", "-w", "1"], "task: must be a registered recgym id"),
+        (["throughput", "nomodule:recgym/News-v0"], "id: must be a registered environment"),
         (["report", "\udcff"], "folder: must hold suite.json"),
         (["references", "--id", "recgym/Nws-v0"], "Did you mean 'recgym/News-v0'"),
     ],
