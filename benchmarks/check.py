@@ -135,6 +135,7 @@ def _suite(manifest: dict[str, Any]) -> Verdict:
     name = manifest["suite"].partition("+")[0]
     if name not in SUITES:
         if name == "custom":
+            wrong += [f"{part} are pinned, which no custom run has" for part in ("references", "fronts") if part in manifest]
             wrong += [f"{label}: seeds {seeds}; a run has 0, {SEED_STRIDE} and so on on every task" for label, row in rows.items()
                       for seeds in _seeds(row).values() if seeds != [SEED_STRIDE * k for k in range(len(seeds))]]  # fmt: skip
         text = f"{manifest['suite']!r} is no published suite; budgets and tasks are its own"

@@ -162,7 +162,8 @@ def read_folder(folder: str | os.PathLike[str]) -> Results:
         runs.setdefault(place, []).append(result)
         jobs.setdefault(place, entry["job"])
         if result:
-            yardsticks[entry["task"]].setdefault(entry["job"]["agent"], result["return"]["mean"])
+            if entry["label"] == entry["job"]["agent"]:  # not one with settings of its own beside it
+                yardsticks[entry["task"]][entry["label"]] = result["return"]["mean"]
             versions = [f"{name} {version}" for name, version in result["software"].items() if version != "none"]
             software[", ".join(versions)] = None
         else:

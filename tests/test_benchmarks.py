@@ -378,6 +378,13 @@ def test_the_leaderboard_by_hand(tmp_path):
     assert (tmp_path / "leaderboard.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_planner_with_settings_of_its_own_is_not_the_scale(tmp_path):
+    chosen = suite.custom_suite(["planner"], [SHOP], 0, 1, 5, [{"iterations": 2}])
+    make_folder(tmp_path, chosen, {"planner iterations=2": 4.0, "planner": 6.0, "random": 2.0})
+    results = report.read_folder(tmp_path)
+    assert results.estimate("planner iterations=2", results.tasks).value == 0.5
+
+
 def test_one_missing_run_is_not_averaged_away(tmp_path):
     make_folder(tmp_path, tiny(references=SCALE), {"first": 3.0, "random": 2.0, "planner": 6.0})
     run.result_file(tmp_path, tiny(references=SCALE).entries()[0].job.key).unlink()

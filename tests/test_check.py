@@ -263,7 +263,11 @@ def test_an_added_agent_keeps_to_the_budgets(tmp_path):
 
 def test_a_suite_of_ones_own_has_nothing_to_compare_with(folder):
     change_manifest(folder, lambda m: m.update(suite="custom"))
+    assert "references are pinned, which no custom run has" in failed(folder, sample=0)["suite"]
+    change_manifest(folder, lambda m: m.pop("references"))
     assert checked(folder, sample=0)[1].ok is None
+    change_manifest(folder, lambda m: m.update(entries=m["entries"][1:]))
+    assert "third: seeds [10000]; a run has 0, 10000 and so on" in failed(folder, sample=0)["suite"]
 
 
 def test_an_agent_that_is_not_here_is_not_judged(folder, monkeypatch):
