@@ -26,6 +26,7 @@ from recgym.files import write_atomically
 
 UNKNOWN = "–"
 NOT_RUN = "not run yet"
+LEAST = 1e-9  # between random and planner, for a scale
 REASON = 500  # characters of why a job failed
 # Options of a command that say nothing of what is run; the first ones take a value.
 WHERE_IT_RAN = ("-o", "--output", "-w", "--workers", "--executor", "--ray-address", "--device", "--only")
@@ -209,7 +210,7 @@ def _cell(job: dict[str, Any], found: list[dict[str, Any] | None], yardsticks: d
     results = [result for result in found if result]
     scores, error = np.zeros(0), 0.0
     random, planner = yardsticks.get("random"), yardsticks.get("planner")
-    if len(results) == len(found) and random is not None and planner is not None and planner > random:
+    if len(results) == len(found) and random is not None and planner is not None and planner - random > LEAST:
         scores = normalised([result["return"]["mean"] for result in results], random, planner)
         error = _user_error(results) / (planner - random)
     return Cell(job, len(found), results, scores, error)
@@ -275,7 +276,8 @@ def notes(results: Results) -> list[str]:
         f"[low, high]: 95 % bootstrap interval, stratified over tasks; ±: standard error. Both over {spread}.",
         "Length: mean steps of an episode. Trained: user-steps a run. Seconds: of training, a run.",
         *(f"Missing: {line}" for line in results.missing),
-        *([f"Learning curves of version 0.1 are left out, rewards of steps in training and not comparable: {', '.join(old)}."] if old else []),
+        *([f"Learning curves of version 0.1, rewards of steps in training, cannot be compared and are not drawn: {', '.join(old)}."]
+          if old else []),
         *(f"Run with: {line}." for line in results.software),
         *(["The results come from different versions: compare with care."] if len(results.software) > 1 else []),
     ]

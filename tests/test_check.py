@@ -218,6 +218,8 @@ def test_other_versions_may_differ_by_chance_only(folder):
     ("edit", "what", "why"),
     [
         (lambda m: m["entries"].pop(), "suite", "tiny-v0 has shop, random, key"),
+        (lambda m: m["references"]["shop"].update(random=[2.0, 0.1]), "numbers", "normalised score inf outside"),
+        (lambda m: m["entries"][1].update(label="popularity"), "suite", "popularity: several agents or hyper-parameters under one"),
         (lambda m: m["references"]["shop"].update(random=[0.0, 0.1]), "suite", "references are not those of tiny-v0"),
         (lambda m: m.update(format=2), "manifest", "must be of format 1, got 2"),
         (lambda m: m.update(entries=[]), "manifest", "must be an object with a list of entries"),
@@ -393,7 +395,7 @@ AGAIN = "again: shop, mine, seed 0"
         (lambda f: f.edit(lambda r: r["curve"][0].update({"return": 9.0})), AGAIN, "to the bit"),
         (lambda f: f.edit(lambda r: r["curve"].pop()), "numbers", "does not end with the training steps"),
         (lambda f: f.edit(trade_objectives), AGAIN, "to the bit"),
-        (lambda f: f.edit(set_to("return", "se", value=2.0), seed=0), "numbers", "se sqrt(n)"),
+        (lambda f: f.edit(set_to("return", "se", value=5.0), seed=0), "numbers", "se sqrt(n)"),
         (lambda f: f.edit(set_to("return", "se", value=0.2)), AGAIN, "to the bit"),
         (lambda f: f.edit(set_to("privileged", value=True)), "numbers", "privileged is True, of the agent False"),
         (lambda f: f.run(dataclasses.replace(MINE, agents=(Contender("mine", "myopic"), *TINY.agents))),

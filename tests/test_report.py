@@ -233,7 +233,7 @@ def test_the_interval_is_that_of_student_over_runs_and_users(folder):
 def test_old_learning_curves_are_neither_drawn_nor_compared(tmp_path):
     results = report.read_folder(write(tmp_path, old=("slow",)))
     text = page(results)
-    assert "Learning curves of version 0.1 are left out" in text
+    assert "cannot be compared and are not drawn: slow." in text
     assert results.with_old_curves() == ["slow"]
     rows = {row[0]: row for row in Reader(text).rows if len(row) == 7}
     assert [rows[label][6] for label in ("<b>bold</b>", "slow")] == ["500", "–"]
