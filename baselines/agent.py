@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
-import io
 import json
 import os
 import re
 import sys
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, TypeVar
 
 import gymnasium as gym
 import numpy as np
@@ -22,15 +23,16 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 import recgym
-from baselines.items import ItemStatistics
+from baselines.items import ItemStatistics, check_counts
 from recgym.envs import RecVectorEnv
 from recgym.errors import require, require_count, unknown
-from recgym.files import write_atomically
+from recgym.files import arrays_as_bytes, parse_arrays, read_bytes, read_json, write_atomically
 from recgym.spaces import Layout
 
 if TYPE_CHECKING:
     from baselines.explain import Explanation
 
+Made = TypeVar("Made", bound="Agent")
 Progress = Callable[[int, dict[str, float]], None]  # (environment steps so far, what to show)
 
 
@@ -64,12 +66,13 @@ class Agent(ABC):
     privileged = False  # reads the simulator's hidden state: a reference, not a competitor
     preference: dict[str, float] | None = None  # objective -> weight in training; None: the task's own reward
 
-    def training(self, task: Task) -> Task:
-        """The task as the agent is trained on it: paying by its preference over the objectives, where it has one.
+    def training(self, task: Task | str) -> Task:
+        """The task, or that of an id, as the agent is trained on it: paying by its preference over the objectives, if any.
 
         Raises:
             ConfigError: the agent has a preference and the task a like_dislike reward.
         """
+        task = Task(task) if isinstance(task, str) else task
         if self.preference is None:
             return task
         clash = task.options.get("like_dislike", False)
@@ -80,7 +83,12 @@ class Agent(ABC):
         """Learn from `steps` user-steps of the task, `training` it where it pays. The default learns nothing."""
 
     def start(self, env: RecVectorEnv) -> None:
-        """Get ready to act for the users of an env. The default remembers the env."""
+        """Get ready to act for the users of an env. The default remembers the env.
+
+        Raises:
+            ConfigError: it is another kind of env, such as one of a single user.
+        """
+        _require_users(env)
         self.env = env
 
     @abstractmethod
@@ -101,63 +109,134 @@ class Agent(ABC):
 
         return explain(self, observation, mask, background)
 
+    def snapshot(self) -> Self:
+        """An agent of its own that acts, once started, as this one would if its training ended now.
+
+        So an agent is scored in the middle of its training: `start` and `act` of the snapshot leave the training as it
+        is. What `in_training` names is shared with it, as it is large or of no use to the snapshot.
+        """
+        shared = [value for name in self.in_training if (value := self.__dict__.get(name)) is not None]
+        return copy.deepcopy(self, {id(value): value for value in shared})
+
+    in_training: ClassVar[tuple[str, ...]] = ("env",)  # attributes that acting after `start` does without
+
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write the agent; files appear whole or not at all. The default writes the hyper-parameters."""
+        """Write ``agent.json``, the hyper-parameters, and beside it what was learned; each file whole or not at all.
+
+        ``agent.json`` comes last and knows the digests of the others, so that a reader never takes files of two agents
+        for one.
+
+        Raises:
+            ConfigError: the agent is no dataclass.
+        """
         require(
             dataclasses.is_dataclass(self), "agent", "must be a dataclass, or bring its own save", type(self).__name__
         )
+        contents = self._contents()
+        for name, content in contents.items():
+            write_atomically(Path(folder) / name, content)
         fields: Any = dataclasses.fields(self)  # type: ignore[arg-type]
         data = {"agent": type(self).__name__, **{f.name: getattr(self, f.name) for f in fields if f.init}}
-        write_atomically(Path(folder) / "agent.json", json.dumps(data, indent=1).encode())
+        if contents:
+            data["files"] = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+        text = json.dumps(data, indent=1, default=lambda value: value.item())  # of NumPy's numbers
+        write_atomically(Path(folder) / "agent.json", text.encode())
+
+    def _contents(self) -> dict[str, bytes]:
+        """Name -> content of the files that hold what was learned."""
+        return {}
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Self:
-        """Read what `save` wrote.
+        """Read what `save` wrote. Nothing is unpickled, and nothing is used that has not been checked.
 
         Raises:
-            ConfigError: no such agent there, or one of another class.
+            ConfigError: no such agent there, or one of another class; a hyper-parameter that it does not have or that
+                breaks its rule; a file that is missing, torn, or of another agent. The message names the file.
         """
-        file = Path(folder) / "agent.json"
-        require(file.is_file(), "agent folder", "must hold agent.json", str(folder))
-        data = json.loads(file.read_text())
-        require(data.pop("agent", None) == cls.__name__, "agent folder", f"must hold a {cls.__name__}", str(folder))
-        return cls(**data)
+        for _ in range(10):
+            try:
+                return cls._load(Path(folder))
+            except _Replaced:
+                time.sleep(0.05)  # somebody is saving another agent there just now
+        raise recgym.ConfigError(f"agent folder: must hold the files of one agent, whose digests agent.json knows, got {folder}")
+
+    @classmethod
+    def _load(cls, folder: Path) -> Self:
+        file = folder / "agent.json"
+        data = read_json(file, "agent folder")
+        found = data.pop("agent", None) if isinstance(data, dict) else None
+        require(found == cls.__name__, "agent folder", f"must hold a {cls.__name__}, in {file}", found)
+        digests = data.pop("files", {})
+        require(isinstance(digests, dict), "agent folder", f"must have digests by file, in {file}", digests)
+
+        def read(name: str) -> bytes:
+            content = read_bytes(folder / name, "agent folder")
+            if name in digests and digests[name] != hashlib.sha256(content).hexdigest():
+                raise _Replaced
+            return content
+
+        try:
+            agent = _made(cls, cls.__name__, data)
+            agent._take(read)
+        except recgym.ConfigError as error:
+            raise recgym.ConfigError(f"{folder}: {error}") from None
+        return agent
+
+    def _take(self, read: Callable[[str], bytes]) -> None:  # noqa: B027
+        """Take over what `_contents` gave.
+
+        Args:
+            read: the content of the file of a name.
+
+        Raises:
+            ConfigError: it is not what `_contents` gives.
+        """
+
+
+class _Replaced(Exception):
+    """A file is not the one that ``agent.json`` was written with."""
 
 
 class Score(NamedTuple):
     """One episode each of n users."""
 
-    returns: NDArray[np.float64]  # (n,) undiscounted
+    returns: NDArray[np.float64]  # (n,) undiscounted; (n, M) where the task pays a vector
     lengths: NDArray[np.int64]  # (n,) steps
     objectives: NDArray[np.float64]  # (n, M) sums
     names: tuple[str, ...]  # of the objectives
 
 
 def evaluate(
-    agent: Agent, task: Task, users: int, seed: int = 0, batch: int = 4096, progress: Progress | None = None
+    agent: Agent, task: Task | str, users: int, seed: int = 0, batch: int = 4096, progress: Progress | None = None
 ) -> Score:
     """Mean performance of an agent that has stopped learning: one episode for each of `users` users.
 
-    User i is the one of seed + i, whoever the agent: common random numbers.
+    User i is the one of seed + i, whoever the agent: common random numbers. `Agent.fit` trains on the users of its own
+    seed + i, as many as the agent has `envs`: take a seed far from it to score on users whom the agent has not met.
 
     Args:
-        agent: who acts, with explore=False. task: where. users: how many, >= 1. seed: of the first user.
-        batch: users stepped together; the score does not depend on it.
+        agent: who acts, with explore=False; it gets observations in the form of the task. task: where, or its id.
+        users: how many, >= 1. seed: of the first user. batch: users stepped together; the score does not depend on it.
         progress: called with the number of steps done.
+
+    Raises:
+        ConfigError: the agent cannot play this task. SlateError: it acts outside the action space.
     """
     require_count("users", users, 1, 10**9)
+    require_count("batch", batch, 1, 10**9)
+    task = Task(task) if isinstance(task, str) else task
     parts, done_steps = [], 0
     for first in range(0, users, batch):
         n = min(batch, users - first)
         env = task.make(n, AutoresetMode.DISABLED)
         observation, info = env.reset(seed=seed + first)
         agent.start(env)
-        returns, lengths, objectives = np.zeros(n), np.zeros(n, np.int64), np.zeros((n, len(env.world.objectives)))
+        lengths, objectives = np.zeros(n, np.int64), np.zeros((n, len(env.world.objectives)))
+        returns = np.zeros(objectives.shape if env.vector_reward else n)
         alive = np.ones(n, np.bool_)
         while alive.any():
-            action = agent.act(
-                observation["flat"] if isinstance(observation, dict) else observation, info["action_mask"]
-            )
+            action = agent.act(observation, info["action_mask"])
             observation, reward, terminated, truncated, info = env.step(action)
             returns += reward
             objectives += info["objectives"]
@@ -169,6 +248,18 @@ def evaluate(
         env.close()
         parts.append((returns, lengths, objectives))
     return Score(*(np.concatenate(column) for column in zip(*parts, strict=True)), names=env.world.objectives)
+
+
+class MovingAverage:
+    """Of numbers that come one after the other, the last hundred or so; unbiased from the first on."""
+
+    def __init__(self) -> None:
+        self._sum = self._weight = 0.0
+
+    def __call__(self, number: float) -> float:
+        """The average with one more."""
+        self._sum, self._weight = 0.99 * self._sum + 0.01 * number, 0.99 * self._weight + 0.01
+        return self._sum / self._weight
 
 
 class OnlineAgent(Agent):
@@ -200,25 +291,19 @@ class OnlineAgent(Agent):
 
     def see(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
         """Observations (B, width) with the statistics of their candidates, where the agent keeps any."""
+        require_batch(observation)
         return observation if self._items is None else self._items.see(observation)
 
-    def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write the agent, and ``items.npz`` where it keeps statistics."""
+    def _contents(self) -> dict[str, bytes]:
+        more = {"items.npz": arrays_as_bytes(self._counts or {})} if self.item_prior else {}
+        return {**super()._contents(), **more}
+
+    def _take(self, read: Callable[[str], bytes]) -> None:
+        super()._take(read)
         if self.item_prior:
-            write_arrays(folder, "items.npz", **(self._counts or {}))
-        super().save(folder)
-
-    @classmethod
-    def load(cls, folder: str | os.PathLike[str]) -> Self:
-        """Read what `save` wrote.
-
-        Raises:
-            ConfigError: no such agent there.
-        """
-        agent = super().load(folder)
-        if agent.item_prior:
-            agent._counts = read_arrays(folder, "items.npz")
-        return agent
+            self._counts = parse_arrays(read("items.npz"), "agent folder", "items.npz") or None
+            if self._counts is not None:
+                check_counts(self._counts)
 
     @abstractmethod
     def learn(self, observation: NDArray[np.float32], action: NDArray[Any], reward: NDArray[np.float64],
@@ -230,7 +315,7 @@ class OnlineAgent(Agent):
         env = self.training(task).make(self.envs, AutoresetMode.SAME_STEP)
         observation, info = env.reset(seed=seed)
         self.start(env)
-        shown = weight = 0.0  # moving average of the reward, and of ones
+        average = MovingAverage()
         for done in range(0, steps, self.envs):
             action = self.act(observation, info["action_mask"], explore=True)
             following, reward, terminated, truncated, info = env.step(action)
@@ -243,10 +328,15 @@ class OnlineAgent(Agent):
                 self._items.add(info["slate"], info["click"], last)
             self.learn(observation, action, reward, last, terminated, info)
             observation = following
-            shown, weight = 0.99 * shown + 0.01 * float(reward.mean()), 0.99 * weight + 0.01
+            shown = average(float(reward.mean()))
             if progress:
-                progress(min(done + self.envs, steps), {"reward": shown / weight})
+                progress(min(done + self.envs, steps), {"reward": shown})
         env.close()
+
+
+def _require_users(env: Any) -> None:
+    rule = "must be a batch of users, which gymnasium.make_vec and Task.make give"
+    require(isinstance(env, RecVectorEnv), "env", rule, type(env).__name__)
 
 
 def require_choices(env: RecVectorEnv, name: str) -> None:
@@ -255,9 +345,17 @@ def require_choices(env: RecVectorEnv, name: str) -> None:
     Raises:
         ConfigError: actions are embeddings, observations a dict, or rewards vectors; `name` is the agent's.
     """
+    _require_users(env)
     require(env.actions.form in ("item", "slate"), "action", f'{name} needs "item" or "slate"', env.actions.form)
     require(env.observations.form != "dict", "observation", f"{name} needs a flat one", "dict")
     require(not env.vector_reward, "reward", f"{name} needs one number a step", "vector")
+
+
+def require_batch(observation: Any) -> None:
+    """Raise a ConfigError unless it is a batch of flat observations, (B, width)."""
+    rule = "must be a batch of flat ones, (B, width); of a single user observation[None]"
+    fits = isinstance(observation, np.ndarray) and observation.ndim == 2
+    require(fits, "observation", rule, getattr(observation, "shape", type(observation).__name__))
 
 
 def require_device(parameter: str, device: Any) -> None:
@@ -284,23 +382,17 @@ def columns_of(layout: Layout, parameter: str, names: Sequence[str]) -> NDArray[
     return np.unique(np.concatenate([columns[name] for name in names]))
 
 
-def write_arrays(folder: str | os.PathLike[str], name: str, **arrays: NDArray[Any]) -> None:
-    """Write arrays to a file of that name, atomically."""
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)  # type: ignore[arg-type]
-    write_atomically(Path(folder) / name, buffer.getvalue())
-
-
-def read_arrays(folder: str | os.PathLike[str], name: str) -> dict[str, NDArray[Any]]:
-    """Read what `write_arrays` wrote. Nothing is unpickled.
+def require_array(array: NDArray[Any], name: str, dtype: Any, shape: tuple[int | None, ...]) -> None:
+    """Require an array that was read: its type, its shape (None: any length), and that it is finite.
 
     Raises:
-        ConfigError: no such file.
+        ConfigError: it is another one; `name` is what the message calls it.
     """
-    file = Path(folder) / name
-    require(file.is_file(), "agent folder", f"must hold {name}", str(folder))
-    with np.load(file, allow_pickle=False) as arrays:
-        return dict(arrays)
+    fits = array.ndim == len(shape) and all(want in (None, have) for want, have in zip(shape, array.shape))
+    sizes = ", ".join("any" if size is None else str(size) for size in shape)
+    require(fits, name, f"must have shape ({sizes})", array.shape)
+    require(array.dtype == dtype, name, f"must be of type {np.dtype(dtype)}", str(array.dtype))
+    require(array.dtype.kind != "f" or np.isfinite(array).all(), name, "must be finite", "NaN or inf")
 
 
 REGISTRY: dict[str, str] = {
@@ -381,10 +473,16 @@ def make_agent(name: str, **hyperparameters: Any) -> Agent:
     Raises:
         ConfigError: no such agent or hyper-parameter.
     """
-    found = agent_class(name)
+    return _made(agent_class(name), name, hyperparameters)
+
+
+def _made(found: type[Made], name: str, hyperparameters: dict[str, Any]) -> Made:
     if dataclasses.is_dataclass(found):
         known = [f.name for f in dataclasses.fields(found) if f.init]
         for key in hyperparameters:
             if key not in known:
                 unknown(f"{name} hyper-parameter", key, known)
+        for f in dataclasses.fields(found):
+            if f.init and f.name not in hyperparameters and f.default is f.default_factory is dataclasses.MISSING:
+                raise recgym.ConfigError(f"{name} hyper-parameter: {f.name!r} must be given")
     return found(**hyperparameters)

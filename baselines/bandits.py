@@ -7,16 +7,17 @@ by all items: items come and go, their features stay.
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.agent import OnlineAgent, Progress, Task, read_arrays, require_choices, write_arrays
+from baselines.agent import OnlineAgent, Progress, Task, require_array, require_choices
 from recgym.envs import RecVectorEnv
-from recgym.errors import require, require_count, require_number
+from recgym.errors import ConfigError, require, require_count, require_number
+from recgym.files import arrays_as_bytes, parse_arrays
 
 Array = NDArray[Any]
 
@@ -99,7 +100,7 @@ class LinearBandit(OnlineAgent):
         layout = self.layout
         self._user, self._candidates = layout["user"], layout["candidates"]
         self._null = int(env.actions.null)
-        self._shown_weight = env.reward.weights(env.world.objectives)[1]
+        self._shown_weight = 0.0 if callable(env.reward) else env.weights[1]
         user = self._user.shape[0] if self.user else 0
         widths = dict(candidate=self._candidates.shape[1], user=user, one=1, position=env.world.slate_size - 1,
                       null_user=user * self._null, null_one=self._null)  # fmt: skip
@@ -185,25 +186,24 @@ class LinearBandit(OnlineAgent):
                 x[:, :, columns["null_user"]] = user * ~item
         return x
 
-    def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write ``agent.json`` and ``bandit.npz``, each atomically."""
+    def _contents(self) -> dict[str, bytes]:
         if self._pending:
             self._update()
-        write_arrays(folder, "bandit.npz", **{name: getattr(self, name) for name in self.learned})
-        super().save(folder)
+        return {**super()._contents(), "bandit.npz": arrays_as_bytes({name: getattr(self, name) for name in self.learned})}
 
-    @classmethod
-    def load(cls, folder: str | os.PathLike[str]) -> Self:
-        """Read what `save` wrote. Nothing is unpickled.
-
-        Raises:
-            ConfigError: no such agent there.
-        """
-        agent = super().load(folder)
-        arrays = read_arrays(folder, "bandit.npz")
-        for name in cls.learned:
-            setattr(agent, name, arrays[name])
-        return agent
+    def _take(self, read: Callable[[str], bytes]) -> None:
+        super()._take(read)
+        arrays = parse_arrays(read("bandit.npz"), "agent folder", "bandit.npz", self.learned)
+        for gram, theta in zip(self.learned[::2], self.learned[1::2], strict=True):
+            D = arrays[gram].shape[0] if arrays[gram].ndim else 0
+            require_array(arrays[gram], f"bandit.npz, {gram}", np.float64, (D, D))
+            require_array(arrays[theta], f"bandit.npz, {theta}", np.float64, (D,))
+            try:
+                np.linalg.cholesky(arrays[gram])
+            except np.linalg.LinAlgError:
+                raise ConfigError(f"bandit.npz, {gram}: must be a precision, symmetric and positive definite") from None
+        for name in self.learned:
+            setattr(self, name, arrays[name])
 
 
 def least_squares(gram: Array, theta: Array, x: Array, y: Array) -> tuple[Array, Array]:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +15,7 @@ from torch import Tensor, nn
 from baselines.agent import Agent
 from recgym.envs import RecVectorEnv
 from recgym.errors import ConfigError, require, require_option
-from recgym.files import write_atomically
+from recgym.files import check_archive
 from recgym.spaces import Block, Layout
 
 
@@ -295,7 +293,7 @@ class TorchAgent(Agent):
         """
         try:
             net.load_state_dict(weights)
-        except RuntimeError as error:
+        except (RuntimeError, AttributeError, TypeError) as error:  # the last two: dicts where tensors should be
             rule = f"must have the observations and actions that {type(self).__name__} has learned from"
             raise ConfigError(f"env: {rule}; {error}") from None
 
@@ -303,25 +301,42 @@ class TorchAgent(Agent):
     def _file(cls) -> str:
         return f"{cls.__name__.lower()}.pt"
 
-    def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write ``agent.json`` and the weights, such as ``dqn.pt``, each atomically."""
+    def _contents(self) -> dict[str, bytes]:
         buffer = io.BytesIO()
         torch.save(self.weights, buffer)
-        write_atomically(Path(folder) / self._file(), buffer.getvalue())
-        super().save(folder)
+        return {**super()._contents(), self._file(): buffer.getvalue()}
 
-    @classmethod
-    def load(cls, folder: str | os.PathLike[str]) -> Self:
-        """Read what `save` wrote. Nothing is unpickled but plain tensors (``weights_only=True``).
+    def _take(self, read: Callable[[str], bytes]) -> None:
+        super()._take(read)
+        name = self._file()
+        content = read(name)
+        check_archive(content, "agent folder", name)
+        try:
+            weights = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        except Exception as error:  # it unpickles nothing but tensors; what it raises on anything else is of many kinds
+            reason = str(error).strip().partition("\n")[0][:200]
+            raise ConfigError(f"agent folder: {name} must hold tensors alone: {type(error).__name__}: {reason}") from None
+        check_weights(weights, name)
+        self.weights = weights
 
-        Raises:
-            ConfigError: no such agent there.
-        """
-        agent = super().load(folder)
-        file = Path(folder) / cls._file()
-        require(file.is_file(), "agent folder", f"must hold {file.name}", str(folder))
-        agent.weights = torch.load(file, map_location="cpu", weights_only=True)
-        return agent
+
+def check_weights(weights: Any, where: str) -> None:
+    """Require tensors by name, or dicts of them by name, all dense and finite.
+
+    Raises:
+        ConfigError: something else is there; `where` is what the message calls it.
+    """
+    named = isinstance(weights, dict) and all(isinstance(name, str) for name in weights)
+    require(named, where, "must hold tensors by name", type(weights).__name__)
+    for name, value in weights.items():
+        if isinstance(value, dict):
+            check_weights(value, f"{where}, {name}")
+            continue
+        dense = isinstance(value, Tensor) and value.layout == torch.strided and not value.is_quantized and value.device.type == "cpu"
+        require(dense, f"{where}, {name}", "must be a dense tensor", type(value).__name__)
+        plain = value.dtype in (torch.float32, torch.float64, torch.int64, torch.bool)
+        require(plain, f"{where}, {name}", "must hold float32, float64, int64 or booleans", str(value.dtype))
+        require(bool(torch.isfinite(value).all()), f"{where}, {name}", "must be finite", "NaN or inf")
 
 
 @contextmanager

@@ -194,7 +194,7 @@ class Planner(Agent):
     def _trial(self, env: RecVectorEnv) -> float:
         """Mean expected return of the present policy, on simulated users who are the same at every call."""
         world, total = env.world, 0.0
-        weights, shown = env._weights
+        weights, shown = env.weights
         known = len(world.response.objectives)
         users = world.arrive(np.random.default_rng([self.seed, 2**32]).integers(0, 2**64, self.trials, np.uint64))
         while len(users):
@@ -214,7 +214,7 @@ class Planner(Agent):
         worth more than another cancels in the difference of the twins, so the fit sees effects of the state alone.
         """
         world, n = env.world, self.users
-        weights, shown = env._weights
+        weights, shown = env.weights
         known = len(world.response.objectives)
         rng = np.random.default_rng([self.seed, iteration])
         users = world.arrive(np.tile(rng.integers(0, 2**64, n, np.uint64), 2))
@@ -274,7 +274,7 @@ class Planner(Agent):
         """The best of some whole slates: the given one and those with at most so many items of a topic."""
         world, (B, S) = env.world, slate.shape
         slates = [slate, *(look.varied(most) for most in (*range(1, min(S, 6)), S))]
-        weights, known = env._weights[0], len(world.response.objectives)
+        weights, known = env.weights[0], len(world.response.objectives)
         branch = users.replace(candidates=users.candidates[:, :0]).rows(np.tile(np.arange(B), DRAWS))
         key = np.repeat(mix(range(self.seed + 1, self.seed + 1 + DRAWS)), B)
         branch = branch.replace(key=branch.key ^ key)  # the same futures for all slates
@@ -371,7 +371,7 @@ class Look:
         nothing = np.full((len(users), int(self.null)), -1, np.int32)
         self.items = np.concatenate([nothing, users.candidates], axis=1)  # (B, n)
         self.utility, self.outside, given, otherwise = self.world.appraise(users, self.items)
-        weights, self.shown = env._weights
+        weights, self.shown = env.weights
         self.reward_given = given @ weights  # (B, n), given a click on it
         self.reward_otherwise = otherwise @ weights  # (B,)
         self.free = (self.items >= 0) | (np.arange(self.items.shape[1]) < self.null)  # (B, n)

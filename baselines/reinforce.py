@@ -155,6 +155,7 @@ class Reinforce(TorchAgent, OnlineAgent):
     preference: dict[str, float] | None = None
     item_prior: float = 0.0
     weights: dict[str, dict[str, Tensor]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    in_training = (*OnlineAgent.in_training, "_segment", "_last", "_adam")
 
     def __post_init__(self) -> None:
         for name in ("gamma", "trace", "uniform"):
@@ -185,8 +186,9 @@ class Reinforce(TorchAgent, OnlineAgent):
                 name: CandidateHead(**head_of(env, self.width, dueling=False, layout=self.layout))
                 for name in ("policy", "value")
             }
-        for name, weights in self.weights.items():
-            self._put(weights, self._nets[name])
+        for name, net in self._nets.items():
+            if self.weights:
+                self._put(self.weights.get(name, {}), net)
 
     def values(self, observation: Array, mask: Array) -> Array:
         """(B, n) float32 logits, log pi up to a number a user: preference, not reward. Unavailable: -inf."""

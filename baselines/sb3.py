@@ -31,7 +31,7 @@ from stable_baselines3.sac.policies import SACPolicy
 from stable_baselines3.td3.policies import TD3Policy
 from torch import Tensor, nn
 
-from baselines.agent import Progress, Task, require_device
+from baselines.agent import MovingAverage, Progress, Task, require_batch, require_device
 from baselines.encoders import ENCODERS, CandidateHead, TorchAgent, encoder_of, head_of, torch_seed, torch_threads
 from baselines.sb3_env import SB3VecEnv
 from baselines.sb3_policies import (
@@ -131,8 +131,7 @@ class SB3Agent(TorchAgent):
     def fit(self, task: Task, steps: int, seed: int = 0, progress: Progress | None = None) -> None:
         """Learn from `steps` user-steps, rounded up to whole steps (or rollouts) of all users.
 
-        What was learned before is where it starts; exploration, learning rate and the replays begin anew. The agent
-        can be scored from within `progress`.
+        What was learned before is where it starts; exploration, learning rate and the replays begin anew.
 
         Raises:
             ConfigError: actions are of another form, rewards are vectors, observations a dict, or there is no GPU.
@@ -157,7 +156,7 @@ class SB3Agent(TorchAgent):
             if self.weights:
                 for net in nets:
                     self._put(self.weights, net)
-            self.weights = nets[0].state_dict()  # the living ones, not a copy, so that `progress` can score them
+            self.weights = nets[0].state_dict()  # the living ones, not a copy, so that a `snapshot` has them
             model.set_logger(Logger(None, []))  # its own makes a temporary folder a run, and leaves it there
             model.learn(steps, _Report(progress, self.reward_scale), log_interval=2**31)  # a log would clear the loss
 
@@ -273,7 +272,7 @@ class ValueAgent(OffPolicy):
     def values(self, observation: Array, mask: Array) -> Array:
         """(B, n) float32 value of each choice, in units of the scaled reward; -inf where the mask is False."""
         with torch.no_grad():
-            value = self._mean(torch.from_numpy(np.ascontiguousarray(observation))).numpy()
+            value = self._mean(_seen(observation)).numpy()
         return np.where(mask, value, np.float32(-np.inf))
 
     def act(self, observation: Array, mask: Array, explore: bool = False) -> Array:
@@ -403,7 +402,7 @@ class PPO(SB3Agent):
         """The best that is there, or a draw."""
         B, n, S = *mask.shape, self.env.world.slate_size
         with torch.no_grad():
-            logits = self._logits(torch.from_numpy(np.ascontiguousarray(observation))).numpy().reshape(B, -1, n)
+            logits = self._logits(_seen(observation)).numpy().reshape(B, -1, n)
         logits = np.broadcast_to(logits, (B, S, n))
         if explore:
             logits = logits + self._rng.gumbel(size=logits.shape)
@@ -528,7 +527,7 @@ class SAC(EmbeddingAgent):
     def act(self, observation: Array, mask: Array, explore: bool = False) -> Array:
         """The mean of the actor, (B, d) float32; with `explore`, a draw."""
         with torch.no_grad():
-            seen = torch.from_numpy(np.ascontiguousarray(observation))
+            seen = _seen(observation)
             mean, log_std, _ = self._net.actor.get_action_dist_params(seen)
         vector = mean.numpy()
         if explore:
@@ -567,7 +566,7 @@ class TD3(EmbeddingAgent):
     def act(self, observation: Array, mask: Array, explore: bool = False) -> Array:
         """The vector of the actor, (B, d) float32; with `explore`, with noise."""
         with torch.no_grad():
-            vector = self._net.actor(torch.from_numpy(np.ascontiguousarray(observation))).numpy()
+            vector = self._net.actor(_seen(observation)).numpy()
         if explore:
             vector = np.clip(vector + self.noise * self._rng.standard_normal(vector.shape), -1.0, 1.0)
         return vector.astype(np.float32)
@@ -578,15 +577,20 @@ class _Report(BaseCallback):
 
     def __init__(self, progress: Progress | None, reward_scale: float) -> None:
         super().__init__()
-        self.progress, self.reward_scale, self.reward = progress, reward_scale, 0.0
+        self.progress, self.reward_scale, self.average = progress, reward_scale, MovingAverage()
 
     def _on_step(self) -> bool:
-        self.reward = 0.99 * self.reward + 0.01 * float(self.locals["rewards"].mean()) / self.reward_scale
+        reward = self.average(float(self.locals["rewards"].mean()) / self.reward_scale)
         if self.progress is not None:
             logged = self.logger.name_to_value
             loss = logged.get("train/loss", logged.get("train/critic_loss", float("nan")))
-            self.progress(self.num_timesteps, {"reward": self.reward, "loss": float(loss)})
+            self.progress(self.num_timesteps, {"reward": reward, "loss": float(loss)})
         return True
+
+
+def _seen(observation: Array) -> Tensor:
+    require_batch(observation)
+    return torch.from_numpy(np.ascontiguousarray(observation))
 
 
 def _available(device: torch.device) -> bool:

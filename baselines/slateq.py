@@ -140,6 +140,7 @@ class SlateLearner(TorchAgent, OnlineAgent):
     preference: dict[str, float] | None = None
     item_prior: float = 0.0
     weights: dict[str, dict[str, Tensor]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    in_training = (*OnlineAgent.in_training, "_replay", "_adam", "_target")
 
     def __post_init__(self) -> None:
         name = type(self).__name__
@@ -199,15 +200,16 @@ class SlateLearner(TorchAgent, OnlineAgent):
         ] = 1.0
         with torch_seed(int(self._rng.integers(2**31))):
             self._nets = self._networks(env)
-        for key, weights in self.weights.items():
-            self._put(weights, self._nets[key])
+        for key, net in self._nets.items():
+            if self.weights:
+                self._put(self.weights.get(key, {}), net)
 
     def act(self, observation: Array, mask: Array, explore: bool = False) -> Array:
         """The best slates; with `explore`, random ones in an epsilon of the cases."""
         null, S = int(self.env.actions.null), self.env.world.slate_size
-        there = mask[:, null:]
         with torch.no_grad():
-            slate = self._best(self._shown(observation), there)
+            shown, there = self._shown(observation), mask[:, null:]
+            slate = self._best(shown, there)
         if explore:
             keys = np.where(there, self._rng.random(there.shape), 2.0)
             chance = np.argsort(keys, axis=1, kind="stable")[:, :S]

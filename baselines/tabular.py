@@ -7,20 +7,21 @@ Mansour, "Learning rates for Q-learning", JMLR 5, 2003).
 
 from __future__ import annotations
 
-import os
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import combinations, permutations
 from math import comb, perm
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.agent import OnlineAgent, Progress, Task, columns_of, read_arrays, require_choices, write_arrays
+from baselines.agent import OnlineAgent, Progress, Task, columns_of, require_array, require_batch, require_choices
 from recgym.envs import RecVectorEnv
 from recgym.errors import require, require_count, require_number
+from recgym.files import arrays_as_bytes, parse_arrays
 
 Array = NDArray[Any]
 DIGEST = 16  # bytes of a state's name
@@ -142,6 +143,7 @@ class Tabular(OnlineAgent):
         Raises:
             ConfigError: the table has `max_states` states already.
         """
+        require_batch(observation)
         # Adding 0 makes one zero of the two.
         rounded = np.round(np.asarray(observation[:, self._columns], np.float64), self.decimals).astype(np.float32) + 0
         names = [blake2b(row.tobytes(), digest_size=DIGEST).digest() for row in np.ascontiguousarray(rounded)]
@@ -215,25 +217,24 @@ class Tabular(OnlineAgent):
         q[place] += (1 - (1 - rate) ** count) * (mean - q[place])
         visits[place] += count
 
-    def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write ``agent.json`` and ``table.npz``, each atomically."""
+    def _contents(self) -> dict[str, bytes]:
         names = np.frombuffer(b"".join(self.rows), np.uint8).reshape(-1, DIGEST)  # in the order of their rows
         used = len(names) + 1 if self.q.size else 0
-        write_arrays(folder, "table.npz", names=names, q=self.q[:used], visits=self.visits[:used])
-        super().save(folder)
+        arrays = {"names": names, "q": self.q[:used], "visits": self.visits[:used]}
+        return {**super()._contents(), "table.npz": arrays_as_bytes(arrays)}
 
-    @classmethod
-    def load(cls, folder: str | os.PathLike[str]) -> Self:
-        """Read what `save` wrote. Nothing is unpickled.
-
-        Raises:
-            ConfigError: no such agent there.
-        """
-        agent = super().load(folder)
-        arrays = read_arrays(folder, "table.npz")
-        agent.rows = {name.tobytes(): row for row, name in enumerate(arrays["names"], 1)}
-        agent.q, agent.visits = arrays["q"], arrays["visits"]
-        return agent
+    def _take(self, read: Callable[[str], bytes]) -> None:
+        super()._take(read)
+        arrays = parse_arrays(read("table.npz"), "agent folder", "table.npz", ("names", "q", "visits"))
+        names, q, visits = arrays["names"], arrays["q"], arrays["visits"]
+        require_array(names, "table.npz, names", np.uint8, (None, DIGEST))
+        require_array(q, "table.npz, q", np.float64, (len(names) + 1 if q.size else 0, None))
+        require_array(visits, "table.npz, visits", np.int64, q.shape)
+        require((visits >= 0).all(), "table.npz, visits", "must not be negative", "a negative number")
+        self.rows = {name.tobytes(): row for row, name in enumerate(names, 1)}
+        require(len(self.rows) == len(names), "table.npz, names", "must be different states", "one that is there twice")
+        require(len(names) == 0 or q.size, "table.npz, q", "must have a row for each state", q.shape)
+        self.q, self.visits = q, visits
 
 
 @dataclass(kw_only=True)

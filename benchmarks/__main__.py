@@ -28,6 +28,7 @@ except ModuleNotFoundError as error:
     raise SystemExit(f'python -m benchmarks needs {error.name}: pip install "recgym[bench]"') from None
 
 from baselines.agent import REGISTRY, Task
+from benchmarks import fuzz as fuzzing
 from benchmarks import suite as suites
 from benchmarks import throughput as speed
 from benchmarks import tune as tuning
@@ -363,6 +364,44 @@ def _throughput(
     if output:
         data = {"command": _command(), "software": software(), "processors": processors()}
         write_json(output, {**data, "speeds": speed.to_dict(speeds)})
+
+
+@app.command("fuzz")
+def _fuzz(
+    target: Annotated[list[str] | None, typer.Argument(help=f"{', '.join(fuzzing.TARGETS)}; default all.")] = None,
+    minutes: Annotated[float, typer.Option(min=0.01, help="For each target.")] = 1.0,
+    cases: Annotated[int | None, typer.Option(min=1, help="Stop a target after so many, too.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of all cases.")] = 0,
+    case: Annotated[int | None, typer.Option(min=0, help="Repeat this one here, and keep its files.")] = None,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder for the files of --case; must not be there.")
+    ] = Path("runs/fuzz-case"),
+) -> None:
+    """Mutate files and draw inputs at random: only errors of recgym's own may come. Exit status 1 where others do."""
+    names = target or list(fuzzing.TARGETS)
+    if case is not None:
+        require(len(names) == 1, "target", "must be one where --case is given", names)
+        try:
+            fuzzing.repeat(names[0], seed, case, output)
+        except RecgymError as error:
+            console.print(f"refused: {error}", markup=False, highlight=False)
+        else:
+            console.print("taken")
+        return
+    findings = []
+    with console.status("starting") as status:
+
+        def show_progress(name: str, done: int, found: int) -> None:
+            status.update(f"{name}: {done:,} cases, {found} findings")
+
+        for outcome in fuzzing.fuzz(names, seed, minutes, cases, show_progress):
+            text = f"{outcome.cases:,} cases in {outcome.seconds:.0f} s, {outcome.refused:,} refused, {len(outcome.findings)} findings"
+            console.print(f"{outcome.target}: {text}", highlight=False)
+            findings += outcome.findings
+    for finding in findings[:20]:
+        console.print(f"\n{finding.command}\n{finding.what.strip()}", markup=False, highlight=False)
+    if findings:
+        raise typer.Exit(1)
 
 
 def main() -> None:

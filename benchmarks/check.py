@@ -444,7 +444,7 @@ def _stable(result: Result, *without: str) -> Result:
 def _facts_of(text: str) -> tuple[dict[str, float], float, int, int]:
     task = json.loads(text)
     env = Task(task["id"], task["options"]).make(1)
-    weights, shown = env.reward.weights(env.world.objectives)
+    weights, shown = env.weights
     return dict(zip(env.world.objectives, weights.tolist(), strict=True)), shown, env.world.horizon, env.world.slate_size
 
 

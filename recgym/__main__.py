@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -17,6 +18,7 @@ import gymnasium as gym
 
 import recgym
 from recgym.errors import RecgymError
+from recgym.files import print_anywhere
 
 
 class _Parser(argparse.ArgumentParser):
@@ -43,9 +45,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     fit.set_defaults(run=_fit, policies=["random", "bts"])
     commands.add_parser("worlds", help="list the worlds that have a name").set_defaults(run=_worlds)
     commands.add_parser("envs", help="list the registered environments").set_defaults(run=_envs)
+    print_anywhere()
     options = parser.parse_args(arguments)
     try:
         options.run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # who read has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (RecgymError, OSError) as error:
         message = " ".join(str(error).split())
         print(f"{parser.prog}: error: {message}", file=sys.stderr)
@@ -60,8 +67,8 @@ def _fit(options: argparse.Namespace) -> None:
     names = ("dimensions", "candidates", "folds", "seed")
     interactions = read_open_bandit(options.folder, options.campaign, options.policies)
     world, report = fit_open_bandit(interactions, **{name: getattr(options, name) for name in names})
+    report.save(options.output)  # before the world: who finds a world that can be played finds what it is worth, too
     world.save(options.output)
-    report.save(options.output)
     print(report.summary())
     print(f"Written to {options.output}. To play: gymnasium.make('recgym/Ecommerce-v0', world={options.output!r})")
 
@@ -70,7 +77,8 @@ def _worlds(options: argparse.Namespace) -> None:
     from recgym.worlds import BUILDERS, builder, fitted_worlds
 
     for name in BUILDERS:
-        print(f"{name:<24}{(builder(name).__doc__ or '').strip().splitlines()[0]}")
+        about = (builder(name).__doc__ or "").strip()  # none under python -OO
+        print(f"{name:<24}{about.partition(chr(10))[0]}".rstrip())
     for name, folder in fitted_worlds().items():
         file = folder / "report.json"
         source = json.loads(file.read_text())["source"] if file.is_file() else {}

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from recgym.component import Component
-from recgym.errors import ConfigError, require, require_count, unknown
+from recgym.component import Component, float_array, int_array
+from recgym.errors import require, require_count, unknown
 from recgym.types import Array
 
 
@@ -36,27 +36,19 @@ class Catalog(Component):
     )
 
     def __post_init__(self) -> None:
-        for name, dtype in (("embedding", np.float32), ("topic", np.int32), ("attributes", np.float32)):
-            given = getattr(self, name)
-            try:
-                array = np.ascontiguousarray(given, dtype)
-            except (TypeError, ValueError):
-                raise ConfigError(f"catalog.{name}: must be an array of numbers, got {given!r}") from None
-            if dtype is np.int32:
-                require((array == np.asarray(given)).all(), "catalog.topic", "must hold integers", given)
-            object.__setattr__(self, name, array)
+        for name in ("embedding", "attributes"):
+            float_array(self, name)
+        int_array(self, "topic", np.int32)
         object.__setattr__(self, "names", tuple(self.names))
         object.__setattr__(self, "visible", tuple(self.visible))
         require_count("catalog.n_topics", self.n_topics, 1, 10_000_000)
         for name in self.names:
             require(self.names.count(name) == 1, "catalog.names", "must not repeat a name", name)
-        n = len(self.embedding)
-        require(self.embedding.ndim == 2 and n >= 1, "catalog.embedding", "must be (N, d)", self.embedding.shape)
+        n = len(np.atleast_1d(self.embedding))
+        require(self.embedding.ndim == 2 and self.embedding.size >= 1, "catalog.embedding", "must be (N, d)", self.embedding.shape)
         require(self.topic.shape == (n,), "catalog.topic", f"must have shape ({n},)", self.topic.shape)
         shape = (n, len(self.names))
         require(self.attributes.shape == shape, "catalog.attributes", f"must have shape {shape}", self.attributes.shape)
-        require(np.isfinite(self.embedding).all(), "catalog.embedding", "must be finite", "NaN or inf")
-        require(np.isfinite(self.attributes).all(), "catalog.attributes", "must be finite", "NaN or inf")
         topics = (int(self.topic.min()), int(self.topic.max()))
         require(
             topics[0] >= 0 and topics[1] < self.n_topics, "catalog.topic", f"must lie in [0, {self.n_topics})", topics

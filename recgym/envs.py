@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -13,19 +12,20 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 
+from recgym.component import Component
 from recgym.errors import ConfigError, require, require_count, require_option, unknown
 from recgym.fusion import Fused, NotFusable, Packed
-from recgym.kernel import kernel
-from recgym.models.reward import LikeDislike, Reward, Weighted, pay
+from recgym.kernel import COMPILES, kernel
+from recgym.models.reward import LikeDislike, Reward, RewardFunction, Weighted, paid, pay
 from recgym.noise import mix
 from recgym.render import RENDER_MODES, Frame, Reasons, render
 from recgym.spaces import Actions, Layout, Observations
-from recgym.types import BOOL, F32, Array, Feedback, Users, copied, empty
+from recgym.types import BOOL, F32, I32, Array, Feedback, Users, copied, empty
 from recgym.world import World
 from recgym.worlds import make_world
 
 ENDED, WRONG = 1, 2  # what `_status` returns
-INFO = ("objectives", "slate", "click", "probability")  # of the feedback, given in `info` each step
+INFO = {"objectives": 0, "slate": -1, "click": False, "probability": 0}  # of the feedback, in `info`; and if no step was taken
 FUSE_AFTER = 500_000  # steps of a user after which an env compiles its step; one of the batch itself counts as 30 more
 SHARE = 1024  # users a thread has at least, unless told otherwise; below, handing over may cost more than it brings
 
@@ -38,7 +38,23 @@ class EnvState(NamedTuple):
     truncated: Array  # (B,) bool
 
 
-class RecVectorEnv(VectorEnv):
+class _Specified:
+    """Gymnasium's `spec`, with Python's numbers in place of NumPy's, so that it can be written as JSON."""
+
+    _spec: Any = None
+
+    @property
+    def spec(self) -> Any:
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: Any) -> None:
+        if spec is not None:
+            spec.kwargs = _plain(spec.kwargs)
+        self._spec = spec
+
+
+class RecVectorEnv(_Specified, VectorEnv):
     """B independent users of one World, stepped together.
 
     Row i of a batch reset with seed s is, bit for bit, the single environment reset with seed s + i.
@@ -49,10 +65,12 @@ class RecVectorEnv(VectorEnv):
         slate_size: S >= 1; None leaves the world's.
         action: "item", "slate" or "embedding", see `recgym.spaces.Actions`; None: "item" where S = 1, else "slate".
         observation: "flat", "dict", "latent" or "compact", see `recgym.spaces.Observations`.
-        reward: objective -> weight, or a Reward; "vector" pays all objectives, (M,) a step; None: the world's own.
+        reward: objective -> weight, a Reward, or a function ``(feedback, catalog, users) -> (B,)``, see
+            `recgym.models.reward`; "vector" pays all objectives, (M,) a step; None: the world's own.
         like_dislike: pay +1 for a clicked and -1 for an ignored item instead.
         expected_reward: pay E[reward | state, slate] instead of the realised one: less noise to learn from. The
-            objectives of the departure, which follow from what was realised, are paid as they came.
+            objectives of the departure, which follow from what was realised, are paid as they came. The reward must
+            be a weighted sum of objectives.
         null_action: whether recommending nothing is an action; None: the world's default.
         autoreset_mode: "NextStep", "SameStep" or "Disabled" (`gymnasium.vector.AutoresetMode`). With "Disabled" a
             finished user stays as it is, paying 0, until ``reset(options={"reset_mask": mask})``.
@@ -80,7 +98,7 @@ class RecVectorEnv(VectorEnv):
         slate_size: int | None = None,
         action: str | None = None,
         observation: str = "flat",
-        reward: dict[str, float] | Reward | str | None = None,
+        reward: dict[str, float] | Reward | Callable[..., Any] | str | None = None,
         like_dislike: bool = False,
         expected_reward: bool = False,
         null_action: bool | None = None,
@@ -89,7 +107,7 @@ class RecVectorEnv(VectorEnv):
         threads: int | None = None,
         **options: Any,
     ) -> None:
-        require_count("num_envs", num_envs, 1, 100_000_000)
+        num_envs = require_count("num_envs", num_envs, 1, 100_000_000)
         for name, flag in (("like_dislike", like_dislike), ("expected_reward", expected_reward)):
             require(isinstance(flag, bool), name, "must be True or False", flag)
         if not isinstance(autoreset_mode, AutoresetMode):
@@ -98,15 +116,17 @@ class RecVectorEnv(VectorEnv):
         if render_mode is not None:
             require_option("render_mode", render_mode, RENDER_MODES)
         if threads is not None:
-            require_count("threads", threads, 1, 4096)
+            threads = require_count("threads", threads, 1, 4096)
         if slate_size is not None:
             options["slate_size"] = slate_size
+        self.vector_reward = isinstance(reward, str)
+        if (parsed := _parse_reward(reward, like_dislike)) is not None:
+            options["reward"] = parsed
         self.world, default_null = make_world(world, options)
         self.actions = Actions(self.world, action if action is not None else ("item" if self.world.slate_size == 1 else "slate"),
                                default_null if null_action is None else null_action)  # fmt: skip
         self.observations = Observations(self.world, observation)
-        self.vector_reward = isinstance(reward, str)
-        self.reward = self._parse_reward(reward, like_dislike)
+        self.reward = self.world.reward
         self.expected_reward = expected_reward
         self.num_envs = num_envs
         self.render_mode = render_mode
@@ -115,8 +135,17 @@ class RecVectorEnv(VectorEnv):
         self.single_observation_space = self.observations.space
         self.action_space = gym.vector.utils.batch_space(self.single_action_space, num_envs)
         self.observation_space = gym.vector.utils.batch_space(self.single_observation_space, num_envs)
-        M = len(self.world.objectives)
+        self.objectives = self.world.objectives
+        M = len(self.objectives)
         self.reward_space = spaces.Box(-np.inf, np.inf, (M,), np.float32) if self.vector_reward else None
+        self._own_reward = callable(self.reward) and not self.vector_reward
+        self._whole = self._own_reward or render_mode is not None  # whether a step hands on all its feedback
+        rule = "needs a reward that is a weighted sum of objectives"
+        require(not (expected_reward and self._own_reward), "expected_reward", rule, self.reward)
+        self._weights = None if callable(self.reward) else self.weights
+        self._all = np.ones(num_envs, np.bool_)  # the masks of `info`: every user has what it holds
+        self._all.flags.writeable = False
+        self._present = {f"_{name}": self._all for name in (*INFO, "action_mask")}
         self._mode = autoreset_mode
         self._same = ("candidates",) if self.actions.static else ()
         self._threads = min(threads or max(1, min(processors(), num_envs // SHARE)), num_envs)
@@ -133,21 +162,15 @@ class RecVectorEnv(VectorEnv):
         """Block name -> slice into the flat observation, shape, and the named parts of its last axis."""
         return self.observations.layout
 
-    def _parse_reward(self, reward: Any, like_dislike: bool) -> Reward:
-        require(not (like_dislike and reward is not None), "like_dislike", "excludes reward", reward)
-        if isinstance(reward, str):
-            require_option("reward", reward, ["vector"])
-        if like_dislike:
-            parsed: Reward = LikeDislike()
-        elif reward is None or isinstance(reward, str):
-            parsed = self.world.reward
-        elif isinstance(reward, dict):
-            parsed = Reward.from_dict(reward, where="reward") if "kind" in reward else Weighted(reward)
-        else:
-            require(isinstance(reward, Reward), "reward", 'must be weights by objective, "vector" or a Reward', reward)
-            parsed = reward
-        self._weights = parsed.weights(self.world.objectives)
-        return parsed
+    @property
+    def weights(self) -> tuple[Array, float]:
+        """(M,) float64 weights of the objectives in the reward, and that of each item shown.
+
+        Raises:
+            ConfigError: the reward is no weighted sum, but one with a `__call__`.
+        """
+        require(not callable(self.reward), "reward", "must be a weighted sum of objectives here", self.reward)
+        return self.reward.weights(self.objectives)
 
     def reset(
         self, *, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None
@@ -155,27 +178,25 @@ class RecVectorEnv(VectorEnv):
         """Start episodes.
 
         Args:
-            seed: row i gets the user of seed + i; or B seeds. None goes on to the next episode of the same users.
+            seed: row i gets the user of seed + i; or B seeds, a list or an array. None goes on to the next episode of
+                the same users.
             options: ``{"reset_mask": (B,) bool}`` resets those rows only.
 
         Returns:
-            Observations and ``info["action_mask"]`` (B, n) bool, both of all rows.
+            Observations and info, which has the keys of `step`: ``action_mask`` (B, n) bool; of what a step brings zeros,
+            and -1 for the slate. Both are of all rows; but for ``_action_mask``, the masks ``_objectives``, ``_slate``...
+            (B,) bool say which rows were reset.
+
+        Raises:
+            ConfigError: a seed is no integer in [0, 2**64), or there are not B of them; `options` are unknown.
         """
         mask = self._reset_mask(options)
-        if seed is not None and not isinstance(seed, (Sequence, np.ndarray)):
-            mix([seed])  # a good seed, or a ConfigError
         if seed is None and self._state is None:
             seed = int(np.random.SeedSequence().generate_state(1, np.uint32)[0])
         if seed is not None:
-            seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, (int, np.integer)) else list(seed)
-            require(
-                len(seeds) == self.num_envs,
-                "seed",
-                f"a list must have one seed for each of {self.num_envs} users",
-                len(seeds),
-            )
+            seeds = self._seeds(seed)
             keys = mix(seeds)
-            super().reset(seed=int(seeds[0]))
+            super().reset(seed=seeds[0])
         users = self._users
         index = slice(None) if mask is None or users is None else np.flatnonzero(mask)
         if seed is not None:
@@ -189,17 +210,29 @@ class RecVectorEnv(VectorEnv):
         self._truncated = self._truncated & going_on
         self._any_done = mask is not None and bool(self._terminated.any() or self._truncated.any())
         self._frames = []
-        return self.observations.view(self._encoded(users)), {"action_mask": self.actions.mask(users.candidates)}
+        B, S, M = self.num_envs, self.world.slate_size, len(self.objectives)
+        kinds = {"objectives": (M, F32), "slate": (S, I32), "click": (S, BOOL), "probability": (S, F32)}
+        info: dict[str, Any] = {name: np.full((B, n), INFO[name], dtype) for name, (n, dtype) in kinds.items()}
+        info["action_mask"] = self.actions.mask(users.candidates)
+        info |= self._present if mask is None else {**dict.fromkeys(self._present, mask.copy()), "_action_mask": self._all}
+        return self.observations.view(self._encoded(users)), info
+
+    def _seeds(self, seed: Any) -> list[int]:
+        """One a row; no sum of NumPy's integers, which wrap."""
+        if isinstance(seed, np.ndarray):
+            seed = seed.tolist()
+        n, several = self.num_envs, isinstance(seed, (list, tuple, range))
+        mix(seed if several else [seed])  # good seeds, or a ConfigError
+        if several:
+            require(len(seed) == n, "seed", f"a list must have one seed for each of {n} users", len(seed))
+            return [int(one) for one in seed]
+        require(int(seed) + n <= 2**64, "seed", f"must be at most 2**64 - {n} for {n} users", seed)
+        return list(range(int(seed), int(seed) + n))
 
     @property
     def _users(self) -> Users | None:
         """The users, as arrays."""
         return None if self._state is None else self._state.unpacked()
-
-    @cached_property
-    def _shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of a row of each user column."""
-        return {name: array.shape[1:] for name, array in self.world.arrive(mix(0)).__dict__.items()}
 
     def _reset_mask(self, options: dict[str, Any] | None) -> Array | None:
         for name in options or {}:
@@ -223,29 +256,38 @@ class RecVectorEnv(VectorEnv):
 
         Returns:
             observations, rewards ((B,) float64, or (B, M) float32 for "vector"), terminated (left), truncated
-            (horizon), and info: objectives (B, M) float32, slate (B, S) int32 item ids, click (B, S) bool,
-            probability (B, S) float32 marginal click probability, action_mask (B, n) bool of the next step; with
-            "SameStep" also final_obs and final_info where an episode ended.
+            (horizon), and info: objectives (B, M) float32, in the order of the names `objectives`, slate (B, S) int32
+            item ids, click (B, S) bool, probability (B, S) float32 marginal click probability, action_mask (B, n) bool
+            of the next step, and for each a mask ``_objectives``, ``_slate``... (B,) bool, True and read-only; with
+            "SameStep" also final_obs and final_info where an episode ended, of which observation and action_mask are
+            the new episode's and the rest what its last step brought.
 
         Raises:
-            SlateError: an action outside the space.
+            SlateError: an action outside the space; nothing has changed then.
+            ConfigError: no reset came before, or a reward of one's own is no finite number a user.
         """
+        return self._advance(self.actions.batch(actions, self.num_envs))
+
+    def _advance(self, actions: Array) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
+        """A step by actions of `Actions.batch`."""
         if self._state is None:
             raise ConfigError("step: needs a reset first")
-        actions = self.actions.batch(actions, self.num_envs)
         fresh, self._work = self._work < FUSE_AFTER, self._work + self.num_envs + 30
         if fresh and self._work >= FUSE_AFTER:
             self.fuse()
         observation = np.empty((self.num_envs, self.observations.width), F32)
         before = self._state
         state, outcome = (self._fused or self._step)(before, actions, observation)
-        reward, terminated, truncated = outcome["reward"], outcome["left"], outcome["truncated"]
+        terminated, truncated = outcome["left"], outcome["truncated"]
         status = _status(terminated, truncated, outcome["wrong"])
         if status == WRONG:
             self.actions.refuse(actions, outcome["wrong"])
+        if self._own_reward:
+            outcome["reward"] = paid(self.reward, Feedback.of(dict(outcome)), self.world.catalog, before.unpacked())
+        reward = outcome["reward"]
         if self._any_done:  # a user that was done before takes no step in the modes NEXT_STEP and DISABLED
             index, old = np.flatnonzero(self._terminated | self._truncated), before.unpacked()
-            for name, nothing in (("reward", 0), ("objectives", 0), ("slate", -1), ("click", False), ("probability", 0)):
+            for name, nothing in (("reward", 0), *INFO.items()):
                 outcome[name][index] = nothing
             if self._mode is AutoresetMode.NEXT_STEP:
                 new = self.world.arrive(old.key[index], old.episode[index] + 1)
@@ -255,8 +297,8 @@ class RecVectorEnv(VectorEnv):
                 terminated[index], truncated[index] = self._terminated[index], self._truncated[index]
             state = self._replaced(state, index, new, old, outcome, observation)
         ended = self._any_done or status == ENDED
-        info: dict[str, Any] = {name: outcome[name] for name in INFO}
-        info["action_mask"] = self.actions.mask(terminated) if self.actions.static else outcome["action_mask"]
+        mask = self.actions.mask(terminated) if self.actions.static else outcome["action_mask"]
+        info: dict[str, Any] = {name: outcome[name] for name in INFO} | {"action_mask": mask, **self._present}
         if ended and self._mode is AutoresetMode.SAME_STEP:
             index, now = np.flatnonzero(terminated | truncated), state.unpacked()
             self._add_final(info, index, observation[index])
@@ -293,7 +335,7 @@ class RecVectorEnv(VectorEnv):
 
         Returns:
             The users and what came of it: what `step` returns and `wrong` (B,) bool, actions outside the space; all
-            feedback where it is rendered.
+            feedback where it is rendered or a reward of one's own, which comes later, looks at it.
         """
         world, users = self.world, state.unpacked()
         slate, wrong = self.actions.decode(actions, users.candidates)
@@ -304,8 +346,11 @@ class RecVectorEnv(VectorEnv):
             objectives = np.concatenate(
                 [world.expected(users, slate)[:, :known], objectives[:, known:]], axis=1, dtype=np.float32
             )
-        outcome = dict(feedback.__dict__) if self.render_mode is not None else {name: feedback[name] for name in (*INFO, "left")}
-        outcome["reward"] = copied(objectives) if self.vector_reward else pay(objectives, slate, *self._weights)
+        outcome = dict(feedback.__dict__) if self._whole else {name: feedback[name] for name in (*INFO, "left")}
+        if self.vector_reward:
+            outcome["reward"] = copied(objectives)
+        elif self._weights is not None:
+            outcome["reward"] = pay(objectives, slate, *self._weights)
         outcome["wrong"] = wrong
         outcome["truncated"] = truncated = empty(feedback.left.shape, BOOL)
         _truncate(truncated, feedback.left, after.t, world.horizon)
@@ -321,11 +366,13 @@ class RecVectorEnv(VectorEnv):
         compiled once is read from disk.
 
         Returns:
-            Whether it could: the parts must be recgym's, or say `fusable`, and the reward a realised one.
+            Whether it could: the parts must be recgym's, or say `fusable`, and the reward a realised one. A reward of
+            one's own is no part of the compiled step.
         """
         if self._fused is not None:
             return True
-        if not all(part.fusable for part in self.world.parts) or self.expected_reward:
+        parts = [part for part in self.world.parts if part is not self.reward]
+        if not COMPILES or not all(part.fusable for part in parts) or self.expected_reward:
             return False
         try:
             self._fused = Fused(self._step, self._example, self._threads)
@@ -348,7 +395,7 @@ class RecVectorEnv(VectorEnv):
         final_obs = np.full(self.num_envs, None, dtype=object)
         for row, flat in zip(index, observation, strict=True):
             final_obs[row] = self.observations.view(flat)
-        final_info = {name: array.copy() for name, array in info.items()}
+        final_info = {name: array.copy() for name, array in info.items() if name not in self._present}
         final_info["action_mask"] = final_info["action_mask"] & mask[:, None]
         info |= {"final_obs": final_obs, "_final_obs": mask,
                  "final_info": final_info | {f"_{name}": mask.copy() for name in final_info}, "_final_info": mask.copy()}  # fmt: skip
@@ -369,14 +416,34 @@ class RecVectorEnv(VectorEnv):
         return EnvState(users, self._terminated.copy(), self._truncated.copy())
 
     def set_state(self, state: EnvState) -> None:
-        """Go back (or on) to a snapshot of an env with the same world and number of users."""
-        require(len(state.users) == self.num_envs, "state", f"must hold {self.num_envs} users", len(state.users))
-        ours = self._shapes
-        theirs = {name: array.shape[1:] for name, array in state.users.__dict__.items()}
-        require(ours == theirs, "state", "must be one of this world", sorted(theirs.items() ^ ours.items()))
-        self._state = state.users
+        """Go back (or on) to a snapshot of an env with the same world and number of users.
+
+        Raises:
+            ConfigError: it is of another world or number of users; its arrays are not what `get_state` gives, or hold
+                what cannot be; someone's episode has ended, which "SameStep" does not know. Nothing has changed then.
+        """
+        n = self.num_envs
+        require(isinstance(state, EnvState), "state", "must be an EnvState, as `get_state` gives", state)
+        try:
+            self.world.check_users(state.users)
+        except ConfigError as error:
+            raise ConfigError(f"state: must be one of this world: {error}") from None
+        require(len(state.users) == n, "state", f"must hold {n} users", len(state.users))
+        if self.actions.static:
+            fits = (state.users.candidates == np.arange(self.world.sizes.items)).all()
+            require(fits, "state.users.candidates", "must be all items in their order", state.users.candidates)
+        for name, done in (("terminated", state.terminated), ("truncated", state.truncated)):
+            fits = isinstance(done, np.ndarray) and done.dtype == np.bool_ and done.shape == (n,)
+            require(fits, f"state.{name}", f"must be a bool array of shape ({n},)", done)
+        both = state.terminated & state.truncated
+        require(not both.any(), "state", "must have nobody both terminated and truncated", np.flatnonzero(both))
+        ended = np.flatnonzero(state.terminated | state.truncated)
+        rule = 'must have nobody whose episode has ended, as "SameStep" begins another at once'
+        require(not len(ended) or self._mode is not AutoresetMode.SAME_STEP, "state", rule, ended)
+        plain = {name: np.require(array, requirements=["C", "A", "W", "E"]) for name, array in state.users.__dict__.items()}
+        self._state = Users.of(plain)
         self._terminated, self._truncated = state.terminated.copy(), state.truncated.copy()
-        self._any_done = bool(self._terminated.any() or self._truncated.any())
+        self._any_done = bool(len(ended))
         self._frames = []
 
     def render(self) -> tuple[Any, ...] | None:
@@ -403,7 +470,7 @@ class RecVectorEnv(VectorEnv):
             self._fused.close()
 
 
-class RecEnv(gym.Env):
+class RecEnv(_Specified, gym.Env):
     """One user: a `RecVectorEnv` of one row, whose arguments these are (but for `num_envs` and `autoreset_mode`)."""
 
     metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 2}
@@ -420,6 +487,7 @@ class RecEnv(gym.Env):
             )
         self.batch = RecVectorEnv(world, 1, render_mode=render_mode, autoreset_mode=AutoresetMode.DISABLED, **options)
         self.world = self.batch.world
+        self.objectives = self.batch.objectives
         self.action_space = self.batch.single_action_space
         self.observation_space = self.batch.single_observation_space
         self.render_mode = render_mode
@@ -432,35 +500,41 @@ class RecEnv(gym.Env):
         return self.batch.observation_layout
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Start an episode: of the user of that seed, or the next one of the same user."""
+        """Start an episode: of the user of that seed, or the next one of the same user.
+
+        Returns:
+            The observation and info, which has the keys of `step`: zeros, and -1 for the slate.
+
+        Raises:
+            ConfigError: the seed is no integer in [0, 2**64); there are options.
+        """
         for name in options or {}:
             unknown("options", name, [])
-        if seed is not None:
-            mix([seed])  # a good seed, or a ConfigError
-        super().reset(seed=None if seed is None else int(seed))
-        observation, info = self.batch.reset(seed=None if seed is None else [seed])
+        seeds = None if seed is None else self.batch._seeds(seed)
+        super().reset(seed=None if seeds is None else seeds[0])
+        observation, info = self.batch.reset(seed=seeds)
         return _first(observation), self._info(info)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """One step; see `RecVectorEnv.step`. A finished episode must be reset first.
 
         Raises:
-            SlateError: an action outside the space.
+            SlateError: an action outside the space; nothing has changed then.
+            ConfigError: no reset came before, or a reward of one's own is no finite number.
         """
         batch = self.batch
         if batch._any_done:
             raise ConfigError("step: the episode has ended, reset first")
-        action = np.asarray(action)[None]
-        if batch._fused is not None and batch._state is not None and self.render_mode is None:
-            return self._quick(batch._fused, batch._state, action)
-        observation, reward, terminated, truncated, info = batch.step(action)
+        actions = batch.actions.batch(action, None)
+        if batch._fused is not None and batch._state is not None and not batch._whole:
+            return self._quick(batch._fused, batch._state, actions)
+        observation, reward, terminated, truncated, info = batch._advance(actions)
         reward = reward[0] if batch.vector_reward else float(reward[0])
         return _first(observation), reward, bool(terminated[0]), bool(truncated[0]), self._info(info)
 
-    def _quick(self, fused: Fused, state: Users | Packed, action: Array) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+    def _quick(self, fused: Fused, state: Users | Packed, actions: Array) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """The same by a fused step, without an array of one row for each number."""
         batch = self.batch
-        actions = batch.actions.batch(action, 1)
         flat = np.empty((1, batch.observations.width), F32)
         after, outcome = fused.run(state, actions, flat)
         row = fused.layout.row(outcome)
@@ -479,7 +553,7 @@ class RecEnv(gym.Env):
         return self.batch.fuse()
 
     def _info(self, info: dict[str, Any]) -> dict[str, Any]:
-        first = _first(info)
+        first = {name: info[name][0] for name in (*INFO, "action_mask")}
         if self.batch.actions.static:  # one array for all steps, which a single env's info must not share
             first["action_mask"] = first["action_mask"].copy()
         return first
@@ -527,6 +601,30 @@ def _status(terminated, truncated, wrong):
 
 def _first(batch: Any) -> Any:
     return {name: value[0] for name, value in batch.items()} if isinstance(batch, dict) else batch[0]
+
+
+def _parse_reward(reward: Any, like_dislike: bool) -> Reward | None:
+    """The Reward that was asked for; None: the world's own."""
+    require(not (like_dislike and reward is not None), "like_dislike", "excludes reward", reward)
+    if isinstance(reward, str):
+        require_option("reward", reward, ["vector"])
+    if like_dislike:
+        return LikeDislike()
+    if reward is None or isinstance(reward, (str, Reward)):
+        return reward if isinstance(reward, Reward) else None
+    if isinstance(reward, dict):
+        return Reward.from_dict(reward, where="reward") if "kind" in reward else Weighted(reward)
+    is_function = callable(reward) and not isinstance(reward, (type, Component))
+    require(is_function, "reward", 'must be weights by objective, a Reward, a function or "vector"', reward)
+    return RewardFunction(reward)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
+        return type(value)(map(_plain, value))
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def processors() -> int:

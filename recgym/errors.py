@@ -1,4 +1,4 @@
-"""Every error that recgym raises on purpose, and the two helpers that word them.
+"""Every error that recgym raises on purpose, and the helpers that word them.
 
 RecgymError
 ├── ConfigError (ValueError)   a wrong parameter, component, name or world file
@@ -9,9 +9,14 @@ RecgymError
 from __future__ import annotations
 
 import difflib
+import math
 import numbers
+import reprlib
 from collections.abc import Iterable
 from typing import Any, NoReturn
+
+LONGEST = 300  # characters of a value in a message
+MOST = 16  # names that a message offers
 
 
 class RecgymError(Exception):
@@ -30,32 +35,63 @@ class FitError(RecgymError, ValueError):
     """Interaction logs are malformed, or hold too little to fit what was asked."""
 
 
+class _Brief(reprlib.Repr):
+    """`repr` of the first few elements; what has no `repr` gets its type."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlist = self.maxtuple = self.maxdict = self.maxset = self.maxfrozenset = self.maxarray = 10
+        self.maxstring = self.maxother = self.maxlong = LONGEST
+
+    def repr_int(self, x: int, level: int) -> str:
+        return super().repr_int(x, level) if x.bit_length() < 4 * LONGEST else f"<an integer of {x.bit_length()} bits>"
+
+
+_brief = _Brief()
+
+
+def brief(value: Any) -> str:
+    """`repr` of a value, cut where it is long."""
+    text = _brief.repr(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+
+
 def require(condition: Any, parameter: str, rule: str, value: Any) -> None:
     """Raise ``ConfigError("parameter: rule, got value")`` unless `condition` holds."""
     if not condition:
-        raise ConfigError(f"{parameter}: {rule}, got {value!r}")
+        raise ConfigError(f"{parameter}: {rule}, got {brief(value)}")
 
 
-def require_number(parameter: str, value: Any, low: float, high: float) -> None:
-    """Require a real number in [low, high]; NaN, infinities, bools and strings are refused."""
-    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    require(is_number and low <= float(value) <= high, parameter, f"must be a number in [{low:g}, {high:g}]", value)
+def require_number(parameter: str, value: Any, low: float, high: float) -> float:
+    """The value as a float, if it is a real number in [low, high]: no NaN, bool, string or array."""
+    try:
+        number = float(value) if isinstance(value, numbers.Real) and not isinstance(value, bool) else math.nan
+    except OverflowError:  # an integer or a fraction beyond all floats
+        number = math.inf
+    require(low <= number <= high, parameter, f"must be a number in [{low:g}, {high:g}]", value)
+    return number
 
 
-def require_count(parameter: str, value: Any, low: int, high: int) -> None:
-    """Require an integer in [low, high]."""
+def require_count(parameter: str, value: Any, low: int, high: int) -> int:
+    """The value as an int, if it is an integer in [low, high]: no bool, string, array or float."""
     is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
     require(is_integer and low <= int(value) <= high, parameter, f"must be an integer in [{low}, {high}]", value)
+    return int(value)
 
 
 def unknown(parameter: str, value: Any, options: Iterable[str]) -> NoReturn:
-    """Raise a ConfigError that names the nearest valid spelling and all valid ones."""
+    """Raise a ConfigError that names the nearest valid spelling, then the valid ones: all, or the nearest of many."""
     options = sorted(options)
     if not options:
-        raise ConfigError(f"{parameter}: none are known here, got {value!r}")
-    near = difflib.get_close_matches(str(value), options, n=1, cutoff=0.5)
+        raise ConfigError(f"{parameter}: none are known here, got {brief(value)}")
+    word = value[:LONGEST] if isinstance(value, str) else ""
+    near = difflib.get_close_matches(word, options, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise ConfigError(f"{parameter}: must be one of {options}, got {value!r}.{hint}")
+    names = f"one of {options}"
+    if len(options) > MOST:
+        nearest = difflib.get_close_matches(word, options, n=MOST, cutoff=0.0)
+        names = f"one of {len(options)} names, such as {nearest}"
+    raise ConfigError(f"{parameter}: got {brief(value)}.{hint} It must be {names}")
 
 
 def require_option(parameter: str, value: Any, options: Iterable[str]) -> None:

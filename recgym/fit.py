@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 import recgym
 from recgym.catalog import Catalog
 from recgym.errors import FitError, require_count, require_number
-from recgym.files import write_atomically
+from recgym.files import read_json, write_atomically
 from recgym.logs import CATEGORIES, Interactions
 from recgym.market import StaticMarket
 from recgym.models.candidates import Uniform
@@ -292,22 +292,12 @@ class FitReport:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
-        """The report that `to_dict` wrote."""
-        known = {f.name for f in dataclasses.fields(cls)}
-        if set(data) != known:
-            raise FitError(f"report: must have the fields {sorted(known)}, got {sorted(data)}")
-        values = dict(data)
-        for name in ("spread",):
-            values[name] = Estimate(**data[name])
-        for name in ("position", "examination"):
-            values[name] = tuple(Estimate(**x) for x in data[name])
-        values["overall"] = _row(data["overall"])
-        for name in ("by_policy", "by_position", "by_item"):
-            values[name] = tuple(_row(x) for x in data[name])
-        values["validation"] = tuple(Score(**x) for x in data["validation"])
-        for name in ("findings", "limits"):
-            values[name] = tuple(data[name])
-        return cls(**values)
+        """The report that `to_dict` wrote.
+
+        Raises:
+            FitError: a field is missing, unknown or of another type.
+        """
+        return _typed(cls, data, "report")
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write ``report.json`` and ``report.md`` into a folder, each atomically."""
@@ -316,8 +306,12 @@ class FitReport:
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Self:
-        """Read what `save` wrote."""
-        return cls.from_dict(json.loads((Path(folder) / "report.json").read_text()))
+        """Read what `save` wrote.
+
+        Raises:
+            ConfigError: no JSON there. FitError: it is no report.
+        """
+        return cls.from_dict(read_json(Path(folder) / "report.json", "report"))
 
     def summary(self) -> str:
         """The report without the table of the items, as Markdown."""
@@ -615,8 +609,20 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _row(data: dict[str, Any]) -> Row:
-    return Row(**{**data, "logged": Estimate(**data["logged"]), "fitted": Estimate(**data["fitted"])})
+def _typed(kind: Any, value: Any, where: str) -> Any:
+    """JSON as a number, a text, an object, a tuple or a record whose annotations say of what types its fields are."""
+    if get_origin(kind) is tuple and isinstance(value, (list, tuple)):
+        return tuple(_typed(get_args(kind)[0], inner, f"{where}.{i}") for i, inner in enumerate(value))
+    if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+        return value
+    if (kind in (int, str) and type(value) is kind) or (get_origin(kind) is dict and isinstance(value, dict)):
+        return value
+    if hasattr(kind, "__annotations__") and isinstance(value, dict):
+        hints = get_type_hints(kind)
+        if set(value) != set(hints):
+            raise FitError(f"{where}: must have the fields {sorted(hints)}, got {sorted(value)}")
+        return kind(**{name: _typed(hint, value[name], f"{where}.{name}") for name, hint in hints.items()})
+    raise FitError(f"{where}: must be of type {getattr(kind, '__name__', kind)}, got {str(value)[:60]!r}")
 
 
 def _cells(row: Row) -> list[str]:

@@ -3,7 +3,7 @@
 A step is some fifteen kernels on some forty arrays. For one user, calling them from Python costs ten times what they
 compute, and in a batch the threads queue for the interpreter between them. So a step is recorded: which kernels ran
 on which arrays, in which order. The recording is written out as one function of the same kernels, a module of Python
-that numba compiles, and kept on disk (`folder`), as compiling takes seconds. The numbers are the same to the last bit,
+that numba compiles, and kept on disk (`recgym.files.cache_folder`), as compiling takes seconds. The numbers are the same to the last bit,
 which is checked before the first use.
 
 What can be recorded is what `recgym.tape` sees: arrays made by `empty`, `zeros`, `filled` and `copied`, slices of
@@ -15,12 +15,11 @@ such a part must say ``fusable = False``. Anything else that cannot be recorded 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import math
 import os
+import re
 import struct
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -36,12 +35,13 @@ import numpy as np
 from numba.core.errors import NumbaError
 from numba.extending import intrinsic
 
-from recgym.files import write_atomically
+from recgym.files import cache_folder, write_atomically
 from recgym.kernel import Kernel, kernel
 from recgym.tape import Made, Tape, tapes
 from recgym.types import Array, Users
 
 CHECKS = 8  # steps that a compiled step must do as the step does
+TITLE = '"""A step of the simulation, written by recgym.fusion."""'  # first line of its file
 DAYS = 90  # after which a compiled step is deleted from disk
 Step = Callable[..., tuple[Any, dict[str, Array]]]  # (users, *arrays) -> (users, outcome)
 Arguments = tuple[Users, *tuple[Array, ...]]
@@ -159,6 +159,7 @@ class Fused:
 
     def _start(self) -> None:
         self._pool = ThreadPoolExecutor(self._threads - 1, "recgym") if self._threads > 1 else None
+        self._process = os.getpid()
 
     def close(self) -> None:
         """Stop the threads; it goes on without them."""
@@ -187,6 +188,8 @@ class Fused:
         if self._pool is None:
             self._function(0, n, *given)
         else:
+            if self._process != os.getpid():  # this is a fork, which has none of its parent's threads
+                self._start()
             cuts = [n * i // self._threads for i in range(self._threads + 1)]
             others = [self._pool.submit(self._function, first, end, *given) for first, end in pairwise(cuts[1:])]
             self._function(0, cuts[1], *given)
@@ -290,14 +293,15 @@ class _Program:
         imports = [f"from {module} import {name} as {alias}" for (module, name), alias in self._imports.items()]
         self.source = "\n".join(
             [
-                '"""A step of the simulation, written by recgym.fusion."""',
+                TITLE,
                 "import numpy as np",
-                "from numba import carray, njit",
+                "from numba import carray",
                 "from recgym.fusion import copy, fill, pointer",
+                "from recgym.kernel import compiled",
                 *imports,
                 "",
                 "",
-                '@njit(cache=True, nogil=True, error_model="numpy")',
+                "@compiled",
                 f"def step({', '.join(['first', 'end', *buffers, *given, *constants, 'reals', 'integers'])}):",
                 f"    users, B = {given[0]}.shape[0], end - first",
                 *[f"    {line}" for line in (*views, *[f"{name} = {name}[first:end]" for name in given], *lines)],
@@ -447,47 +451,39 @@ def _compiled(source: str, modules: tuple[str, ...], signature: tuple[Any, ...])
     return function
 
 
-def folder() -> Path:
-    """Where compiled steps are kept: $RECGYM_CACHE, else recgym in the user's folder of caches."""
-    given = os.environ.get("RECGYM_CACHE")
-    if given:
-        return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "recgym"
-
-
 def _module(source: str, modules: Sequence[str]) -> ModuleType:
-    """The source as a module in a file, whose name tells it and all that it calls apart from any other."""
+    """The source as a module, in a file whose name tells it and all that it calls apart from any other."""
     digest = hashlib.sha256(source.encode())
     called = [sys.modules[module].__file__ for module in modules]
     for file in sorted({*Path(__file__).parent.rglob("*.py"), *[Path(file) for file in called if file]}):
         digest.update(file.read_bytes())
     name = f"step_{digest.hexdigest()[:24]}"
-    try:
-        path = folder() / f"{name}.py"
-        if not path.is_file() or path.read_text() != source:
-            write_atomically(path, source.encode())
-            _forget(path.parent)
-    except (OSError, RuntimeError):  # nowhere to keep it: it is compiled in each process
-        path = Path(_scratch().name) / f"{name}.py"
-        path.write_text(source)
-    spec = importlib.util.spec_from_file_location(f"recgym_{name}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+    module = ModuleType(f"recgym_{name}")
+    sys.modules[module.__name__] = module
+    exec(compile(source, _kept(f"{name}.py", source), "exec"), module.__dict__)
     return module
 
 
-def _forget(kept: Path) -> None:
-    """Delete the steps that were compiled more than `DAYS` ago, most of them for an older recgym."""
-    for path in kept.glob("step_*.py"):
-        if time.time() - path.stat().st_mtime > DAYS * 86400:
-            for file in (*kept.glob(f"__pycache__/{path.stem}.*"), path):
-                file.unlink(missing_ok=True)
+def _kept(name: str, source: str) -> str:
+    """The path of a file with the source, beside which numba keeps what it compiles; a made-up one where none can be."""
+    try:
+        folder = cache_folder()
+        path = folder / name
+        if not path.is_file() or path.read_bytes() != source.encode():
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_atomically(path, source.encode())
+            _forget(folder)
+    except (OSError, RuntimeError):
+        return f"<{name}>"
+    return str(path)
 
 
-@cache
-def _scratch() -> tempfile.TemporaryDirectory[str]:
-    """A folder that goes with the process."""
-    return tempfile.TemporaryDirectory(prefix="recgym-")
+def _forget(folder: Path) -> None:
+    """Delete the steps that were compiled more than `DAYS` ago, most of them for an older recgym; nothing else."""
+    for path in folder.glob("step_*.py"):
+        if re.fullmatch(r"step_[0-9a-f]{24}\.py", path.name) and time.time() - path.stat().st_mtime > DAYS * 86400:
+            with path.open("rb") as file:
+                ours = file.readline() == f"{TITLE}\n".encode()
+            if ours:
+                for old in (*folder.glob(f"__pycache__/{path.stem}.step-*.nb[ic]"), path):
+                    old.unlink(missing_ok=True)

@@ -1,20 +1,65 @@
 """The decorator of all kernels, and the scalar functions they share.
 
 Kernels are plain IEEE arithmetic row by row, so a user's numbers do not depend on the batch that user is in. They
-live at module level, else numba's disk cache does not find them.
+live at module level, else numba's disk cache does not find them. With ``NUMBA_DISABLE_JIT=1`` they run as plain Python:
+slowly, for a debugger or a measurement of coverage, and with other last digits, as numbers of NumPy's round otherwise.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import update_wrapper
+from contextlib import suppress
+from functools import partial, update_wrapper
 from typing import Any
 
 import numpy as np
-from numba import njit
+from numba import config, njit
+from numba.core.caching import FunctionCache, NullCache
 
+from recgym.files import cache_folder
 from recgym.tape import Ran, note, tapes
+
+COMPILES = not config.DISABLE_JIT
+
+
+class _Cache(FunctionCache):
+    """numba's cache on disk, whose faults (a full disk, a torn file, a lost folder) cost the time to compile, never a run."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:  # what a damaged file raises when it is unpickled and linked may be anything
+            with suppress(OSError):
+                self.flush()  # so that the next process finds it in order
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        with suppress(Exception):
+            super().save_overload(sig, data)
+
+
+def _cache(function: Callable[..., Any]) -> _Cache | NullCache:
+    """Beside the source or in the user's folder of caches, as numba has it; else in recgym's own; else none."""
+    given = config.CACHE_DIR
+    try:
+        return _Cache(function)
+    except RuntimeError:
+        try:
+            config.CACHE_DIR = str(cache_folder() / "kernels")
+            return _Cache(function)
+        except (OSError, RuntimeError):
+            return NullCache()
+        finally:
+            config.CACHE_DIR = given
+
+
+def compiled(function: Callable[..., Any], **options: Any) -> Any:
+    """The function compiled by numba when it is first called, kept on disk where there is a place for it."""
+    dispatcher: Any = njit(nogil=True, error_model="numpy", **options)(function)
+    if COMPILES:
+        dispatcher._cache = _cache(function)
+    return dispatcher
 
 
 class Kernel:
@@ -27,8 +72,9 @@ class Kernel:
     __qualname__: str
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        self.compiled: Any = njit(cache=True, nogil=True, error_model="numpy")(function)
-        self._numba_type_ = self.compiled._numba_type_
+        self.compiled: Any = compiled(function)
+        if COMPILES:
+            self._numba_type_ = self.compiled._numba_type_
         update_wrapper(self, function)
 
     def __call__(self, *arguments: Any) -> Any:
@@ -50,7 +96,7 @@ def sigmoid(x):
     return e / (1.0 + e)
 
 
-@njit(cache=True, nogil=True, fastmath={"reassoc"})
+@partial(compiled, fastmath={"reassoc"})
 def dot(a, i, b, j):
     """Inner product of row i of `a` and row j of `b`.
 

@@ -29,7 +29,8 @@ POLICIES = ("random", "bts")
 POSITIONS = 3
 CATEGORIES = ("item_feature_1", "item_feature_2", "item_feature_3")  # hashed
 CHUNK = 100_000  # rows parsed at a time: the full data set has millions, and strings are large
-TIME = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?")
+TIME = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d{1,6})?", re.ASCII)
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,13 +172,14 @@ def _sha256(file: Path) -> str:
 
 def _read_items(file: Path) -> dict[str, NDArray[Any]]:
     names = ("item_id", "item_feature_0", *CATEGORIES)
-    columns = list(zip(*[row for _, rows in _chunks(file, names) for row in rows], strict=True))
-    n = len(columns[0])
-    item = _numbers(file, 2, "item_id", columns[0], f"a whole number in [0, {n})", _whole(0, n - 1)).astype(np.int64)
+    lines, rows = zip(*[pair for chunk in _chunks(file, names) for pair in zip(*chunk, strict=True)], strict=True)
+    columns = list(zip(*rows, strict=True))
+    n = len(rows)
+    item = _numbers(file, lines, "item_id", columns[0], f"a whole number in [0, {n})", _whole(0, n - 1)).astype(np.int64)
     if len(np.unique(item)) != n:
         raise FitError(f"{file.name}: item_id must name each item from 0 to {n - 1} once")
     order = np.argsort(item)
-    number = _numbers(file, 2, "item_feature_0", columns[1], "a finite number", np.isfinite)
+    number = _numbers(file, lines, "item_feature_0", columns[1], "a finite number", np.isfinite)
     items: dict[str, NDArray[Any]] = {"item_feature_0": number[order]}
     for name, values in zip(CATEGORIES, columns[2:], strict=True):
         levels: dict[str, int] = {}
@@ -187,74 +189,82 @@ def _read_items(file: Path) -> dict[str, NDArray[Any]]:
 
 def _read_rows(file: Path, n_items: int, policy: int) -> Iterator[_Rows]:
     names = ("timestamp", "item_id", "position", "click", "propensity_score")
-    for line, rows in _chunks(file, names):
+    for lines, rows in _chunks(file, names):
         time, item, place, click, propensity = zip(*rows, strict=True)
         known = f"one of the {n_items} items of the item context"
         yield _Rows(
-            _times(file, line, time),
-            _numbers(file, line, "item_id", item, known, _whole(0, n_items - 1)).astype(np.int32),
-            _numbers(file, line, "position", place, "1, 2 or 3", _whole(1, POSITIONS)).astype(np.int32) - np.int32(1),
-            _numbers(file, line, "click", click, "0 or 1", _whole(0, 1)).astype(np.bool_),
-            _numbers(file, line, "propensity_score", propensity, "in (0, 1]", lambda p: (p > 0) & (p <= 1)),
+            _times(file, lines, time),
+            _numbers(file, lines, "item_id", item, known, _whole(0, n_items - 1)).astype(np.int32),
+            _numbers(file, lines, "position", place, "1, 2 or 3", _whole(1, POSITIONS)).astype(np.int32) - np.int32(1),
+            _numbers(file, lines, "click", click, "0 or 1", _whole(0, 1)).astype(np.bool_),
+            _numbers(file, lines, "propensity_score", propensity, "in (0, 1]", lambda p: (p > 0) & (p <= 1)),
             np.full(len(rows), policy, np.int32),
         )
 
 
-def _chunks(file: Path, names: Sequence[str]) -> Iterator[tuple[int, list[tuple[str, ...]]]]:
-    """The named columns of a CSV file: the line number of the first row of a chunk, and its rows."""
+def _chunks(file: Path, names: Sequence[str]) -> Iterator[tuple[tuple[int, ...], tuple[tuple[str, ...], ...]]]:
+    """The named columns of a CSV file in chunks: line numbers and rows. Empty lines are passed over."""
     empty = True
     try:
         with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
-            reader = csv.reader(io.TextIOWrapper(stream, "utf-8", newline=""))  # type: ignore[arg-type]
+            reader = csv.reader(io.TextIOWrapper(stream, "utf-8-sig", newline=""))  # type: ignore[arg-type]
             header = next(reader, [])
             missing = [name for name in names if name not in header]
             if missing:
                 raise FitError(f"{file.name}: lacks the columns {', '.join(missing)}; needed are {', '.join(names)}")
-            pick = itemgetter(*[header.index(name) for name in names])
-            line = 2
-            while rows := list(map(pick, islice(reader, CHUNK))):
+            for name in names:
+                if header.count(name) > 1:
+                    raise FitError(f"{file.name}: has the column {name} twice")
+            rows = _picked(file, reader, len(header), itemgetter(*[header.index(name) for name in names]))
+            while chunk := list(islice(rows, CHUNK)):
                 empty = False
-                yield line, rows
-                line += len(rows)
-    except IndexError:
-        raise FitError(f"{file.name}, line {reader.line_num}: has fewer fields than the header") from None
+                lines, picked = zip(*chunk, strict=True)
+                yield lines, picked
     except (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error) as error:
         raise FitError(f"{file.name}: cannot be read: {error}") from None
     if empty:
         raise FitError(f"{file.name}: has no rows")
 
 
+def _picked(file: Path, reader: Any, width: int, pick: Callable[[list[str]], tuple[str, ...]]) -> Iterator[tuple[int, tuple[str, ...]]]:
+    for row in reader:
+        if len(row) == width:
+            yield reader.line_num, pick(row)
+        elif row:
+            raise FitError(f"{file.name}, line {reader.line_num}: has {len(row)} fields, and the header {width}")
+
+
 def _whole(low: int, high: int) -> Rule:
     return lambda x: (x >= low) & (x <= high) & (x == np.floor(x))
 
 
-def _numbers(file: Path, line: int, name: str, text: Sequence[str], rule: str, valid: Rule) -> NDArray[np.float64]:
+def _numbers(file: Path, lines: Sequence[int], name: str, text: Sequence[str], rule: str, valid: Rule) -> NDArray[np.float64]:
+    plain = "".join(text)
     try:
+        if "_" in plain or not plain.isascii():  # Python reads 1_0 as ten, and the digits of any script
+            raise ValueError
         values = np.array(text, np.float64)
     except ValueError:
-        values = np.array([_number(t) for t in text])
+        values = np.array([float(t) if NUMBER.fullmatch(t.strip()) else np.nan for t in text])
     bad = np.flatnonzero(~valid(values))
     if len(bad):
-        raise FitError(f"{file.name}, line {line + bad[0]}: {name} must be {rule}, got {text[bad[0]]!r}")
+        raise FitError(f"{file.name}, line {lines[bad[0]]}: {name} must be {rule}, got {_short(text[bad[0]])}")
     return values
 
 
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return float("nan")
-
-
-def _times(file: Path, line: int, text: Sequence[str]) -> NDArray[np.datetime64]:
-    plain = [t.removesuffix("+00:00") for t in text]
+def _times(file: Path, lines: Sequence[int], text: Sequence[str]) -> NDArray[np.datetime64]:
+    plain = [t.removesuffix("Z").removesuffix("+00:00") for t in text]
     bad = next((k for k, t in enumerate(plain) if not TIME.fullmatch(t)), None)
     if bad is None:
         try:
             return np.array(plain, "datetime64[us]")
         except ValueError:  # a month 13, say
             bad = next(k for k, t in enumerate(plain) if not _is_time(t))
-    raise FitError(f"{file.name}, line {line + bad}: timestamp must be an ISO 8601 time in UTC, got {text[bad]!r}")
+    raise FitError(f"{file.name}, line {lines[bad]}: timestamp must be an ISO 8601 time in UTC, got {_short(text[bad])}")
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else f"{text[:60]}...")
 
 
 def _is_time(text: str) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recgym.catalog import Catalog
-from recgym.component import Component, float_array
+from recgym.component import Component, float_array, int_array
 from recgym.errors import require, require_count, require_number, unknown
 from recgym.kernel import kernel
 from recgym.population import HOURS
@@ -51,9 +51,9 @@ class Market(Component, abstract=True):
 
     def __post_init__(self) -> None:
         require_number("market.slot", self.slot, 1e-6, 1e9)
-        object.__setattr__(self, "offsets", np.ascontiguousarray(self.offsets, np.int64))
-        object.__setattr__(self, "listed", np.ascontiguousarray(self.listed, np.int32))
-        fits = len(self.offsets) >= 2 and self.offsets[0] == 0 and self.offsets[-1] == len(self.listed)
+        int_array(self, "offsets", np.int64)
+        int_array(self, "listed", np.int32)
+        fits = self.offsets.ndim == self.listed.ndim == 1 and len(self.offsets) >= 2 and self.offsets[0] == 0 and self.offsets[-1] == len(self.listed)
         require(
             fits and (np.diff(self.offsets) >= 0).all(), "market.offsets", "must ascend from 0 to len(listed)", "other"
         )
@@ -144,7 +144,8 @@ class ShopMarket(Market):
         super().__post_init__()
         float_array(self, "log_price")
         float_array(self, "promotion")
-        n = len(self.log_price)
+        n = len(np.atleast_1d(self.log_price))
+        require(self.log_price.shape == (n,), "market.log_price", f"must have shape ({n},)", self.log_price.shape)
         shape_fits = self.promotion.ndim == 3 and self.promotion.shape[0] == n and self.promotion.shape[2] == 3
         require(shape_fits, "market.promotion", f"must be ({n}, P, 3)", self.promotion.shape)
         in_range = (np.abs(self.log_price) <= 1.69).all()  # log 0.1 more at the deepest discount stays above -4
@@ -229,8 +230,9 @@ class NewsMarket(Market):
         super().__post_init__()
         for name in self.per_item:
             float_array(self, name)
-        n = len(self.published)
-        fits = self.half_life.shape == (n,) and self.popularity.ndim == 2 and len(self.popularity) == n
+        n = len(np.atleast_1d(self.published))
+        require(self.published.shape == (n,), "market.published", f"must have shape ({n},)", self.published.shape)
+        fits = self.half_life.shape == (n,) and self.popularity.ndim == 2 and len(self.popularity) == n and self.popularity.size
         require(fits, "market.half_life, market.popularity", f"must have {n} rows, as published", self.half_life.shape)
         in_range = self.popularity.min() >= 0 and self.popularity.max() <= math.e**4 - 1
         require(in_range, "market.popularity", "must lie in [0, e^4 - 1]", float(self.popularity.max()))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from recgym.errors import ConfigError
+from recgym.errors import require
 from recgym.kernel import kernel
 from recgym.types import F32, Array, empty
 
@@ -32,8 +32,8 @@ def mix(seeds: int | Sequence[int] | NDArray[np.integer]) -> NDArray[np.uint64]:
         seeds = seeds.ravel().tolist()
     seeds = list(seeds) if isinstance(seeds, Sequence) else [seeds]
     for seed in seeds:
-        if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool) or not 0 <= int(seed) < 2**64:
-            raise ConfigError(f"seed: must be an integer in [0, 2**64), got {seed!r}")
+        fits = isinstance(seed, (int, np.integer)) and not isinstance(seed, bool) and 0 <= int(seed) < 2**64
+        require(fits, "seed", "must be an integer in [0, 2**64)", seed)
     z = np.array([(int(seed) + 0x9E3779B97F4A7C15) % 2**64 for seed in seeds], dtype=np.uint64)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

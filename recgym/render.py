@@ -172,6 +172,8 @@ def _moved(world: World, frames: list[Frame], i: int, row: int) -> bool:
 def _scalar_reward(world: World, step: Frame) -> float:
     if np.ndim(step.reward) == 0:
         return float(step.reward)
+    if callable(world.reward):  # which says nothing of a vector
+        return float(step.reward.sum())
     weights, each = world.reward.weights(world.objectives)
     return float(weights @ step.reward + each * (step.feedback.slate >= 0).sum())
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from gymnasium import spaces
 
-from recgym.errors import ConfigError, SlateError, require, require_option
+from recgym.errors import ConfigError, SlateError, brief, require, require_option
 from recgym.kernel import dot, kernel
 from recgym.types import BOOL, F32, I32, Array, Users, empty
 from recgym.world import World
@@ -66,25 +66,31 @@ class Actions:
         """Choices a slate position: the candidates, and perhaps nothing."""
         return self.world.n_candidates + self.null
 
-    def batch(self, actions: Any, n_users: int) -> Array:
-        """Actions of n users as an array of the right shape and type.
+    def batch(self, actions: Any, n_users: int | None) -> Array:
+        """Actions of n users, or the action of a single user (None), as an array (n, ...) that a kernel takes.
 
         Raises:
             SlateError: not integers (or numbers, for "embedding"), or of another shape.
         """
         try:
             array = np.asarray(actions)
-        except ValueError:
-            raise SlateError(f"action: must be an array, got {actions!r}") from None
+        except Exception:  # ragged, or whatever an object's own conversion raises
+            raise SlateError(f"action: must be an array, got {brief(actions)}") from None
         kind, what = ("fiu", "numbers") if self.form == "embedding" else ("iu", "integers")
         if array.dtype.kind not in kind:
-            raise SlateError(f"action: must be {what}, got {actions!r} of type {array.dtype}")
-        shape = (n_users, *self.shape)
+            raise SlateError(f"action: must be {what}, got {brief(actions)} of type {array.dtype}")
+        shape = self.shape if n_users is None else (n_users, *self.shape)
         if array.shape != shape:
             raise SlateError(f"action: must have shape {shape}, got {array.shape}")
-        if self.form == "embedding" and array.dtype != np.float32:
-            array = np.clip(array, -2.0, 2.0)  # what is outside stays outside, but fits a float32
-        return np.ascontiguousarray(array, self._dtype)
+        if n_users is None:
+            array = array[None]
+        if array.dtype != self._dtype:  # what is outside stays outside, but fits
+            if self.form == "embedding":
+                array = np.clip(array, -2.0, 2.0)
+            elif array.dtype == np.uint64:
+                array = np.minimum(array, np.uint64(2**63 - 1))
+        array = np.ascontiguousarray(array, self._dtype)
+        return array if array.flags.carray else array.copy()  # writeable and aligned too
 
     def decode(self, actions: Array, candidates: Array) -> tuple[Array, Array]:
         """Slates, and whose action lies outside the space, which `refuse` says.
@@ -112,7 +118,7 @@ class Actions:
         if wrong.any():
             b = int(wrong.argmax())
             rule = "[-1, 1]" if self.form == "embedding" else f"[0, {self.n - 1}]"
-            raise SlateError(f"action: must lie in {rule}, got {actions[b]} for user {b}")
+            raise SlateError(f"action: must lie in {rule}, got {brief(actions[b].tolist())} for user {b}")
 
     def mask(self, candidates: Array) -> Array:
         """(B, n) bool: choices that show something that is there (and nothing, where allowed).

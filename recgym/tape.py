@@ -25,7 +25,7 @@ class Ran(NamedTuple):
     result: Any
 
 
-@dataclass
+@dataclass(eq=False)
 class Tape:
     """What happens in this thread while the tape is in `tapes`."""
 

@@ -28,7 +28,7 @@ from recgym.models.departure import Departure, Never
 from recgym.models.dynamics import Dynamics
 from recgym.models.preference import DotProduct, Preference
 from recgym.models.response import Response
-from recgym.models.reward import Reward, Weighted
+from recgym.models.reward import Reward, Weighted, paid
 from recgym.noise import mix
 from recgym.noise import noise as draw_noise
 from recgym.population import Population
@@ -36,6 +36,7 @@ from recgym.types import Array, Column, Feedback, Record, Users
 from recgym.world import World
 from recgym.worlds import DOMAINS, load_world
 
+FRAME = 32  # rows of memory on either side of the noise that a part is given
 SIGMAS = 5.0  # how far a sample mean may lie from the stated one: false alarms below one in a million
 
 FAMILIES: dict[str, type[Component]] = dict(
@@ -138,7 +139,7 @@ def _inputs(world: World, users: int, steps: int, seed: int) -> list[_Inputs]:
     rows = world.arrive(mix(range(seed, seed + users)))
     found = []
     for t in range(steps + 1):
-        slate, noise = random_slates(rng, rows.candidates, world.slate_size), world.noise(rows)
+        slate, noise = random_slates(rng, rows.candidates, world.slate_size), _framed(world.noise(rows))
         after, feedback = world.step(rows, slate, noise)
         if t in (0, steps):
             signals = world.market.observe(slate, rows.clock)
@@ -203,19 +204,21 @@ def _calls(component: Component, world: World, x: _Inputs) -> list[Call]:
     if isinstance(component, Departure):
         feedback = x.feedback.replace(objectives=x.feedback.objectives[:, : len(world.response.objectives)])
         return [("", part, [x.after, feedback, noise["departure"]])]
+    if isinstance(component, Reward) and callable(component):
+        return [("", lambda feedback, users: paid(part, feedback, catalog, users), [x.feedback, x.users])]
     return []
 
 
 def _check_calls(name: str, function: Callable[..., Any], arguments: list[Any]) -> None:
     """Purity, determinism, no noise but its own, rows independent of the batch."""
-    arguments = [_framed(a, 0.5) for a in arguments]
+    arguments = _with_frames(arguments, 0.5)
     saved = [_snapshot(a) for a in arguments]
     first = _arrays(function(*map(_plain, arguments)))
     for argument, before in zip(arguments, saved, strict=True):
         _same(_snapshot(argument), before, f"{name} must not write to its inputs: before and after a call")
     _same(first, _arrays(function(*map(_plain, arguments))), f"{name} must give the same for the same inputs")
     for filling in (0.001, 0.999):
-        framed = [_framed(a, filling) for a in arguments]
+        framed = _with_frames(arguments, filling)
         _same(
             first,
             _arrays(function(*map(_plain, framed))),
@@ -241,17 +244,24 @@ def _snapshot(argument: Any) -> dict[str, Array]:
 
 def _row(argument: Any, b: int) -> Any:
     if isinstance(argument, _Noise):
-        return _Noise(np.ascontiguousarray(argument.block[:, b : b + 1]))
+        return _Noise(_framed(argument.block[:, b : b + 1]))
     return argument.rows(slice(b, b + 1)) if isinstance(argument, Record) else argument[b : b + 1]
 
 
-def _framed(argument: Any, filling: float) -> Any:
-    if not isinstance(argument, _Noise):
-        return argument
-    n, B = argument.block.shape
-    frame = np.full((n + 2, B), filling, np.float32)
-    frame[1:-1] = argument.block
-    return _Noise(frame[1:-1])
+def _framed(noise: Array, filling: float = 0.5) -> Array:
+    """The same numbers with `FRAME` rows before and behind them, so that who reads beyond them finds the filling."""
+    n, B = noise.shape
+    frame = np.full((n + 2 * FRAME, B), filling, np.float32)
+    frame[FRAME:-FRAME] = noise
+    return frame[FRAME:-FRAME]
+
+
+def _uniforms(rng: np.random.Generator, *shape: int) -> Array:
+    return rng.random(shape, np.float32).clip(2.0**-24, 1 - 2.0**-24)
+
+
+def _with_frames(arguments: list[Any], filling: float) -> list[Any]:
+    return [_Noise(_framed(a.block, filling)) if isinstance(a, _Noise) else a for a in arguments]
 
 
 def _width(arguments: list[Any]) -> int:
@@ -374,7 +384,7 @@ def _check_outputs(component: Component, world: World, x: _Inputs) -> None:
             _is(out["away"], np.float32, (B,), f"{name}: away")
         changes = {key: value for key, value in out.items() if key not in ("left", "objectives", "away")}
         _columns_fit(changes, world, B, name)
-    elif isinstance(component, Reward):
+    elif isinstance(component, Reward) and not callable(component):
         weights, shown = component.weights(world.objectives)
         _is(weights, np.float64, (len(world.objectives),), f"{name}.weights")
         assert isinstance(shown, float), f"{name}.weights must return a float second, got {shown!r}"
@@ -444,7 +454,7 @@ def _check_choice(choice: Choice, world: World, seed: int) -> None:
             )
 
     n = 20_000
-    noise = rng.random((choice.uniforms(world.sizes), n * len(utility)), np.float32).clip(2.0**-24, 1 - 2.0**-24)
+    noise = _framed(_uniforms(rng, choice.uniforms(world.sizes), n * len(utility)))
     click, stated = choice.sample(np.repeat(utility, n, axis=0), np.repeat(outside, n), noise)
     _is(click, np.bool_, (n * len(utility), S), f"{name}.sample clicks")
     _same({"": stated[::n].copy()}, {"": probability}, f"{name}: probability as sample and as probability state it")
@@ -470,7 +480,7 @@ def _check_expected(response: Response, world: World, x: _Inputs, seed: int, n: 
         if position >= 0:
             click[:, position] = slate[:, position] >= 0
             rows = x.slate[:B, position] >= 0
-        noise = rng.random((response.uniforms(world.sizes), len(index)), np.float32).clip(2.0**-24, 1 - 2.0**-24)
+        noise = _framed(_uniforms(rng, response.uniforms(world.sizes), len(index)))
         sampled = response(users, world.catalog, world.market, slate, signals, utility, outside, click, noise)[0]
         got = sampled["objectives"].reshape(B, n, -1)[rows]
         want = (otherwise[:B] if position < 0 else given[:B, position])[rows].astype(np.float64)

@@ -10,32 +10,36 @@ A World never changes. To swap a part: ``dataclasses.replace(world, choice=Casca
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
 import json
+import numbers
 import os
-import zipfile
+import time
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from recgym.catalog import Catalog
-from recgym.component import Component
-from recgym.errors import ConfigError, require, require_count, unknown
-from recgym.files import write_atomically
+from recgym.component import Component, array_names
+from recgym.errors import ConfigError, RecgymError, brief, require, require_count, unknown
+from recgym.files import parse_arrays, read_bytes, read_json, write_atomically
 from recgym.kernel import kernel
 from recgym.market import Market
-from recgym.models.candidates import CandidateSource
+from recgym.models.candidates import All, CandidateSource, Uniform
 from recgym.models.choice import Choice
 from recgym.models.departure import Departure
 from recgym.models.dynamics import Dynamics
 from recgym.models.preference import Preference
 from recgym.models.response import Response
 from recgym.models.reward import Reward
+from recgym.noise import mix
 from recgym.noise import noise as draw_noise
 from recgym.population import Population
-from recgym.types import F32, I32, Array, Column, Feedback, Sizes, Users, copied, empty, filled, zeros
+from recgym.types import BOOL, F32, I32, Array, Column, Feedback, Sizes, Users, copied, empty, filled, zeros
 
 FORMAT = "recgym-world-1"
 
@@ -121,7 +125,8 @@ class World(Component):
                       self.catalog.n_topics, len(self.market.signals))  # fmt: skip
         self._set("sizes", sizes)
         self._set("objectives", self.response.objectives + self.departure.objectives)
-        self.reward.weights(self.objectives)
+        if not callable(self.reward):
+            self.reward.weights(self.objectives)
         owned: dict[str, Column] = {}
         for part in self.parts:
             for name, column in part.columns(sizes).items():
@@ -226,7 +231,17 @@ class World(Component):
 
         Returns:
             The users after the step, with their next candidates, and the feedback.
+
+        Raises:
+            ConfigError: an array of another shape or type, or an item that is not there.
         """
+        slate = self._items("slate", slate, users, self.slate_size)
+        shape = (self.uniforms_a_step, len(users))
+        fits = isinstance(noise, np.ndarray) and noise.dtype == F32 and noise.shape == shape
+        require(fits, "noise", f"must be float32 of shape {shape}", _kind_of(noise))
+        if click is not None:
+            fits = isinstance(click, np.ndarray) and click.dtype == BOOL and click.shape == slate.shape
+            require(fits, "click", f"must be bool of shape {slate.shape}", _kind_of(click))
         catalog, market, blocks = self.catalog, self.market, self.blocks
         signals = market.observe(slate, users.clock)
         utility = self.preference(users, catalog, signals, slate)
@@ -265,6 +280,51 @@ class World(Component):
         state["candidates"] = self.candidates(users, catalog, market, noise[blocks.candidates])
         return users, feedback
 
+    def _items(self, name: str, items: Array, users: Users, width: int | None = None) -> Array:
+        """(B, n) int32 item ids of B users, -1 = none; arrays of ids that are not there would be read beyond their end."""
+        array = np.asarray(items)
+        width = width if width is not None or array.ndim != 2 else array.shape[1]
+        fits = array.dtype.kind in "iu" and array.shape == (len(users), width)
+        require(fits, name, f"must be integers of shape ({len(users)}, {'n' if width is None else width})", _kind_of(items))
+        if array.size:
+            low, high = int(array.min()), int(array.max())
+            require(low >= -1 and high < len(self.catalog), name, f"must lie in [-1, {len(self.catalog)})", low if low < -1 else high)
+        return np.ascontiguousarray(array, I32)
+
+    def check_users(self, users: Users) -> None:
+        """Require users of this world: what comes from elsewhere is looked at before it is stepped.
+
+        Args:
+            users: as `arrive` and `step` give them.
+
+        Raises:
+            ConfigError: a column is missing or one too many; its type, its shape or its length is another; or a number
+                is not finite or out of its range.
+        """
+        shapes = {name: (array.dtype, array.shape[1:]) for name, array in self._example.__dict__.items()}
+        require(isinstance(users, Users), "users", "must be recgym.Users", type(users).__name__)
+        for name in users:
+            if name not in shapes:
+                unknown("users", name, shapes)
+        B, N = len(np.atleast_1d(users.__dict__.get("key", ()))), len(self.catalog)
+        bounds = {"history": (-1, N - 1), "candidates": (-1, N - 1), "t": (0, self.horizon), "episode": (0, 2**31 - 1), "exposure": (0, 1),
+                  "known": (0, 1), **{name: (column.low, column.high) for name, column in self.owned.items()}}  # fmt: skip
+        for name, (dtype, row) in shapes.items():
+            array = users.__dict__.get(name)
+            fits = isinstance(array, np.ndarray) and array.dtype == dtype and array.shape == (B, *row)
+            require(fits, f"users.{name}", f"must be {dtype} of shape {(B, *row)}", _kind_of(array))
+            assert array is not None
+            require(array.dtype.kind != "f" or np.isfinite(array).all(), f"users.{name}", "must be finite", "NaN or inf")
+            if name in bounds and array.size:
+                low, high = bounds[name]
+                slack = 1e-5 * max(abs(low), abs(high)) if array.dtype.kind == "f" else 0
+                inside = array.min() >= low - slack and array.max() <= high + slack
+                require(inside, f"users.{name}", f"must lie in [{low:g}, {high:g}]", (array.min(), array.max()))
+
+    @cached_property
+    def _example(self) -> Users:
+        return self.arrive(mix(0))
+
     def expected(self, users: Users, slate: Array) -> Array:
         """(B, M) float64: E[objectives of this step | state, slate]; those of the departure count zero."""
         probability, given, otherwise = self.outlook(users, slate)
@@ -277,6 +337,7 @@ class World(Component):
 
     def appraise(self, users: Users, items: Array) -> tuple[Array, Array, Array, Array]:
         """Of any (B, n) items: utility (B, n), outside (B,), expected objectives given a click (B, n, M), and else (B, M)."""
+        items = self._items("items", items, users)
         signals = self.market.observe(items, users.clock)
         utility = self.preference(users, self.catalog, signals, items)
         outside = self.preference.outside(users, self.catalog, self.market)
@@ -288,12 +349,17 @@ class World(Component):
         return utility, outside, given, otherwise
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write ``world.json`` and ``arrays.npz`` into a folder, each atomically."""
+        """Write ``arrays.npz`` and ``world.json`` into a folder, each whole or not at all.
+
+        ``world.json`` comes last and knows the digest of the arrays, so that a reader never takes files of two worlds
+        for one.
+        """
         folder = Path(folder)
         arrays: dict[str, np.ndarray] = {}
         data = {"format": FORMAT, **self.to_dict(arrays)}
         packed = io.BytesIO()
         np.savez_compressed(packed, **arrays)  # type: ignore[arg-type]
+        data["arrays"] = hashlib.sha256(packed.getvalue()).hexdigest()
         write_atomically(folder / "arrays.npz", packed.getvalue())
         write_atomically(folder / "world.json", json.dumps(data, indent=1).encode())
 
@@ -302,32 +368,72 @@ class World(Component):
         """Read what `save` wrote. Nothing is unpickled; only component kinds known to this process are made.
 
         Raises:
-            ConfigError: no such folder, another format, an unknown kind or field.
+            ConfigError: no such folder, another format, an unknown kind or field, a field that breaks its rule, or
+                arrays that are missing, torn, of another world, or that no field names. The message names the file.
         """
         folder = Path(folder)
-        file = folder / "world.json"
-        require(file.is_file(), "world", "must be a folder that holds world.json", str(folder))
+        require((folder / "world.json").is_file(), "world", "must be a folder that holds world.json", str(folder))
+        for _ in range(10):
+            data = read_json(folder / "world.json", "world")
+            fits = isinstance(data, dict) and data.get("format") == FORMAT
+            require(fits, "world", f"must be of format {FORMAT}, in {folder / 'world.json'}", data.get("format") if isinstance(data, dict) else data)
+            content = read_bytes(folder / "arrays.npz", "world")
+            digest = data.pop("arrays", None)  # recgym 0.1.0 wrote none
+            if digest in (None, hashlib.sha256(content).hexdigest()):
+                break
+            time.sleep(0.05)  # somebody is saving another world there just now
+        else:
+            raise ConfigError(f"world: {folder} must hold files of one world, and arrays.npz is of another than world.json")
+        del data["format"]
+        arrays = parse_arrays(content, "world", folder / "arrays.npz", array_names(data))
         try:
-            data = json.loads(file.read_text())
-        except json.JSONDecodeError as error:
-            raise ConfigError(f"world: {file} is not valid JSON: {error}") from None
-        require(
-            isinstance(data, dict) and data.get("format") == FORMAT, "world", f"must be of format {FORMAT}", str(file)
-        )
-        try:
-            with np.load(folder / "arrays.npz", allow_pickle=False) as stored:
-                arrays = dict(stored)
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
-            raise ConfigError(f"world: {folder / 'arrays.npz'} must hold plain arrays: {error}") from None
-        return cls.from_dict({k: v for k, v in data.items() if k != "format"}, arrays, "world")
+            return cls.from_dict(data, arrays, "world")
+        except RecgymError as error:
+            raise ConfigError(f"{folder}: {error}") from None
+        except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:  # of a part without checks
+            raise ConfigError(f"{folder}: is no world: {type(error).__name__}: {brief(error)}") from None
 
-    def replace(self, **parts: object) -> Self:
-        """`dataclasses.replace`, with the nearest spelling where a name is wrong."""
-        fields = {f.name for f in dataclasses.fields(self) if f.init}
-        for name in parts:
+    @classmethod
+    def of(cls, given: dict[str, Any], **defaults: Any) -> Self:
+        """A World of default parts, but for those that are given instead; it is checked once, as a whole.
+
+        Args:
+            given: field -> part, also in JSON form. `candidates` may be a number K, of the default source, or "all".
+            defaults: the other fields.
+
+        Raises:
+            ConfigError: no such field, or the parts do not fit together.
+        """
+        fields = {f.name for f in dataclasses.fields(cls) if f.init}
+        for name in given:
             if name not in fields:
                 unknown("world", name, fields)
-        return dataclasses.replace(self, **parts)  # type: ignore[arg-type]
+        parts = {**defaults, **given}
+        if "candidates" in given:
+            parts["candidates"] = source_of(given["candidates"], defaults["candidates"])
+        return cls(**parts)
+
+    def replace(self, **parts: Any) -> Self:
+        """This World with other parts, see `of`."""
+        return self.of(parts, **{f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init})
+
+
+def _kind_of(value: Any) -> str:
+    return f"{value.dtype} of shape {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
+
+
+def source_of(value: Any, default: CandidateSource) -> CandidateSource:
+    """Candidates by a number K, of the default source where it has one, "all", or a component (also in JSON form)."""
+    if isinstance(value, str) and value == "all":
+        return All()
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        if isinstance(default, All):
+            return Uniform(int(value))
+        return CandidateSource.from_dict({**default.to_dict(), "candidates": int(value)}, where="candidates")
+    if isinstance(value, dict):
+        return CandidateSource.from_dict(value, where="candidates")
+    require(isinstance(value, CandidateSource), "candidates", 'must be a number, "all" or a CandidateSource', value)
+    return value
 
 
 @kernel

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import numbers
 import os
 from collections.abc import Callable
 from importlib import import_module
@@ -12,8 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from recgym.errors import ConfigError, require, unknown
-from recgym.models.candidates import All, CandidateSource
+from recgym.errors import ConfigError, brief, require, unknown
 from recgym.world import World
 
 DOMAINS = ("ecommerce", "news", "livestream")
@@ -56,57 +54,42 @@ def load_world(name: str | os.PathLike[str], **options: Any) -> World:
 def make_world(world: World | str | os.PathLike[str], options: dict[str, Any]) -> tuple[World, bool]:
     """The World of an environment, and whether recommending nothing is an action by default.
 
-    Options named like a field of World replace that part, in JSON form too; all others are parameters of the domain.
+    Options named like a field of World replace that part, in JSON form too, before the world is checked; all others are
+    parameters of the domain.
     """
     parts = {name: value for name, value in options.items() if name in World.__dataclass_fields__}
     parameters = {name: value for name, value in options.items() if name not in parts}
     null = False
     known: list[str] = []
-    if isinstance(world, World):
-        made = world
-    elif isinstance(world, str) and world in BUILDERS:
+    if isinstance(world, str) and world in BUILDERS:
         null = world in NULL_ACTION
         build = builder(world)
-        known = list(inspect.signature(build).parameters)
-        unspelled = [name for name in parameters if name not in known]
-        if not unspelled:
-            made = build(**parameters)
-            parameters = {}
-    else:
+        known = [name for name, p in inspect.signature(build).parameters.items() if p.kind is p.KEYWORD_ONLY]
+        if set(parameters) <= set(known):
+            return build(**parameters, **parts), null
+    elif not isinstance(world, World):
         require(isinstance(world, (str, os.PathLike)), "world", "must be a World, a name or a folder", world)
         folder = fitted_worlds().get(str(world), Path(world))
-        if not (folder / "world.json").is_file():
+        if not _is_file(folder / "world.json"):
             names = sorted([*BUILDERS, *fitted_worlds()])
             near = difflib.get_close_matches(str(world), names, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise ConfigError(
-                f"world: must be one of {names} or a folder that holds world.json, got {str(world)!r}.{hint}"
-            )
-        made = World.load(folder)
+            raise ConfigError(f"world: got {brief(str(world))}.{hint} It must be one of {names} or a folder that holds world.json")
+        world = World.load(folder)
     for name in parameters:
         if name not in known:
             environment = list(inspect.signature(import_module("recgym.envs").RecVectorEnv.__init__).parameters)[1:-1]
-            unknown("option", name, {*known, *_replaceable(), *environment})
-    if "candidates" in parts:
-        parts["candidates"] = _candidates(parts["candidates"], made)
-    return (made.replace(**parts) if parts else made), null
+            unknown("option", name, {*known, *_replaceable(), *environment} - {"num_envs"})
+    assert isinstance(world, World)
+    return (world.replace(**parts) if parts else world), null
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except ValueError:  # a null character in it
+        return False
 
 
 def _replaceable() -> list[str]:
-    return [name for name, f in World.__dataclass_fields__.items() if f.init]
-
-
-def _candidates(value: Any, world: World) -> CandidateSource:
-    """A number K, "all", or a component (also in JSON form)."""
-    if value == "all":
-        return All()
-    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
-        if isinstance(world.candidates, All):
-            from recgym.models.candidates import Uniform
-
-            return Uniform(int(value))
-        return CandidateSource.from_dict({**world.candidates.to_dict(), "candidates": int(value)}, where="candidates")
-    if isinstance(value, dict):
-        return CandidateSource.from_dict(value, where="candidates")
-    require(isinstance(value, CandidateSource), "candidates", 'must be a number, "all" or a CandidateSource', value)
-    return value
+    return [name for name, f in World.__dataclass_fields__.items() if f.init and name != "kind"]

@@ -291,7 +291,7 @@ def test_mistakes_show_before_any_work(tmp_path):
         return dataclasses.replace(tiny(), tasks=(NamedTask("x", Task(id, options), 1),))
 
     for wrong, message in (
-        (tiny(Contender("x", "dqm")), "agent: must be one of .* Did you mean 'dqn'"),
+        (tiny(Contender("x", "dqm")), "agent: got .* Did you mean 'dqn'"),
         (tiny(Contender("x", named(First), {"pauze": 1})), "Did you mean 'pause'"),
         (on("recgym/Nws-v0"), "task: must be a registered recgym id"),
         (on("CartPole-v1"), "task: must be a registered recgym id"),
@@ -465,7 +465,7 @@ def test_the_classics_stand_beside_published_numbers(tmp_path):
     assert "| InterestEvolution-v0 | random (Ie et al. 2019, 5000 users) | 159.2 | 349.20" in text
     assert "2.00 |" in text, "what is attainable: twice the published 174.6"
     assert max(map(len, printed(console).splitlines())) <= 80
-    with pytest.raises(ConfigError, match=r"id: must be one of .*InterestEvolution.*got 'recgym/News-v0'"):
+    with pytest.raises(ConfigError, match=r"id: got 'recgym/News-v0'.*must be one of .*InterestEvolution"):
         suite.classics_suite(["recgym/News-v0"])
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Callable
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import gymnasium as gym
@@ -124,7 +127,7 @@ CONFIG: list[tuple[str, Callable[[], Any], list[str]]] = [
      ["atention", "Did you mean 'attention'"]),
     ("field out of range", lambda: shop(choice={"kind": "Cascade", "attention": 2}),
      ["Cascade.attention", "[0, 1]", "2"]),
-    ("dynamics is no part", lambda: shop(dynamics=[3]), ["dynamics", "Dynamics", "[3]"]),
+    ("dynamics is no part", lambda: shop(dynamics=[3]), ["dynamics", "Dynamics", "(3,)"]),
     ("dynamics is one part", lambda: shop(dynamics=Fatigue()), ["dynamics", "sequence", "Fatigue"]),
     ("one column twice", lambda: shop(dynamics=[Fatigue(), Fatigue()]), ["Fatigue.columns", "owns", "'fatigue'"]),
     ("two owners", lambda: gym.make("recgym/News-v0", dynamics=[Satisfaction(), NetExposure()]),
@@ -175,16 +178,16 @@ SLATE: list[tuple[str, Callable[[], Any], list[str]]] = [
     ("bool", lambda: step(True), ["action", "integers", "True"]),
     ("None", lambda: step(None), ["action", "integers", "None"]),
     ("text", lambda: step("3"), ["action", "integers", "3"]),
-    ("a list for one", lambda: step([1]), ["action", "shape"]),
+    ("a list for one", lambda: step([1]), ["action", "shape ()", "(1,)"]),
     ("one for a batch", lambda: steps(1), ["action", "shape (2,)", "()"]),
     ("three for two", lambda: steps([1, 2, 3]), ["action", "shape (2,)", "(3,)"]),
     ("second of a batch", lambda: steps([0, 77]), ["action", "77", "user 1"]),
-    ("short slate", lambda: step([0, 1], slate_size=3), ["action", "(1, 3)", "(1, 2)"]),
+    ("short slate", lambda: step([0, 1], slate_size=3), ["action", "shape (3,)", "(2,)"]),
     ("one bad place", lambda: step([0, 1, 20], slate_size=3), ["action", "[0, 19]", "20"]),
     ("ragged slates", lambda: steps([[0, 1], [0]], slate_size=2), ["action"]),
     ("embedding too large", lambda: step(np.full(16, 1.5), action="embedding"), ["action", "[-1, 1]", "1.5"]),
     ("embedding NaN", lambda: step(np.full(16, np.nan), action="embedding"), ["action", "[-1, 1]", "nan"]),
-    ("embedding too short", lambda: step(np.zeros(3), action="embedding"), ["action", "(1, 16)", "(1, 3)"]),
+    ("embedding too short", lambda: step(np.zeros(3), action="embedding"), ["action", "shape (16,)", "(3,)"]),
     ("null moves the range", lambda: step(21, null_action=True), ["action", "[0, 20]", "21"]),
 ]  # fmt: skip
 
@@ -236,14 +239,76 @@ def test_the_helpers_word_parameter_rule_and_value() -> None:
     with pytest.raises(ConfigError, match=r"^speed: must be an integer in \[0, 3\], got 4$"):
         require_count("speed", 4, 0, 3)
     with pytest.raises(
-        ConfigError, match=r"^mode: must be one of \['fast', 'slow'\], got 'fats'\. Did you mean 'fast'\?$"
+        ConfigError, match=r"^mode: got 'fats'\. Did you mean 'fast'\? It must be one of \['fast', 'slow'\]$"
     ):
         unknown("mode", "fats", ["slow", "fast"])
-    with pytest.raises(ConfigError, match=r"got 'zzz'\.$"):
+    with pytest.raises(ConfigError, match=r"got 'zzz'\. It must be one of \['fast', 'slow'\]$"):
         require_option("mode", "zzz", ["slow", "fast"])
     for value in (True, None, "1", float("nan"), float("inf"), 1.5):
         with pytest.raises(ConfigError):
             require_count("n", value, 0, 9)
-    require_number("x", 0.5, 0, 1)
-    require_count("n", 3, 0, 3)
     require_option("mode", "fast", ["fast"])
+
+
+def test_many_names_come_after_the_nearest_and_not_all() -> None:
+    options = [f"parameter_{i}" for i in range(500)]
+    with pytest.raises(ConfigError) as caught:
+        unknown("option", "paramter_77", options)
+    text = str(caught.value)
+    assert text.startswith(
+        "option: got 'paramter_77'. Did you mean 'parameter_77'? It must be one of 500 names, such as"
+    )
+    assert len(text) < 600
+
+
+@pytest.mark.parametrize(
+    "number", [0.5, Fraction(1, 2), np.float16(0.5), np.float32(0.5), np.longdouble(0.5), 1, np.int8(1), np.uint64(1)]
+)
+def test_numbers_become_plain(number: Any) -> None:
+    plain = require_number("x", number, 0, 1)
+    assert type(plain) is float
+    assert plain == number
+    if number == 1:
+        assert type(require_count("n", number, 0, 1)) is int
+
+
+@pytest.mark.parametrize(
+    "value",
+    [True, np.True_, None, "1", b"1", 1j, Decimal(1), math.nan, math.inf, np.float16("nan"), np.longdouble("1e4000"),
+     10**400, Fraction(10**400), np.array(1), np.array(1.0), [1]],
+    ids=lambda value: type(value).__name__,
+)  # fmt: skip
+def test_what_is_no_number_is_refused(value: Any) -> None:
+    for rule in (require_number, require_count):
+        with pytest.raises(ConfigError, match=r"^x: must be an? (number|integer) in \[0, 9\], got "):
+            rule("x", value, 0, 9)
+
+
+class Shy:
+    """Has no repr."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no repr")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "x" * 10**6,
+        list(range(10**5)),
+        {i: i for i in range(10**5)},
+        np.zeros((400, 400)),
+        10**5000,
+        [[Shy()] * 99] * 99,
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_values_are_cut_in_messages(value: Any) -> None:
+    for act in (
+        lambda: require(False, "x", "must be short", value),
+        lambda: unknown("x", value, ["a", "b"]),
+        lambda: require_count("x", value, 0, 9),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            act()
+        assert len(str(caught.value)) < 500

@@ -142,7 +142,7 @@ def test_a_stream_tells_all_and_ends_even_where_the_work_breaks(tmp_path, monkey
 
 def test_wrong_executors(monkeypatch, tmp_path):
     for arguments, message in (
-        (("procesess",), "executor: must be one of .* Did you mean 'processes'"),
+        (("procesess",), "executor: got .* Did you mean 'processes'"),
         (("processes", 0), "workers: must be an integer"),
         (("serial", 1, "auto"), 'ray_address: goes with executor "ray" only'),
     ):

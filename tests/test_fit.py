@@ -5,7 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -16,6 +20,7 @@ import recgym
 from recgym.__main__ import main
 from recgym.envs import RecVectorEnv
 from recgym.errors import ConfigError, FitError
+from recgym.files import write_atomically
 from recgym.fit import (
     LARGEST_SPREAD,
     POSITION_SPREAD,
@@ -417,6 +422,7 @@ def test_shipped_world_equals_a_rebuild(tmp_path, capsys):
     assert main([{"DIR": str(FULL), "WORLD": str(tmp_path)}.get(word, word) for word in command]) == 0
     capsys.readouterr()
     new, old = (json.loads((folder / "world.json").read_text()) for folder in (tmp_path, SHIPPED))
+    new.pop("arrays")  # the digest: last digits of numbers differ between machines
     assert same(new, old)
     with np.load(tmp_path / "arrays.npz") as new, np.load(SHIPPED / "arrays.npz") as old:
         assert set(new) == set(old)
@@ -551,3 +557,56 @@ def test_command_lists(capsys):
     assert "Fitted to logs: Open Bandit Dataset, campaign all." in out
     assert main(["envs"]) == 0
     assert set(recgym.ENV_IDS) <= set(capsys.readouterr().out.split())
+
+
+def test_a_report_that_is_none(tmp_path: Path) -> None:
+    good = FitReport.load(SHIPPED).to_dict()
+    changes: list[dict[str, Any]] = [
+        {"spread": 1.0}, {"folds": "ten"}, {"folds": True}, {"overall": {}}, {"by_item": [1]}, {"findings": "x"}, {"position": {}},
+        {"likeliest_spread": None}, {"source": []}, {"more": 1},
+    ]  # fmt: skip
+    for change in changes:
+        write_atomically(tmp_path / "report.json", json.dumps({**good, **change}).encode())
+        with pytest.raises(FitError, match="report"):
+            FitReport.load(tmp_path)
+    for content in (b"", b"\xff", b"[" * 9999, b'{"folds": NaN}'):
+        write_atomically(tmp_path / "report.json", content)
+        with pytest.raises(ConfigError, match=r"report\.json"):
+            FitReport.load(tmp_path)
+
+
+def command(arguments: list[str], python: tuple[str, ...] = (), **variables: str) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, *python, "-m", "recgym", *arguments]
+    return subprocess.run(words, env={**os.environ, **variables}, capture_output=True, text=True, errors="replace")
+
+
+def test_a_full_disk_leaves_no_world_without_its_report(tmp_path: Path) -> None:
+    """Files may grow to 2 kB: the report cannot be written, so there must be no world either."""
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)); from recgym.__main__ import main;"
+        f"sys.exit(main(['fit', 'open-bandit', {str(TINY)!r}, '-o', {str(tmp_path / 'w')!r}, '--policies', 'bts', '--folds', '5']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "File too large" in done.stderr
+    assert not (tmp_path / "w" / "world.json").exists()
+    assert not [file for file in tmp_path.rglob("*") if file.is_file()]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp932"])
+def test_any_terminal(encoding: str, tmp_path: Path) -> None:
+    arguments = ["fit", "open-bandit", str(TINY), "-o", str(tmp_path / "w"), "--policies", "bts", "--folds", "5"]
+    done = command(arguments, PYTHONIOENCODING=encoding)
+    assert done.returncode == 0, done.stderr
+    assert "Written to" in done.stdout
+    assert (tmp_path / "w" / "report.json").is_file()
+
+
+def test_without_docstrings_and_without_a_reader() -> None:
+    done = command(["worlds"], ("-OO",))
+    assert done.returncode == 0, done.stderr
+    assert "open-bandit" in done.stdout
+    pipe = f"{sys.executable} -m recgym envs | true"
+    done = subprocess.run(["bash", "-c", f"{pipe}; exit ${{PIPESTATUS[0]}}"], capture_output=True, text=True)
+    assert done.stderr == ""
+    assert done.returncode in (0, 1)

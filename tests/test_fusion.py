@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import pickle
 import warnings
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from recgym import fusion
 from recgym.classics.recsim import interest_exploration
 from recgym.envs import RecEnv, RecVectorEnv
 from recgym.errors import SlateError
+from recgym.files import cache_folder
 from recgym.fusion import Packed, _Program, _Recording
 from recgym.kernel import kernel
 from recgym.models import choice as choices
@@ -52,7 +52,7 @@ def same(a: Any, b: Any) -> bool:
 
 def in_python(source: str, *_: Any) -> Any:
     """The function of a program, run by Python in no time: the kernels that it calls are compiled already."""
-    lines = [line for line in source.splitlines() if not line.startswith(("from numba", "from recgym.fusion", "@njit"))]
+    lines = [line for line in source.splitlines() if not line.startswith(("from numba", "from recgym.fusion", "from recgym.kernel import compiled", "@compiled"))]
     namespace: dict[str, Any] = {
         "pointer": lambda buffer, offset: (buffer, offset),
         "carray": lambda place, shape, dtype: np.ndarray(shape, dtype, *place),
@@ -354,26 +354,20 @@ def test_worlds_that_differ_in_numbers_share_one_program() -> None:
 
 def test_where_compiled_steps_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECGYM_CACHE", str(tmp_path / "steps"))
-    assert fusion.folder() == tmp_path / "steps"
-    source = '"""Nothing."""\n'
-    first = fusion._module(source, ())
-    assert Path(str(first.__file__)).parent == tmp_path / "steps"
-    assert Path(str(first.__file__)).read_text() == source
-    old = tmp_path / "steps" / "step_old.py"
-    for file in (old, old.parent / "__pycache__" / "step_old.step-1.nbi"):
-        file.parent.mkdir(exist_ok=True)
-        file.write_text("")
-        os.utime(file, (0, 0))
-    fusion._module(source + "# another\n", ())
-    assert sorted(path.name for path in old.parent.rglob("step_old*")) == []
-    assert Path(str(first.__file__)).is_file()
+    assert cache_folder() == tmp_path / "steps"
+    source = '"""Nothing."""\nwhere = 1\n'
+    module = fusion._module(source, ())
+    assert module.where == 1
+    (file,) = cache_folder().iterdir()
+    assert file.read_text() == source
+    assert file.parent.stat().st_mode & 0o77 == 0  # numba unpickles what lies there
     blocked = tmp_path / "file"
     blocked.write_text("")
     monkeypatch.setenv("RECGYM_CACHE", str(blocked))
-    assert Path(str(fusion._module(source, ()).__file__)).read_text() == source  # it does without
+    assert fusion._module(source, ()).where == 1  # it does without
     monkeypatch.delenv("RECGYM_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert fusion.folder() == tmp_path / "recgym"
+    assert cache_folder() == tmp_path / "recgym"
 
 
 @pytest.mark.usefixtures("uncompiled")

@@ -138,7 +138,7 @@ def test_chunks_do_not_show(tmp_path, monkeypatch):
         ("2019-11-24", "2019-13-24", r"line 3: timestamp must be an ISO 8601 time in UTC, got '2019-13-24 .*'"),
         ("+00:00", "+09:00", r"line 3: timestamp must be an ISO 8601 time in UTC"),
         ("2019-11-24 00:00:17.004101+00:00", "noon", r"line 3: timestamp must be an ISO 8601 time in UTC, got 'noon'"),
-        (",2,0,0.5,u", "", r"men.csv, line 3: has fewer fields than the header"),
+        (",2,0,0.5,u", "", r"men.csv, line 3: has 2 fields, and the header 6"),
     ],
 )  # fmt: skip
 def test_wrong_values_are_named(tmp_path, old, new, message):
@@ -235,3 +235,37 @@ def test_a_table_checks_itself():
     ]:
         with pytest.raises(FitError, match=message):
             table(**change)
+
+
+def test_what_other_programs_write_is_read(tmp_path):
+    """A byte-order mark, Z for UTC, empty lines, Windows' ends of lines: none of it changes what the file says."""
+    plain = read(write(tmp_path / "plain"))
+    log = "\ufeff" + LOG + "\n" + ROW.replace("+00:00", "Z") + "\n\n"
+    other = read(write(tmp_path / "other", log.replace("\n", "\r\n"), "\ufeff" + ITEMS + "\n"))
+    for name in ("timestamp", "item", "position", "click", "propensity"):
+        assert np.array_equal(getattr(plain, name), getattr(other, name))
+
+
+@pytest.mark.parametrize(("old", "new", "message"), [
+    (",1,2,", ",1_0,2,", r"line 4: item_id .* got '1_0'"),
+    (",1,2,", ",\u0661,2,", "line 4: item_id"),
+    (",0.5,", ",0x1,", "line 4: propensity_score"),
+    (",0.5,", ",1e400,", "line 4: propensity_score"),
+    (",2,0,", ",2," + "9" * 500 + ",", r"line 4: click .*\.\.\."),
+    (",u\n", ",u,v\n", "line 4: has 7 fields, and the header 6"),
+    ("17.004101", "17.0041012", "line 4: timestamp"),
+    ("2019", "\u0662\u0660\u0661\u0669", "line 4: timestamp"),
+    ("+00:00", "", None),
+])  # fmt: skip
+def test_lines_are_counted_as_an_editor_does(tmp_path, old, new, message):
+    folder = write(tmp_path, LOG + ROW + "\n" + ROW.replace(old, new))
+    if message is None:
+        assert len(read(folder)) == 2
+        return
+    with pytest.raises(FitError, match=message):
+        read(folder)
+
+
+def test_a_column_that_is_there_twice(tmp_path):
+    with pytest.raises(FitError, match="click twice"):
+        read(write(tmp_path, LOG.replace("user_feature_0", "click") + ROW))

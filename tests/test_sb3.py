@@ -525,7 +525,7 @@ def test_reports_progress_and_can_be_scored_meanwhile() -> None:
     def progress(steps: int, shown: dict[str, float]) -> None:
         seen.append((steps, shown))
         if steps == 160:
-            assert np.isfinite(mean_return(agent, trap_task()))
+            assert np.isfinite(mean_return(agent.snapshot(), trap_task()))
 
     agent.fit(trap_task(), 320, progress=progress)
     assert [steps for steps, _ in seen] == list(range(8, 321, 8))

@@ -220,5 +220,5 @@ def test_rows_can_be_run_one_by_one(tmp_path):
     manifest = json.loads((tmp_path / "suite.json").read_bytes())
     assert manifest == {**json.loads(json.dumps(chosen.to_dict())), "command": ""}
     assert manifest["references"] == {"shop": {"random": [1.0, 0.1]}}
-    with pytest.raises(ConfigError, match=r"only: must be one of .* Did you mean 'random'"):
+    with pytest.raises(ConfigError, match=r"only: got .* Did you mean 'random'\? It must be one of"):
         run.run_suite(chosen, tmp_path, console=console, only=["randon"])

@@ -146,6 +146,33 @@ def test_dynamics_that_break_the_contract(how: str, says: str) -> None:
     fails(check_component, Recorder(how), says=says)
 
 
+def end_of(array: Array) -> int:
+    """The address behind an array."""
+    return array.__array_interface__["data"][0] + array.nbytes
+
+
+@pytest.mark.parametrize("part", [Recorder(), Even(), load_world("ecommerce").response])
+def test_what_a_part_reads_beyond_its_noise_is_memory_of_the_check(part: Component, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the memory behind the noise decides what a part that reads beyond it is told, or whether it crashes."""
+    beyond = []
+    for name in ("__call__", "sample"):
+        method = getattr(type(part), name, None)
+        if method is None:
+            continue
+
+        def watched(self: Any, *arguments: Any, method: Any = method) -> Any:
+            owner = noise = arguments[-1]
+            while isinstance(owner.base, np.ndarray):
+                owner = owner.base
+            if len(noise):  # `Choice.probability` samples without any
+                beyond.append(end_of(owner) - end_of(noise))
+            return method(self, *arguments)
+
+        monkeypatch.setattr(type(part), name, watched)
+    check_component(part)
+    assert min(beyond) > 0
+
+
 @dataclass(frozen=True, eq=False)
 class Hopeful(Clicks):
     """States too high an expectation."""

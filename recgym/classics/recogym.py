@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from recgym.catalog import Catalog
@@ -68,21 +70,22 @@ class RecoGymEnv(RecEnv):
     """
 
 
-def world(*, products: int = 10, dimensions: int = 5, flips: int = 0, seed: int = 0) -> World:
+def world(*, products: int = 10, dimensions: int = 5, flips: int = 0, seed: int = 0, **parts: Any) -> World:
     """The world of `RecoGymEnv`."""
     require_count("products", products, 2, 1_000_000)
     require_count("dimensions", dimensions, 1, 1000)
     require_count("flips", flips, 0, products // 2)
     require_count("seed", seed, 0, 2**63)
     rng = np.random.default_rng([seed, 8])
-    return of(rng.standard_normal((products, dimensions)), rng.normal(0.0, 3.0, products), flips)
+    return of(rng.standard_normal((products, dimensions)), rng.normal(0.0, 3.0, products), flips, **parts)
 
 
-def of(gamma: np.ndarray, mu: np.ndarray, flips: int = 0) -> World:
+def of(gamma: np.ndarray, mu: np.ndarray, flips: int = 0, **parts: Any) -> World:
     """The world of given (P, K) affinities Gamma and (P,) appeals mu."""
     products, dimensions = gamma.shape
     swapped = flip(gamma, flips)
-    return World(
+    return World.of(
+        parts,
         catalog=Catalog(gamma[swapped], np.arange(products), mu[swapped, None], ("appeal",), products),
         population=NormalInterests(dimensions),
         market=StaticMarket.of(products),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -165,7 +166,7 @@ class InterestExplorationEnv(RecEnv):
     """
 
 
-def interest_evolution(*, items: int = 1000, seed: int = 0) -> World:
+def interest_evolution(*, items: int = 1000, seed: int = 0, **parts: Any) -> World:
     """The world of `InterestEvolutionEnv`; `items` a topic."""
     require_count("items", items, 1, 1_000_000)
     require_count("seed", seed, 0, 2**63)
@@ -173,7 +174,8 @@ def interest_evolution(*, items: int = 1000, seed: int = 0) -> World:
     topic = np.repeat(np.arange(20), items)
     quality = mean[topic] + 0.1 * np.tile(_normal_quantiles(items), 20)
     order = np.random.default_rng([seed, 4]).permutation(len(topic))
-    return World(
+    return World.of(
+        parts,
         catalog=Catalog(np.eye(20)[topic[order]], topic[order], quality[order, None], ("quality",), 20),
         population=UniformInterests(20),
         market=StaticMarket.of(len(topic)),
@@ -189,7 +191,7 @@ def interest_evolution(*, items: int = 1000, seed: int = 0) -> World:
     )
 
 
-def long_term_satisfaction(*, sensitivity: float = 0.01, items: int = 10_001, seed: int = 0) -> World:
+def long_term_satisfaction(*, sensitivity: float = 0.01, items: int = 10_001, seed: int = 0, **parts: Any) -> World:
     """The world of `LongTermSatisfactionEnv`."""
     require_number("sensitivity", sensitivity, 0, 100)
     require_count("items", items, 10, 100_000_000)
@@ -197,7 +199,8 @@ def long_term_satisfaction(*, sensitivity: float = 0.01, items: int = 10_001, se
     clickbait = np.random.default_rng([seed, 5]).permutation((np.arange(items) + 0.5) / items)
     # What `NetExposure` calls quality is how far an item is from being all clickbait or none: x gets -2 (c - 1/2).
     attributes = np.stack([clickbait, 0.5 - clickbait], axis=1)
-    return World(
+    return World.of(
+        parts,
         catalog=Catalog(clickbait[:, None] - 0.5, np.zeros(items), attributes, ("clickbait", "quality"), 1),
         population=UserTypes((1.0,), ((0.0,),), 0.0),
         market=StaticMarket.of(items),
@@ -212,7 +215,7 @@ def long_term_satisfaction(*, sensitivity: float = 0.01, items: int = 10_001, se
     )
 
 
-def interest_exploration(*, items: int = 10_000, seed: int = 0) -> World:
+def interest_exploration(*, items: int = 10_000, seed: int = 0, **parts: Any) -> World:
     """The world of `InterestExplorationEnv`."""
     require_count("items", items, 10, 100_000_000)
     require_count("seed", seed, 0, 2**63)
@@ -221,7 +224,8 @@ def interest_exploration(*, items: int = 10_000, seed: int = 0) -> World:
     logs = np.concatenate([0.8 + 0.1 * _normal_quantiles(first), 0.2 + 0.1 * _normal_quantiles(items - first)])
     order = np.random.default_rng([seed, 6]).permutation(items)
     quality = np.exp(logs)[order]
-    return World(
+    return World.of(
+        parts,
         catalog=Catalog(
             np.eye(2)[topic[order]], topic[order], quality[:, None], ("quality",), 2, visible=("quality",)
         ),

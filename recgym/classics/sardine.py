@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,7 +101,7 @@ class SardineEnv(RecEnv):
     """
 
 
-def world(*, task: str = "SlateTopK-BoredInf", seed: int = 0, faithful: bool = False) -> World:
+def world(*, task: str = "SlateTopK-BoredInf", seed: int = 0, faithful: bool = False, **parts: Any) -> World:
     """The world of a task, see `SardineEnv`."""
     require_option("task", task, TASKS)
     require_count("seed", seed, 0, 2**63)
@@ -112,7 +112,8 @@ def world(*, task: str = "SlateTopK-BoredInf", seed: int = 0, faithful: bool = F
         dynamics.append(Boredom(t.threshold))
     if t.influence:
         dynamics.append(MeanDrift(t.influence, scalar=faithful))
-    return World(
+    return World.of(
+        parts,
         catalog=catalog(draw_embeddings(np.random.default_rng([seed, 7]), t.items)),
         population=SparseInterests(0.4, 3, 5, TOPICS),
         market=StaticMarket.of(t.items),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from recgym.catalog import Catalog
@@ -93,6 +95,7 @@ def world(
     profile_noise: float = 1.0,
     quality_correlation: float = 0.7,
     price_sensitivity: float = 1.0,
+    **parts: Any,
 ) -> World:
     """The shop; arguments as in `EcommerceEnv`."""
     check_sizes(items, topics, dimensions, seed, quality_correlation)
@@ -105,7 +108,8 @@ def world(
     popularity = noisy_copy(rng, quality, 0.3)
     reference_price = np.exp(rng.normal(3.5, 0.6, topics))
     log_price = np.clip(0.35 * rng.standard_normal(items) + 0.1 * quality, -1.2, 1.2)
-    return World(
+    return World.of(
+        parts,
         catalog=Catalog(
             embedding,
             topic,

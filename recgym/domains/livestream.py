@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from recgym.catalog import Catalog
@@ -94,6 +96,7 @@ def world(
     cold_start: float = 0.1,
     profile_noise: float = 1.0,
     quality_correlation: float = 0.7,
+    **parts: Any,
 ) -> World:
     """The platform; arguments as in `LiveStreamEnv`."""
     check_sizes(items, topics, dimensions, seed, quality_correlation)
@@ -102,7 +105,8 @@ def world(
     topic, embedding = draw_items(rng, items, centroids)
     quality = np.clip(rng.standard_normal(items), -3, 3)
     signal = noisy_copy(rng, quality, quality_correlation)
-    return World(
+    return World.of(
+        parts,
         catalog=Catalog(
             embedding,
             topic,

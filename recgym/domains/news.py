@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from recgym.catalog import Catalog
@@ -93,6 +95,7 @@ def world(
     cold_start: float = 0.1,
     profile_noise: float = 1.0,
     quality_correlation: float = 0.7,
+    **parts: Any,
 ) -> World:
     """The newspaper; arguments as in `NewsEnv`."""
     check_sizes(items, topics, dimensions, seed, quality_correlation)
@@ -104,7 +107,8 @@ def world(
     signal = noisy_copy(rng, quality, quality_correlation)
     hype = np.clip(clickbait + 0.15 * rng.standard_normal(items), 0, 1)
     appeal = 0.3 * quality + 0.6 * (clickbait - 0.4) + 0.7 * rng.standard_normal(items)
-    return World(
+    return World.of(
+        parts,
         catalog=Catalog(
             embedding,
             topic,

@@ -1,0 +1,220 @@
+"""What all agents share: scored while they train, saved and read, and played by hand."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+from baselines import Agent, Task, evaluate, make_agent
+from baselines.agent import REGISTRY, MovingAverage, agent_class
+from recgym.errors import ConfigError
+from recgym.files import arrays_as_bytes, parse_arrays
+
+TABLES = ("q-learning", "sarsa", "ranked")
+TASKS = {"item": Task("recgym/News-v0"), "slate": Task("recgym/EcommerceSlate-v0", {"slate_size": 2, "candidates": 8}),
+         "embedding": Task("recgym/Ecommerce-v0", {"action": "embedding"}), "table": Task("recgym/LongTermSatisfaction-v0")}  # fmt: skip
+LEARNERS = [name for name in REGISTRY if name not in ("random", "popularity", "myopic", "planner", "ranked", "varied")]
+SMALL = {"dqn": {"learning_starts": 64}, "qrdqn": {"learning_starts": 64}, "ppo": {"n_steps": 4}, "maskable-ppo": {"n_steps": 4},
+         "recurrent-ppo": {"n_steps": 4, "n_epochs": 1}, "sac": {"learning_starts": 64}, "td3": {"learning_starts": 64},
+         "slateq": {"learning_starts": 64}, "full-slateq": {"learning_starts": 64}, "reinforce": {"segment": 2, "item_prior": 5.0},
+         "linucb": {"item_prior": 5.0}}  # fmt: skip
+
+
+def task_of(name: str) -> Task:
+    kind = "table" if name in TABLES else "embedding" if name in ("sac", "td3") else "slate" if "slateq" in name else "item"
+    return TASKS[kind]
+
+
+def learned(agent: Agent, folder: Path) -> dict[str, bytes]:
+    """All that a file of it holds but for its name."""
+    agent.save(folder)
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.suffix != ".pt"} | {
+        "weights": b"".join(_flat(getattr(agent, "weights", {})))
+    }
+
+
+def _flat(weights: dict[str, Any]) -> list[bytes]:
+    return [part for value in weights.values() for part in (_flat(value) if isinstance(value, dict) else [value.numpy().tobytes()])]
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_a_score_in_mid_training_changes_nothing(name: str, tmp_path: Path) -> None:
+    task, scores = task_of(name), []
+
+    def fitted(progress: Any) -> Agent:
+        agent = make_agent(name, **SMALL.get(name, {}))
+        agent.fit(task, 320, seed=3, progress=progress)
+        return agent
+
+    agent = make_agent(name, **SMALL.get(name, {}))
+
+    def look(steps: int, values: dict[str, float]) -> None:
+        if steps % 128 == 0:
+            scores.append(evaluate(agent.snapshot(), task, 8, seed=9).returns)
+
+    agent.fit(task, 320, seed=3, progress=look)
+    assert len(scores) >= 2
+    plain, looked = learned(fitted(None), tmp_path / "plain"), learned(agent, tmp_path / "looked")
+    plain = {name: content for name, content in plain.items() if name != "agent.json"}  # it has the digest of the weights
+    assert plain == {name: content for name, content in looked.items() if name != "agent.json"}
+    # The snapshot acts as the agent does, and goes its own way.
+    snapshot = agent.snapshot()
+    assert np.array_equal(evaluate(snapshot, task, 8, seed=9).returns, evaluate(agent, task, 8, seed=9).returns)
+    snapshot.fit(task, 128, seed=5)
+    again = {name: content for name, content in learned(agent, tmp_path / "again").items() if name != "agent.json"}
+    assert again == plain
+
+
+def test_the_average_is_unbiased_from_the_start() -> None:
+    average = MovingAverage()
+    assert [average(0.25) for _ in range(5)] == pytest.approx([0.25] * 5)
+    assert 0.25 < average(1.0) < 0.5
+
+
+@pytest.mark.parametrize("name", ["random", "linucb", "dqn", "slateq"])
+def test_observations_and_envs_of_a_single_user_are_refused_in_words(name: str) -> None:
+    agent, task = make_agent(name), task_of(name)
+    with pytest.raises(ConfigError, match=r"gymnasium\.make_vec .*Env"):
+        agent.start(gym.make(task.id, **task.options).unwrapped)  # type: ignore[arg-type]
+    env = task.make(2)
+    observation, info = env.reset(seed=0)
+    agent.start(env)
+    if name != "random":
+        with pytest.raises(ConfigError, match=r"observation\[None\]"):
+            agent.act(observation[0], info["action_mask"][0])
+
+
+@dataclass
+class Reader(Agent):
+    """Reads dicts: shows the candidate that matches the profile best."""
+
+    def act(self, observation: Any, mask: Any, explore: bool = False) -> Any:
+        match = (observation["candidates"][:, :, :16] * observation["user"][:, None, :16]).sum(axis=2)
+        return np.where(mask, match, -np.inf).argmax(axis=1)
+
+
+def test_evaluate_takes_dicts_vectors_and_ids() -> None:
+    random = make_agent("random")
+    assert np.array_equal(evaluate(random, "recgym/News-v0", 30).returns, evaluate(random, Task("recgym/News-v0"), 30).returns)
+    score = evaluate(Reader(), Task("recgym/News-v0", {"observation": "dict"}), 200)
+    assert score.returns.mean() > evaluate(random, "recgym/News-v0", 200).returns.mean()
+    score = evaluate(random, Task("recgym/News-v0", {"reward": "vector"}), 30)
+    assert score.returns == pytest.approx(score.objectives, rel=1e-5)
+    with pytest.raises(ConfigError, match="needs a flat one"):
+        evaluate(make_agent("linucb"), Task("recgym/News-v0", {"observation": "dict"}), 5)
+    with pytest.raises(ConfigError, match="batch"):
+        evaluate(random, "recgym/News-v0", 5, batch=0)
+
+
+def saved(folder: Path, name: str = "linucb", **options: Any) -> type[Agent]:
+    agent = make_agent(name, **options)
+    agent.fit(task_of(name), 64)
+    agent.save(folder)
+    return agent_class(name)
+
+
+def rewritten(folder: Path, **changes: Any) -> None:
+    """agent.json with other hyper-parameters."""
+    file = folder / "agent.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+@pytest.mark.parametrize(("content", "says"), [
+    (b"", "JSON"), (b"{", "JSON"), (b"[]", "LinUCB"), (b"\xff", "JSON"), (b'{"agent": "DQN"}', "LinUCB"), (b"[" * 5000, "levels"),
+    (b'{"agent": "LinUCB", "alpha": NaN}', "NaN"), (b'{"agent": "LinUCB", "alpha": 1, "alpha": 2}', "twice"),
+    (b'{"agent": "LinUCB", "alpha": 1' + b"0" * 5000 + b"}", "JSON"), (b'{"agent": "\\ud800"}', "JSON"),
+    (b'{"agent": "LinUCB", "newer": 1}', "newer"), (b'{"agent": "LinUCB", "envs": "64"}', "envs"),
+    (b'{"agent": "LinUCB", "files": 3}', "digests"),
+])  # fmt: skip
+def test_agent_json_that_is_none(content: bytes, says: str, tmp_path: Path) -> None:
+    kind = saved(tmp_path)
+    (tmp_path / "agent.json").write_bytes(content)
+    with pytest.raises(ConfigError, match=says) as error:
+        kind.load(tmp_path)
+    assert str(tmp_path) in str(error.value)
+
+
+def test_arrays_that_are_none(tmp_path: Path) -> None:
+    kind, file = saved(tmp_path, item_prior=5.0), tmp_path / "bandit.npz"
+    rewritten(tmp_path, files={})
+    good = parse_arrays(file.read_bytes(), "", "")
+    with np.errstate(all="ignore"):
+        wrong = [{"gram": good["gram"][:3]}, {"theta": good["theta"][None]}, {"theta": good["theta"].astype(np.float32)},
+                 {"gram": -good["gram"]}, {"theta": good["theta"] * np.nan}, {"gram": good["gram"].astype(str)}]  # fmt: skip
+    contents = [file.read_bytes()[:99], b"", b"PK", *(arrays_as_bytes({**good, **arrays}) for arrays in wrong),
+                arrays_as_bytes({"gram": good["gram"]}), arrays_as_bytes({**good, "more": good["theta"]})]  # fmt: skip
+    for content in contents:
+        file.write_bytes(content)
+        with pytest.raises(ConfigError, match=r"bandit\.npz"):
+            kind.load(tmp_path)
+    file.write_bytes(arrays_as_bytes(good))
+    kind.load(tmp_path)
+    counts = parse_arrays((tmp_path / "items.npz").read_bytes(), "", "")
+    for more in ({"shown": -counts["shown"] - 1}, {"keys": counts["keys"][::-1]}, {"feedback": counts["shown"]}):
+        (tmp_path / "items.npz").write_bytes(arrays_as_bytes({**counts, **more}))
+        with pytest.raises(ConfigError, match=r"items\.npz"):
+            kind.load(tmp_path)
+
+
+def test_weights_that_are_none(tmp_path: Path) -> None:
+    kind, file = saved(tmp_path, "dqn"), tmp_path / "dqn.pt"
+    rewritten(tmp_path, files={})
+    good = kind.load(tmp_path).weights  # type: ignore[attr-defined]
+    first = next(iter(good))
+    weights = [[1], {"x": 1}, {1: good[first]}, {**good, first: good[first] * torch.nan}, {**good, first: good[first].to(torch.complex64)},
+               {**good, first: good[first].to_sparse()}]  # fmt: skip
+    for wrong in weights:
+        torch.save(wrong, file)
+        with pytest.raises(ConfigError, match=r"dqn\.pt"):
+            kind.load(tmp_path)
+    for content in (b"", b"PK\x03\x04", file.read_bytes()[:500]):
+        file.write_bytes(content)
+        with pytest.raises(ConfigError, match=r"dqn\.pt"):
+            kind.load(tmp_path)
+    torch.save({first: good[first]}, file)  # of another network, which only an env can tell
+    agent = kind.load(tmp_path)
+    with pytest.raises(ConfigError, match="learned from"):
+        agent.start(task_of("dqn").make(2))
+
+
+def test_a_reader_never_gets_files_of_two_agents(tmp_path: Path) -> None:
+    agents = [make_agent("linucb", alpha=float(i + 1)) for i in range(2)]
+    for i, agent in enumerate(agents):
+        agent.fit(TASKS["item"], 64 * (i + 1))
+    known = {agent.alpha: agent.theta.tobytes() for agent in agents}  # type: ignore[attr-defined]
+    agents[0].save(tmp_path)
+    stop, failed = threading.Event(), []
+
+    def write() -> None:
+        while not stop.is_set():
+            for agent in agents:
+                agent.save(tmp_path)
+                stop.wait(0.002)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(60):
+            read: Any = type(agents[0]).load(tmp_path)
+            if known[read.alpha] != read.theta.tobytes():
+                failed.append(read.alpha)
+    finally:
+        stop.set()
+        writer.join()
+    assert not failed
+    (tmp_path / "bandit.npz").write_bytes(arrays_as_bytes({"gram": np.eye(2), "theta": np.zeros(2)}))
+    with pytest.raises(ConfigError, match="files of one agent"):
+        type(agents[0]).load(tmp_path)
+
+
+def test_numbers_of_numpy_are_saved_as_numbers(tmp_path: Path) -> None:
+    make_agent("linucb", alpha=np.float32(0.5), envs=np.int64(8)).save(tmp_path)
+    assert agent_class("linucb").load(tmp_path).alpha == 0.5  # type: ignore[attr-defined]
