@@ -176,7 +176,7 @@ def test_a_run_does_not_take_the_place_of_another(tmp_path, monkeypatch):
         write(chosen[0], tmp_path / "a")
     assert (tmp_path / "a" / "suite.json").read_bytes() == before
     (tmp_path / "a" / "suite.json").write_text("{")
-    with pytest.warns(UserWarning, match=r"suite\.json: .*; it is written anew"):
+    with pytest.warns(UserWarning, match=r"suite\.json must be JSON .*; it is written anew"):
         write(chosen[0], tmp_path / "a")
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="output: must be a folder that can be written"):
@@ -552,17 +552,17 @@ def test_command_line(monkeypatch, tmp_path, capsys):
         (["run", "quickstrat"], "Did you mean 'quickstart-v0'"),
         (["run"], "task: must be given where no suite is"),
         (["run", "smoke", "--steps", "5"], "steps: is fixed by the suite"),
-        (["run", "--task", "x", "--options", "{"], "options: must be JSON or @file (Expecting"),
+        (["run", "--task", "x", "--options", "{"], "options: what is given must be JSON in UTF-8: Expecting"),
         (["run", "--task", "x", "--parameters", "3"], "parameters: must be a JSON object"),
         (["run", "--task", "recgym/News-v0", "--seeds", "0"], "seeds: must be an integer"),
-        (["run", "--task", "x", "--parameters", "@nowhere"], "parameters: must be JSON or @file (nowhere: No such file"),
-        (["run", "--task", "x", "--parameters", "@."], "parameters: must be JSON or @file (.: Is a directory"),
-        (["run", "--task", "x", "--options", '{"a": 1, "a": 2}'], "options: must be JSON or @file (an object has a name twice"),
-        (["run", "--task", "x", "--options", '{"a": NaN}'], "NaN is no number"),
-        (["run", "--task", "x", "--options", "[" * 9999], "nested too deep"),
+        (["run", "--task", "x", "--parameters", "@nowhere"], "parameters: nowhere cannot be read: No such file"),
+        (["run", "--task", "x", "--parameters", "@."], "parameters: . cannot be read: Is a directory"),
+        (["run", "--task", "x", "--options", '{"a": 1, "a": 2}'], "the name 'a' is there twice"),
+        (["run", "--task", "x", "--options", '{"a": NaN}'], "NaN is no number of JSON's"),
+        (["run", "--task", "x", "--options", "[" * 9999], "must be JSON"),
         (["run", "--task", "x", "--options", '{"a": "\\ud800"}'], "surrogates not allowed"),
         (["run", "--task", "x", "--world", "\udcff"], "tasks: must have names that can be printed"),
-        (["tune", "linucb", "--task", "recgym/News-v0", "--space", "@nowhere"], "space: must be JSON or @file"),
+        (["tune", "linucb", "--task", "recgym/News-v0", "--space", "@nowhere"], "space: nowhere cannot be read"),
         (["throughput", "-o", "."], "output: must be a file, got '.'"),
         (["report", "nowhere"], "folder: must hold suite.json"),
         (["run", "--task", "nomodule:recgym/News-v0", "-w", "1"], "task: must be a registered recgym id"),

@@ -158,7 +158,7 @@ def better(data: dict) -> None:
     ("edit", "what", "why"),
     [
         (set_to("return", "mean", value=1.5), "numbers", "return 1.5, but its objectives pay"),
-        (set_to("return", "mean", value=float("nan")), "files", "NaN is no number"),
+        (set_to("return", "mean", value=float("nan")), "files", "NaN is no number of JSON's"),
         (set_to("return", "se", value=-0.1), "files", "return se: must not be negative"),
         (set_to("return", "se", value=50.0), "numbers", "se sqrt(n) = 354, others'"),
         (set_to("return", "n", value=49), "numbers", "49 evaluation users, not 50"),
@@ -495,7 +495,7 @@ def test_nothing_of_the_contributors_is_imported_unless_trusted(tmp_path, monkey
     assert [what for what in verdicts if what.startswith("again")] == ["again: task 0, random"]
     report.report(tmp_path, Console(file=io.StringIO()))
     assert not (tmp_path / "sub" / "evil.ran").exists()
-    with pytest.raises(ConfigError, match="trust: must be one of"):
+    with pytest.raises(ConfigError, match=r"trust: got .*must be one of"):
         check.submit_check(tmp_path, trust=["sub.evil:Y"])
     trusted = {v.what: v for v in check.submit_check(tmp_path, sample=99, trust=["sub.evil:X"])}
     assert (tmp_path / "sub" / "evil.ran").exists()

