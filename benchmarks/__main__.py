@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 import re
 import shlex
@@ -34,13 +33,14 @@ from benchmarks import throughput as speed
 from benchmarks import tune as tuning
 from benchmarks.check import submit_check
 from benchmarks.executors import EXECUTORS
-from benchmarks.files import parse_json, read_json, require_writable, write_json
+from benchmarks.files import read_json, require_writable, write_json
 from benchmarks.references import run_references
 from benchmarks.report import Section, report, show
 from benchmarks.run import run_suite, software
 from recgym import CLASSIC_IDS, ENV_IDS
 from recgym.envs import processors
-from recgym.errors import ConfigError, RecgymError, require, require_option
+from recgym.errors import RecgymError, require, require_option
+from recgym.files import parse_json, print_anywhere
 
 app = typer.Typer(
     help="Benchmarks of recgym. Start with `quickstart`; `list` shows suites, agents and tasks.",
@@ -182,16 +182,9 @@ def _tasks(ids: list[str] | None, options: str, world: str | None) -> list[Task]
 
 def _json(name: str, text: str) -> dict[str, Any]:
     """A JSON object, given as text or as @file."""
-    try:
-        value = read_json(Path(text[1:])) if text.startswith("@") else parse_json(text)
-    except ValueError as error:
-        raise ConfigError(f"{name}: must be JSON or @file ({error}), got {_cut(text)!r}") from None
+    value = read_json(Path(text[1:]), name) if text.startswith("@") else parse_json(text, name, "what is given")
     require(isinstance(value, dict), name, "must be a JSON object", value)
     return value
-
-
-def _cut(text: str, most: int = 200) -> str:
-    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def _finish(failed: list[str], folder: Path) -> None:
@@ -384,7 +377,7 @@ def _fuzz(
         try:
             fuzzing.repeat(names[0], seed, case, output)
         except RecgymError as error:
-            console.print(f"refused: {error}", markup=False, highlight=False)
+            console.print(Text(f"refused: {error}"))
         else:
             console.print("taken")
         return
@@ -392,23 +385,21 @@ def _fuzz(
     with console.status("starting") as status:
 
         def show_progress(name: str, done: int, found: int) -> None:
-            status.update(f"{name}: {done:,} cases, {found} findings")
+            status.update(Text(f"{name}: {done:,} cases, {found} findings"))
 
         for outcome in fuzzing.fuzz(names, seed, minutes, cases, show_progress):
             text = f"{outcome.cases:,} cases in {outcome.seconds:.0f} s, {outcome.refused:,} refused, {len(outcome.findings)} findings"
-            console.print(f"{outcome.target}: {text}", highlight=False)
+            console.print(Text(f"{outcome.target}: {text}"))
             findings += outcome.findings
     for finding in findings[:20]:
-        console.print(f"\n{finding.command}\n{finding.what.strip()}", markup=False, highlight=False)
+        console.print(Text(f"\n{finding.command}\n{finding.what.strip()}"))
     if findings:
         raise typer.Exit(1)
 
 
 def main() -> None:
     """Run the command line; an error that recgym raises on purpose, or the system, is one line and exit status 2."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that knows no ± or box characters, or a name that is no text
+    print_anywhere()
     try:
         app()
     except (RecgymError, OSError) as error:

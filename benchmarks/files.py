@@ -9,6 +9,7 @@ Files may be anybody's. Reading takes them as data: nothing is imported, and wha
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import warnings
@@ -17,11 +18,9 @@ from typing import Any
 
 from benchmarks.suite import FORMAT, Job, key_of
 from recgym.errors import ConfigError, require
-from recgym.files import write_atomically
+from recgym.files import parse_json, read_bytes, write_atomically
 
 MOST_BYTES = 2**26  # of a JSON file; a suite of 10,000 jobs has 5 MB
-DEPTH = 50  # of nested JSON
-DIGITS = 18  # of an integer in JSON
 LARGEST = 1e12  # a number of a result
 NUMBERS = {"return": ("mean", "se", "n"), "length": ("mean", "median"), "objectives": (),
            "cost": ("train_seconds", "evaluation_seconds")}  # fmt: skip
@@ -53,56 +52,15 @@ def require_writable(name: str, path: Path, folder: bool = True) -> None:
     require(fits, name, "must be a folder that can be written, or made", str(path))
 
 
-def read_json(path: Path) -> Any:
-    """Strict JSON: no name twice in an object, no NaN or infinity, no half of a surrogate pair, bounded in every way.
+def read_json(path: Path, what: str = "results") -> Any:
+    """JSON as `recgym.files.parse_json` takes it; a mark of the byte order before it is skipped.
 
     Raises:
-        ConfigError: the file is not there, cannot be read, or holds something else; the message names it.
+        ConfigError: the file is not there, cannot be read, is huge, or holds something else; the message names it.
     """
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise ValueError(f"longer than {MOST_BYTES:,} bytes")
-        return parse_json(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
-
-
-def parse_json(text: str | bytes) -> Any:
-    """JSON as `read_json` takes it.
-
-    Raises:
-        ValueError: it is something else.
-    """
-    try:
-        data = json.loads(text, object_pairs_hook=_object, parse_constant=_constant, parse_int=_integer)
-        json.dumps(data, ensure_ascii=False, allow_nan=False).encode()
-    except RecursionError:
-        raise ValueError("nested too deep") from None
-    if not _depth_within(data, DEPTH):
-        raise ValueError("nested too deep")
-    return data
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    data = dict(pairs)
-    if len(data) < len(pairs):
-        raise ValueError("an object has a name twice")
-    return data
-
-
-def _constant(name: str) -> None:
-    raise ValueError(f"{name} is no number")
-
-
-def _integer(text: str) -> int:
-    if len(text) > DIGITS:
-        raise ValueError(f"an integer of more than {DIGITS} digits")
-    return int(text)
-
-
-def _depth_within(value: Any, left: int) -> bool:
-    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return left > 0 and all(_depth_within(child, left - 1) for child in children)
+    size = path.stat().st_size if path.is_file() else 0
+    require(size <= MOST_BYTES, what, f"{path} must not be longer than {MOST_BYTES:,} bytes", size)
+    return parse_json(read_bytes(path, what).removeprefix(codecs.BOM_UTF8), what, path)
 
 
 def is_text(value: Any) -> bool:

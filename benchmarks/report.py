@@ -26,6 +26,7 @@ from recgym.files import write_atomically
 
 UNKNOWN = "–"
 NOT_RUN = "not run yet"
+LEAST = 1e-9  # between random and planner, for a scale
 REASON = 500  # characters of why a job failed
 # Options of a command that say nothing of what is run; the first ones take a value.
 WHERE_IT_RAN = ("-o", "--output", "-w", "--workers", "--executor", "--ray-address", "--device", "--only")
@@ -162,7 +163,8 @@ def read_folder(folder: str | os.PathLike[str]) -> Results:
         runs.setdefault(place, []).append(result)
         jobs.setdefault(place, entry["job"])
         if result:
-            yardsticks[entry["task"]].setdefault(entry["job"]["agent"], result["return"]["mean"])
+            if entry["label"] == entry["job"]["agent"]:  # not one with settings of its own beside it
+                yardsticks[entry["task"]][entry["label"]] = result["return"]["mean"]
             versions = [f"{name} {version}" for name, version in result["software"].items() if version != "none"]
             software[", ".join(versions)] = None
         else:
@@ -208,7 +210,7 @@ def _cell(job: dict[str, Any], found: list[dict[str, Any] | None], yardsticks: d
     results = [result for result in found if result]
     scores, error = np.zeros(0), 0.0
     random, planner = yardsticks.get("random"), yardsticks.get("planner")
-    if len(results) == len(found) and random is not None and planner is not None and planner > random:
+    if len(results) == len(found) and random is not None and planner is not None and planner - random > LEAST:
         scores = normalised([result["return"]["mean"] for result in results], random, planner)
         error = _user_error(results) / (planner - random)
     return Cell(job, len(found), results, scores, error)
@@ -274,7 +276,8 @@ def notes(results: Results) -> list[str]:
         f"[low, high]: 95 % bootstrap interval, stratified over tasks; ±: standard error. Both over {spread}.",
         "Length: mean steps of an episode. Trained: user-steps a run. Seconds: of training, a run.",
         *(f"Missing: {line}" for line in results.missing),
-        *([f"Learning curves of version 0.1 are left out, rewards of steps in training and not comparable: {', '.join(old)}."] if old else []),
+        *([f"Learning curves of version 0.1, rewards of steps in training, cannot be compared and are not drawn: {', '.join(old)}."]
+          if old else []),
         *(f"Run with: {line}." for line in results.software),
         *(["The results come from different versions: compare with care."] if len(results.software) > 1 else []),
     ]
@@ -331,7 +334,7 @@ def picture(results: Results) -> bytes:
 
 def _drawn(results: Results, panels: list[tuple[str, list[str]]], rows: int, columns: int) -> bytes:
     labels = results.labels[::-1]
-    figure = Figure((2.0 + 2.4 * columns, rows * (1.1 + 0.3 * len(labels))), dpi=150, layout="constrained")
+    figure = Figure((max(5.6, 2.0 + 2.4 * columns), rows * (1.1 + 0.3 * len(labels))), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for axis, (title, tasks) in zip(axes, panels):

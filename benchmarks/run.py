@@ -7,7 +7,6 @@ several runs on one folder share the work.
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import math
@@ -266,7 +265,7 @@ def _prepare(jobs: Iterable[Job], console: Console, device: str) -> None:
     for task in {json.dumps([task.id, task.options]): task for task in tasks}.values():
         try:
             env = task.make(2, AutoresetMode.DISABLED)
-        except (gym.error.Error, AssertionError, TypeError) as error:  # the last two: not a recgym environment
+        except (gym.error.Error, ImportError, AssertionError, TypeError) as error:  # the last two: not of recgym
             raise ConfigError(f"task: must be a registered recgym id, got {task.id!r}: {error}") from None
         env.reset(seed=0)
         env.step(env.action_space.sample())
@@ -398,7 +397,7 @@ class _Reporter:
         if reached < steps * self.points // self.job.steps < self.points:
             began = time.perf_counter()
             where, users = self.job.evaluation_task or self.job.task, min(CURVE_USERS, self.job.users)
-            self._add(steps, evaluate(_frozen(self.agent), where, users, self.job.user_seed).returns)
+            self._add(steps, evaluate(self.agent.snapshot(), where, users, self.job.user_seed).returns)
             self.curve_seconds += time.perf_counter() - began
 
     def end(self, returns: np.ndarray) -> list[dict[str, float]]:
@@ -419,12 +418,6 @@ class _Reporter:
         if now - self._shown >= REPORT_SECONDS:
             self._shown = now
             self.notify(Update(self.job.key, stage, done, total, text))
-
-
-def _frozen(agent: Agent) -> Agent:
-    """A copy that acts as the agent does now, whatever the agent learns after."""
-    snapshot = getattr(agent, "snapshot", None)
-    return snapshot() if snapshot else copy.deepcopy(agent)
 
 
 class Display:

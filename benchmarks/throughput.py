@@ -86,7 +86,7 @@ def _make(make: Callable[[], Any]) -> Any:
     """The environment, its step compiled at once where it can be, which it would do by itself after a second of work."""
     try:
         env = make()
-    except gym.error.Error as error:
+    except (gym.error.Error, ImportError) as error:
         raise ConfigError(f"id: must be a registered environment: {error}") from None
     if isinstance(env.unwrapped, (RecEnv, RecVectorEnv)):
         env.unwrapped.fuse()

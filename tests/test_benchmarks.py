@@ -8,7 +8,9 @@ import hashlib
 import io
 import json
 import math
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -174,7 +176,7 @@ def test_a_run_does_not_take_the_place_of_another(tmp_path, monkeypatch):
         write(chosen[0], tmp_path / "a")
     assert (tmp_path / "a" / "suite.json").read_bytes() == before
     (tmp_path / "a" / "suite.json").write_text("{")
-    with pytest.warns(UserWarning, match=r"suite\.json: .*; it is written anew"):
+    with pytest.warns(UserWarning, match=r"suite\.json must be JSON .*; it is written anew"):
         write(chosen[0], tmp_path / "a")
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="output: must be a folder that can be written"):
@@ -237,9 +239,9 @@ def test_a_learning_curve_changes_nothing_in_training(agent):
     task = Task("recgym/EcommerceSlate-v0" if agent == "slateq" else "recgym/Ecommerce-v0", {"horizon": 8, "items": 30})
     settings = {"dqn": {"learning_starts": 64}, "ppo": {"n_steps": 2, "batch_size": 128}, "slateq": {"learning_starts": 64, "n_steps": 2},
                 "reinforce": {"segment": 2}}.get(agent, {})  # fmt: skip
-    job = Job(task, agent, settings, 640, 0, 100)
-    with_curve, without = run.execute(job), run.execute(job, curve_points=0)
-    assert len(with_curve["curve"]) == 10
+    job = Job(task, agent, settings, 640, 0, 50)
+    with_curve, without = run.execute(job, curve_points=4), run.execute(job, curve_points=0)
+    assert len(with_curve["curve"]) == 4
     assert without["curve"] == []
     for part in ("return", "length", "objectives"):
         assert with_curve[part] == without[part]
@@ -374,6 +376,13 @@ def test_the_leaderboard_by_hand(tmp_path):
     assert "| a\\|b\\* | 3.50 ± 0.51 |" in written
     assert "Missing: c: not run yet (all 4 jobs)" in written
     assert (tmp_path / "leaderboard.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_planner_with_settings_of_its_own_is_not_the_scale(tmp_path):
+    chosen = suite.custom_suite(["planner"], [SHOP], 0, 1, 5, [{"iterations": 2}])
+    make_folder(tmp_path, chosen, {"planner iterations=2": 4.0, "planner": 6.0, "random": 2.0})
+    results = report.read_folder(tmp_path)
+    assert results.estimate("planner iterations=2", results.tasks).value == 0.5
 
 
 def test_one_missing_run_is_not_averaged_away(tmp_path):
@@ -543,19 +552,22 @@ def test_command_line(monkeypatch, tmp_path, capsys):
         (["run", "quickstrat"], "Did you mean 'quickstart-v0'"),
         (["run"], "task: must be given where no suite is"),
         (["run", "smoke", "--steps", "5"], "steps: is fixed by the suite"),
-        (["run", "--task", "x", "--options", "{"], "options: must be JSON or @file (Expecting"),
+        (["run", "--task", "x", "--options", "{"], "options: what is given must be JSON in UTF-8: Expecting"),
         (["run", "--task", "x", "--parameters", "3"], "parameters: must be a JSON object"),
         (["run", "--task", "recgym/News-v0", "--seeds", "0"], "seeds: must be an integer"),
-        (["run", "--task", "x", "--parameters", "@nowhere"], "parameters: must be JSON or @file (nowhere: No such file"),
-        (["run", "--task", "x", "--parameters", "@."], "parameters: must be JSON or @file (.: Is a directory"),
-        (["run", "--task", "x", "--options", '{"a": 1, "a": 2}'], "options: must be JSON or @file (an object has a name twice"),
-        (["run", "--task", "x", "--options", '{"a": NaN}'], "NaN is no number"),
-        (["run", "--task", "x", "--options", "[" * 9999], "nested too deep"),
+        (["run", "--task", "x", "--parameters", "@nowhere"], "parameters: nowhere cannot be read: No such file"),
+        (["run", "--task", "x", "--parameters", "@."], "parameters: . cannot be read: Is a directory"),
+        (["run", "--task", "x", "--options", '{"a": 1, "a": 2}'], "the name 'a' is there twice"),
+        (["run", "--task", "x", "--options", '{"a": NaN}'], "NaN is no number of JSON's"),
+        (["run", "--task", "x", "--options", "[" * 9999], "must be JSON"),
         (["run", "--task", "x", "--options", '{"a": "\\ud800"}'], "surrogates not allowed"),
         (["run", "--task", "x", "--world", "\udcff"], "tasks: must have names that can be printed"),
-        (["tune", "linucb", "--task", "recgym/News-v0", "--space", "@nowhere"], "space: must be JSON or @file"),
+        (["tune", "linucb", "--task", "recgym/News-v0", "--space", "@nowhere"], "space: nowhere cannot be read"),
         (["throughput", "-o", "."], "output: must be a file, got '.'"),
         (["report", "nowhere"], "folder: must hold suite.json"),
+        (["run", "--task", "nomodule:recgym/News-v0", "-w", "1"], "task: must be a registered recgym id"),
+        (["throughput", "nomodule:recgym/News-v0"], "id: must be a registered environment"),
+        (["report", "\udcff"], "folder: must hold suite.json"),
         (["references", "--id", "recgym/Nws-v0"], "Did you mean 'recgym/News-v0'"),
     ],
 )
@@ -566,3 +578,12 @@ def test_errors_are_one_line_and_status_2(monkeypatch, tmp_path, capsys, argumen
     assert message in error
     assert error.startswith("error: ")
     assert error.count("\n") == 1
+
+
+def test_a_terminal_without_our_letters_and_python_without_docstrings(tmp_path):
+    """±, – and box characters in ASCII, with -OO."""
+    make_folder(tmp_path, tiny(references=SCALE), {"first": 3.0, "random": 2.0, "planner": 6.0})
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "NO_COLOR": "1"}
+    command = [sys.executable, "-OO", "-m", "benchmarks", "report", str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, check=True)
+    assert b"3.50 ? 0.51" in done.stdout

@@ -158,7 +158,7 @@ def better(data: dict) -> None:
     ("edit", "what", "why"),
     [
         (set_to("return", "mean", value=1.5), "numbers", "return 1.5, but its objectives pay"),
-        (set_to("return", "mean", value=float("nan")), "files", "NaN is no number"),
+        (set_to("return", "mean", value=float("nan")), "files", "NaN is no number of JSON's"),
         (set_to("return", "se", value=-0.1), "files", "return se: must not be negative"),
         (set_to("return", "se", value=50.0), "numbers", "se sqrt(n) = 354, others'"),
         (set_to("return", "n", value=49), "numbers", "49 evaluation users, not 50"),
@@ -218,6 +218,8 @@ def test_other_versions_may_differ_by_chance_only(folder):
     ("edit", "what", "why"),
     [
         (lambda m: m["entries"].pop(), "suite", "tiny-v0 has shop, random, key"),
+        (lambda m: m["references"]["shop"].update(random=[2.0, 0.1]), "numbers", "normalised score inf outside"),
+        (lambda m: m["entries"][1].update(label="popularity"), "suite", "popularity: several agents or hyper-parameters under one"),
         (lambda m: m["references"]["shop"].update(random=[0.0, 0.1]), "suite", "references are not those of tiny-v0"),
         (lambda m: m.update(format=2), "manifest", "must be of format 1, got 2"),
         (lambda m: m.update(entries=[]), "manifest", "must be an object with a list of entries"),
@@ -263,7 +265,11 @@ def test_an_added_agent_keeps_to_the_budgets(tmp_path):
 
 def test_a_suite_of_ones_own_has_nothing_to_compare_with(folder):
     change_manifest(folder, lambda m: m.update(suite="custom"))
+    assert "references are pinned, which no custom run has" in failed(folder, sample=0)["suite"]
+    change_manifest(folder, lambda m: m.pop("references"))
     assert checked(folder, sample=0)[1].ok is None
+    change_manifest(folder, lambda m: m.update(entries=m["entries"][1:]))
+    assert "third: seeds [10000]; a run has 0, 10000 and so on" in failed(folder, sample=0)["suite"]
 
 
 def test_an_agent_that_is_not_here_is_not_judged(folder, monkeypatch):
@@ -389,7 +395,7 @@ AGAIN = "again: shop, mine, seed 0"
         (lambda f: f.edit(lambda r: r["curve"][0].update({"return": 9.0})), AGAIN, "to the bit"),
         (lambda f: f.edit(lambda r: r["curve"].pop()), "numbers", "does not end with the training steps"),
         (lambda f: f.edit(trade_objectives), AGAIN, "to the bit"),
-        (lambda f: f.edit(set_to("return", "se", value=2.0), seed=0), "numbers", "se sqrt(n)"),
+        (lambda f: f.edit(set_to("return", "se", value=5.0), seed=0), "numbers", "se sqrt(n)"),
         (lambda f: f.edit(set_to("return", "se", value=0.2)), AGAIN, "to the bit"),
         (lambda f: f.edit(set_to("privileged", value=True)), "numbers", "privileged is True, of the agent False"),
         (lambda f: f.run(dataclasses.replace(MINE, agents=(Contender("mine", "myopic"), *TINY.agents))),
@@ -464,7 +470,7 @@ def test_nothing_of_the_contributors_is_imported_unless_trusted(tmp_path, monkey
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "evil.py").write_text(EVIL)
-    names = [str(tmp_path / "sub" / "evil.py") + ":X", "sub.evil:X", "an-entry-point"]
+    names = [str(tmp_path / "sub" / "evil.py") + ":X", "sub.evil:X", "sub.evil:recgym/News-v0", "an-entry-point"]
     world = {"world": str(tmp_path / "sub" / "world")}
     tasks = [SHOP, Task("sub.evil:recgym/News-v0"), Task("recgym/Evil-v0"), Task(SHOP.id, world)]
     chosen = Suite(
@@ -489,7 +495,7 @@ def test_nothing_of_the_contributors_is_imported_unless_trusted(tmp_path, monkey
     assert [what for what in verdicts if what.startswith("again")] == ["again: task 0, random"]
     report.report(tmp_path, Console(file=io.StringIO()))
     assert not (tmp_path / "sub" / "evil.ran").exists()
-    with pytest.raises(ConfigError, match="trust: must be one of"):
+    with pytest.raises(ConfigError, match=r"trust: got .*must be one of"):
         check.submit_check(tmp_path, trust=["sub.evil:Y"])
     trusted = {v.what: v for v in check.submit_check(tmp_path, sample=99, trust=["sub.evil:X"])}
     assert (tmp_path / "sub" / "evil.ran").exists()

@@ -5,9 +5,12 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 import shlex
+import warnings
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,10 +22,12 @@ pytest.importorskip("jinja2")
 from rich.console import Console
 
 from baselines.agent import Task
-from benchmarks import report, run, suite
+from benchmarks import check, report, run, suite
 from benchmarks.metrics import hypervolume
 from benchmarks.page import page
 from benchmarks.suite import Contender, NamedTask, Suite
+from recgym.errors import ConfigError
+from recgym.files import write_atomically
 
 SHOP, STREAM = "shop", "stream"
 
@@ -228,7 +233,7 @@ def test_the_interval_is_that_of_student_over_runs_and_users(folder):
 def test_old_learning_curves_are_neither_drawn_nor_compared(tmp_path):
     results = report.read_folder(write(tmp_path, old=("slow",)))
     text = page(results)
-    assert "Learning curves of version 0.1 are left out" in text
+    assert "cannot be compared and are not drawn: slow." in text
     assert results.with_old_curves() == ["slow"]
     rows = {row[0]: row for row in Reader(text).rows if len(row) == 7}
     assert [rows[label][6] for label in ("<b>bold</b>", "slow")] == ["500", "–"]
@@ -277,6 +282,81 @@ def test_a_report_is_written_whole_or_not_at_all(folder, tmp_path, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         report.report(tmp_path, Console(file=io.StringIO()))
     assert {path.name for path in tmp_path.iterdir()} == {"suite.json", "jobs"}
+
+
+# What is read from a folder is anybody's
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"{", "Expecting property name"),
+        (b"\xff\xfe\xfa", "codec can't decode"),
+        (b"[" * 200_000, "must be JSON"),
+        (b"[" * 500 + b"]" * 500, "JSON of at most 100 levels"),
+        (b'{"a": 1, "a": 2}', "the name 'a' is there twice"),
+        (b'{"a": NaN}', "NaN is no number of JSON's"),
+        (b'{"a": 1e999}', "must be an object with a list of entries"),
+        (b'{"a": ' + b"1" * 5000 + b"}", "Exceeds the limit"),
+        (b'{"a": "\\ud800"}', "surrogates not allowed"),
+        (b"[]", "must be an object with a list of entries"),
+        (b'{"format": 1, "entries": [3], "suite": "x", "command": "\\u001b[2J"}', "command must be text"),
+        (b'{"format": 1, "entries": [3], "suite": "x", "command": ""}', "entry 0: must be an object"),
+    ],
+)
+def test_a_manifest_of_another_form_is_refused_by_name(tmp_path, data, message):
+    (tmp_path / "suite.json").write_bytes(data)
+    with pytest.raises(ConfigError, match=rf"suite\.json.*{re.escape(message)}"):
+        report.read_folder(tmp_path)
+    assert [v.ok for v in check.submit_check(tmp_path, sample=0)] == [False]
+
+
+def test_a_manifest_with_a_mark_of_its_byte_order_is_read(tmp_path):
+    path = write(tmp_path) / "suite.json"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert report.read_folder(tmp_path).suite == CHOSEN.name
+
+
+STRANGE = (None, True, -1, 1e308, 5e-324, 10**17, "", "x", "[/]", "../x", [], {}, [[]], {"a": 1}, [1, 2])
+
+
+def mutated(rng: np.random.Generator, data: Any) -> Any:
+    """JSON with one value deleted or replaced, somewhere."""
+    places = [data]
+    for place in places:
+        children = place.values() if isinstance(place, dict) else place if isinstance(place, list) else ()
+        places += [child for child in children if child and isinstance(child, (dict, list))]
+    place = places[rng.integers(len(places))]
+    name = list(place)[rng.integers(len(place))] if isinstance(place, dict) else int(rng.integers(len(place)))
+    if rng.random() < 0.3:
+        del place[name]
+    else:
+        place[name] = STRANGE[rng.integers(len(STRANGE))]
+    return data
+
+
+def test_mutated_folders_give_no_error_but_ours(folder, tmp_path):
+    """`python -m benchmarks fuzz results` does the same for as long as it may."""
+    whole = {path.relative_to(folder): path.read_bytes() for path in [folder / "suite.json", *(folder / "jobs").glob("*.json")]}
+    for name, data in whole.items():
+        write_atomically(tmp_path / name, data)
+    rng, names, refused = np.random.default_rng(0), sorted(whole), 0
+    for i in range(45):
+        name = Path("suite.json") if i % 3 == 0 else names[rng.integers(len(names))]
+        data = mutated(rng, json.loads(whole[name]))
+        for entry in data.get("entries", ()) if isinstance(data.get("entries"), list) and i % 2 else ():
+            if isinstance(entry, dict) and isinstance(entry.get("job"), dict):
+                entry["key"] = suite.key_of(entry["job"])  # so that what lies deeper is looked at
+        (tmp_path / name).write_text(json.dumps(data))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            check.submit_check(tmp_path, sample=0)
+            try:
+                report.markdown(report.read_folder(tmp_path), "x")
+            except ConfigError:
+                refused += 1
+        (tmp_path / name).write_bytes(whole[name])
+    assert refused > 3
 
 
 def test_commands(folder, tmp_path):

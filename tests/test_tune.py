@@ -73,7 +73,7 @@ def test_stopped_and_resumed_is_as_never_stopped(monkeypatch, tmp_path):
     longer = tune.tune("linucb", SHOP, tmp_path / "part", 9, space=SPACE, seed=5)
     assert longer.mean >= whole.mean, "more trials of the same search go on from there"
     (tmp_path / "part" / "tuning.json").write_text("{")
-    with pytest.raises(ConfigError, match=r"tuning\.json: Expecting"):
+    with pytest.raises(ConfigError, match=r"tuning\.json must be JSON in UTF-8: Expecting"):
         tune.tune("linucb", SHOP, tmp_path / "part", 8, space=SPACE, seed=5)
     for edit, message in (
         ({"mean": "high"}, "is corrupt: ValueError: a trial"),
