@@ -80,6 +80,10 @@ class RecVectorEnv(_Specified, VectorEnv):
         options: the world's own parameters and parts, see the domain's docstring: ``cold_start=0.5``,
             ``choice=Cascade()`` or ``choice={"kind": "Cascade"}``, ``candidates=50`` or ``candidates="all"``, ...
 
+    Attributes:
+        objectives: the names of the columns of ``info["objectives"]``, and of a vector reward: ``dict(zip(env.objectives,
+            info["objectives"].T))`` has them by name.
+
     Raises:
         ConfigError: a parameter breaks a rule; the message gives parameter, rule, value and the nearest spelling.
     """
@@ -122,7 +126,7 @@ class RecVectorEnv(_Specified, VectorEnv):
         self.vector_reward = isinstance(reward, str)
         if (parsed := _parse_reward(reward, like_dislike)) is not None:
             options["reward"] = parsed
-        self.world, default_null = make_world(world, options, RecVectorEnv.__init__.__kwdefaults__)
+        self.world, default_null = make_world(world, options, RecVectorEnv.__init__.__kwdefaults__ or ())
         self.actions = Actions(self.world, action if action is not None else ("item" if self.world.slate_size == 1 else "slate"),
                                default_null if null_action is None else null_action)  # fmt: skip
         self.observations = Observations(self.world, observation)
@@ -180,7 +184,7 @@ class RecVectorEnv(_Specified, VectorEnv):
         Args:
             seed: row i gets the user of seed + i; or B seeds, a list or an array. None goes on to the next episode of
                 the same users.
-            options: ``{"reset_mask": (B,) bool}`` resets those rows only.
+            options: ``{"reset_mask": (B,) bool}`` resets those rows only (the first time: all).
 
         Returns:
             Observations and info, which has the keys of `step`: ``action_mask`` (B, n) bool; of what a step brings zeros,
@@ -198,7 +202,8 @@ class RecVectorEnv(_Specified, VectorEnv):
             keys = mix(seeds)
             super().reset(seed=seeds[0])
         users = self._users
-        index = slice(None) if mask is None or users is None else np.flatnonzero(mask)
+        mask = None if users is None else mask  # the first time all rows are reset
+        index = slice(None) if mask is None else np.flatnonzero(mask)
         if seed is not None:
             new = self.world.arrive(keys[index])
         else:
@@ -471,7 +476,10 @@ class RecVectorEnv(_Specified, VectorEnv):
 
 
 class RecEnv(_Specified, gym.Env):
-    """One user: a `RecVectorEnv` of one row, whose arguments these are (but for `num_envs` and `autoreset_mode`)."""
+    """One user: a `RecVectorEnv` of one row, whose arguments these are (but for `num_envs` and `autoreset_mode`).
+
+    ``dict(zip(env.objectives, info["objectives"]))`` has the objectives of a step by name.
+    """
 
     metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 2}
 

@@ -634,6 +634,16 @@ def test_presence_masks_are_one_array_that_nobody_can_write_to() -> None:
                 info[f"_{name}"][0] = False
 
 
+def test_the_first_reset_is_of_all_rows_whatever_the_mask() -> None:
+    env = vector(num_envs=3)
+    _, info = env.reset(seed=0, options={"reset_mask": np.array([True, False, False])})
+    assert info["_slate"].all()
+    _, info = env.reset(options={"reset_mask": np.array([True, False, False])})
+    assert info["_slate"].tolist() == [True, False, False]
+    assert info["_action_mask"].all()
+    assert info["action_mask"].any(axis=1).all()
+
+
 @pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
 def test_infos_become_lists(mode: str) -> None:
     from gymnasium.wrappers.vector import DictInfoToList, RecordEpisodeStatistics
