@@ -167,6 +167,22 @@ def test_evaluate_takes_dicts_vectors_and_ids() -> None:
         evaluate(random, "recgym/News-v0", 5, batch=0)
 
 
+def test_agents_are_paid_by_a_reward_of_ones_own() -> None:
+    def double(feedback: Any, catalog: Any, users: Any) -> Any:
+        return 2.0 * feedback.click.sum(axis=1)
+
+    task, plain = (Task("recgym/NewsSlate-v0", {"slate_size": 2, "reward": reward}) for reward in (double, {"click": 2.0}))
+    for name in ("random", "linucb"):
+        agents = [make_agent(name) for _ in range(2)]
+        for agent, where in zip(agents, (task, plain), strict=True):
+            agent.fit(where, 320)
+        assert np.array_equal(*[evaluate(agents[i], (task, plain)[i], 30, seed=10**6).returns for i in range(2)])
+    prefers = make_agent("linucb", preference={"click": 1.0})
+    assert prefers.training(task).options["reward"] == {"click": 1.0}
+    with pytest.raises(ConfigError, match="weighted sum"):
+        evaluate(make_agent("myopic"), task, 5)
+
+
 def saved(folder: Path, name: str = "linucb", **options: Any) -> type[Agent]:
     agent = make_agent(name, **options)
     agent.fit(task_of(name), 64)
