@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 import recgym
 from baselines.items import ItemStatistics, check_counts
+from recgym.component import typed
 from recgym.envs import RecVectorEnv
 from recgym.errors import require, require_count, unknown
 from recgym.files import arrays_as_bytes, parse_arrays, read_bytes, read_json, write_atomically
@@ -60,11 +61,21 @@ class Task:
 class Agent(ABC):
     """An agent is a dataclass whose fields are its hyper-parameters; what it has learned is its own business.
 
+    Hyper-parameters are of the types that their annotations say, as the fields of `recgym.Component` are.
     `start` comes before the first `act` in an env, and again whenever all users of the env begin anew.
     """
 
     privileged = False  # reads the simulator's hidden state: a reference, not a competitor
     preference: dict[str, float] | None = None  # objective -> weight in training; None: the task's own reward
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__post_init__" in cls.__dict__:
+            cls.__post_init__ = typed(cls.__dict__["__post_init__"])  # type: ignore[method-assign]
+
+    @typed  # noqa: B027
+    def __post_init__(self) -> None:
+        """Checks of the hyper-parameters."""
 
     def training(self, task: Task | str) -> Task:
         """The task, or that of an id, as the agent is trained on it: paying by its preference over the objectives, if any.
@@ -114,9 +125,16 @@ class Agent(ABC):
 
         So an agent is scored in the middle of its training: `start` and `act` of the snapshot leave the training as it
         is. What `in_training` names is shared with it, as it is large or of no use to the snapshot.
+
+        Raises:
+            ConfigError: the agent holds what Python cannot copy; its class then needs a snapshot of its own.
         """
         shared = [value for name in self.in_training if (value := self.__dict__.get(name)) is not None]
-        return copy.deepcopy(self, {id(value): value for value in shared})
+        try:
+            return copy.deepcopy(self, {id(value): value for value in shared})
+        except TypeError as error:
+            rule = "must hold what can be copied, or bring a snapshot of its own"
+            raise recgym.ConfigError(f"agent: {rule}, got {type(self).__name__}: {error}") from None
 
     in_training: ClassVar[tuple[str, ...]] = ("env",)  # attributes that acting after `start` does without
 
@@ -311,7 +329,11 @@ class OnlineAgent(Agent):
         """Learn from one step of B users; `info` is the env's. Rows are real transitions only."""
 
     def fit(self, task: Task, steps: int, seed: int = 0, progress: Progress | None = None) -> None:
-        """The online loop: act with exploration, step, learn; SAME_STEP, so that no step is lost to resets."""
+        """The online loop: act with exploration, step, learn; SAME_STEP, so that no step is lost to resets.
+
+        Raises:
+            ConfigError: `progress` has started this agent in another env, instead of a `snapshot` of it.
+        """
         env = self.training(task).make(self.envs, AutoresetMode.SAME_STEP)
         observation, info = env.reset(seed=seed)
         self.start(env)
@@ -331,6 +353,7 @@ class OnlineAgent(Agent):
             shown = average(float(reward.mean()))
             if progress:
                 progress(min(done + self.envs, steps), {"reward": shown})
+                require(self.env is env, "progress", "must start a snapshot() of an agent that learns", type(self).__name__)
         env.close()
 
 
@@ -360,7 +383,7 @@ def require_batch(observation: Any) -> None:
 
 def require_device(parameter: str, device: Any) -> None:
     """Raise a ConfigError unless it names a device as torch does: cpu, cuda, cuda:<n> or mps."""
-    known = isinstance(device, str) and re.fullmatch(r"cpu|mps|cuda(:\d+)?", device)
+    known = isinstance(device, str) and re.fullmatch(r"cpu|mps|cuda(:\d{1,3})?", device, re.ASCII)
     require(known, parameter, "must be cpu, cuda, cuda:<n> or mps", device)
 
 

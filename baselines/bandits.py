@@ -60,7 +60,6 @@ class LinearBandit(OnlineAgent):
         name = type(self).__name__
         require_number(f"{name}.ridge", self.ridge, 1e-6, 1e9)
         require_number(f"{name}.epsilon", self.epsilon, 0, 1)
-        require(isinstance(self.user, bool), f"{name}.user", "must be True or False", self.user)
         require_count(f"{name}.refresh", self.refresh, 1, 10**9)
         require_count(f"{name}.envs", self.envs, 1, 10**6)
         require_number(f"{name}.item_prior", self.item_prior, 0, 1e9)
@@ -187,9 +186,10 @@ class LinearBandit(OnlineAgent):
         return x
 
     def _contents(self) -> dict[str, bytes]:
-        if self._pending:
-            self._update()
-        return {**super()._contents(), "bandit.npz": arrays_as_bytes({name: getattr(self, name) for name in self.learned})}
+        done = self.snapshot()  # a training goes on as if nobody had saved
+        if done._pending:
+            done._update()
+        return {**super()._contents(), "bandit.npz": arrays_as_bytes({name: getattr(done, name) for name in self.learned})}
 
     def _take(self, read: Callable[[str], bytes]) -> None:
         super()._take(read)

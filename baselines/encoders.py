@@ -18,6 +18,9 @@ from recgym.errors import ConfigError, require, require_option
 from recgym.files import check_archive
 from recgym.spaces import Block, Layout
 
+MAX_WIDTH = 4096  # units a layer
+MAX_THREADS = 1024
+
 
 class Mean(nn.Linear):
     """Mean over the rows that are there of relu(W row), whatever their order (Zaheer et al., "Deep sets", NeurIPS 2017).

@@ -34,6 +34,9 @@ class Random(Agent):
 
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        require_count("Random.seed", self.seed, 0, 2**64 - 1)
+
     def act(self, observation: Array, mask: Array, explore: bool = False) -> Array:
         users = self.env.get_state().users
         S, null = self.env.world.slate_size, self.env.actions.null
@@ -166,13 +169,12 @@ class Planner(Agent):
     privileged = True
 
     def __post_init__(self) -> None:
-        require_count("iterations", self.iterations, 1, 1000)
-        require_count("users", self.users, 100, 10_000_000)
-        require_count("after", self.after, 1, 1000)
-        require_count("trials", self.trials, 10, 10_000_000)
-        require(isinstance(self.ridges, (list, tuple)) and self.ridges, "ridges", "must be numbers", self.ridges)
+        for name, low, high in (("iterations", 1, 1000), ("users", 100, 10**7), ("after", 1, 1000), ("trials", 10, 10**7),
+                                ("seed", 0, 2**63)):  # fmt: skip
+            require_count(f"Planner.{name}", getattr(self, name), low, high)
+        require(len(self.ridges), "Planner.ridges", "must be numbers, at least one", self.ridges)
         for ridge in self.ridges:
-            require_number("ridges", ridge, 1e-12, 1e12)
+            require_number("Planner.ridges", ridge, 1e-12, 1e12)
         self._value: Value | None = None
         self._whole = False  # whether whole slates are tried
 

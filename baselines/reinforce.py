@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from baselines.agent import OnlineAgent, Progress, Task, require_choices
-from baselines.encoders import CandidateHead, TorchAgent, head_of, torch_seed, torch_threads
+from baselines.encoders import MAX_THREADS, MAX_WIDTH, CandidateHead, TorchAgent, head_of, torch_seed, torch_threads
 from recgym.envs import RecVectorEnv
-from recgym.errors import require, require_count, require_number, require_option
+from recgym.errors import require_count, require_number, require_option
 
 Array = NDArray[Any]
 NEVER = -1e9  # the logit of what cannot be chosen; finite, so that nothing to choose from gives no NaN
@@ -160,14 +160,14 @@ class Reinforce(TorchAgent, OnlineAgent):
     def __post_init__(self) -> None:
         for name in ("gamma", "trace", "uniform"):
             require_number(f"Reinforce.{name}", getattr(self, name), 0, 1)
-        require(isinstance(self.stochastic, bool), "Reinforce.stochastic", "must be True or False", self.stochastic)
         require_option("Reinforce.likelihood", self.likelihood, ["top-k", "slate"])
         for name in ("entropy_start", "entropy_end", "item_prior"):
             require_number(f"Reinforce.{name}", getattr(self, name), 0, 1e6)
         for name in ("cap", "learning_rate", "clip", "reward_scale"):
             require_number(f"Reinforce.{name}", getattr(self, name), 1e-9, 1e9)
-        for name in ("width", "envs", "segment", "epochs", "batch_size", "threads"):
-            require_count(f"Reinforce.{name}", getattr(self, name), 1, 10**9)
+        for name, high in (("width", MAX_WIDTH), ("envs", 10**6), ("segment", 10**6), ("epochs", 10**6), ("batch_size", 10**9),
+                           ("threads", MAX_THREADS)):  # fmt: skip
+            require_count(f"Reinforce.{name}", getattr(self, name), 1, high)
         self._rng = np.random.default_rng(0)
 
     def start(self, env: RecVectorEnv) -> None:

@@ -32,7 +32,17 @@ from stable_baselines3.td3.policies import TD3Policy
 from torch import Tensor, nn
 
 from baselines.agent import MovingAverage, Progress, Task, require_batch, require_device
-from baselines.encoders import ENCODERS, CandidateHead, TorchAgent, encoder_of, head_of, torch_seed, torch_threads
+from baselines.encoders import (
+    ENCODERS,
+    MAX_THREADS,
+    MAX_WIDTH,
+    CandidateHead,
+    TorchAgent,
+    encoder_of,
+    head_of,
+    torch_seed,
+    torch_threads,
+)
 from baselines.sb3_env import SB3VecEnv
 from baselines.sb3_policies import (
     CandidateActor,
@@ -102,11 +112,12 @@ class SB3Agent(TorchAgent):
         require_option(f"{self.name}.head", self.head, self.heads)
         require_option(f"{self.name}.history", self.history, ENCODERS)
         require_device(f"{self.name}.device", self.device)
-        self._counts(1, "width", "envs", "batch_size")
-        self._counts(0, "threads")
+        self._counts(1, "batch_size")
+        self._counts(1, "envs", high=10**6)
+        self._counts(1, "width", high=MAX_WIDTH)
+        self._counts(0, "threads", high=MAX_THREADS)
         self._numbers(0, 1, "gamma")
         self._numbers(1e-9, 1e6, "learning_rate", "reward_scale")
-        self._flags("expected_reward")
         self.weights = {}
         self._rng = np.random.default_rng(0)
 
@@ -115,18 +126,13 @@ class SB3Agent(TorchAgent):
         """Of the class, for messages; the file of the weights has it too."""
         return type(self).__name__
 
-    def _counts(self, low: int, *names: str) -> None:
+    def _counts(self, low: int, *names: str, high: int = 10**9) -> None:
         for name in names:
-            require_count(f"{self.name}.{name}", getattr(self, name), low, 10**9)
+            require_count(f"{self.name}.{name}", getattr(self, name), low, high)
 
     def _numbers(self, low: float, high: float, *names: str) -> None:
         for name in names:
             require_number(f"{self.name}.{name}", getattr(self, name), low, high)
-
-    def _flags(self, *names: str) -> None:
-        for name in names:
-            value = getattr(self, name)
-            require(isinstance(value, bool), f"{self.name}.{name}", "must be True or False", value)
 
     def fit(self, task: Task, steps: int, seed: int = 0, progress: Progress | None = None) -> None:
         """Learn from `steps` user-steps, rounded up to whole steps (or rollouts) of all users.
@@ -263,7 +269,6 @@ class ValueAgent(OffPolicy):
         self._counts(self.envs, "target_update_interval")
         self._numbers(0, 1, "exploration_fraction", "exploration_initial_eps", "exploration_final_eps")
         self._numbers(0, 1e6, "weight_decay")
-        self._flags("dueling")
 
     @abstractmethod
     def _mean(self, observation: Tensor) -> Tensor:
@@ -331,7 +336,7 @@ class QRDQN(ValueAgent):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._counts(1, "n_quantiles")
+        self._counts(1, "n_quantiles", high=MAX_WIDTH)
 
     def _nets(self, policy: Any) -> tuple[nn.Module, ...]:
         return policy.quantile_net, policy.quantile_net_target
@@ -443,7 +448,7 @@ class RecurrentPPO(PPO):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._counts(1, "lstm_width")
+        self._counts(1, "lstm_width", high=MAX_WIDTH)
 
     def start(self, env: RecVectorEnv) -> None:
         """Get ready to act for the users of an env, who all begin anew."""

@@ -32,7 +32,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from baselines.agent import OnlineAgent, Progress, Task, columns_of, require_choices
-from baselines.encoders import CandidateHead, Mean, TorchAgent, head_of, narrow, read_block, torch_seed, torch_threads
+from baselines.encoders import (
+    MAX_THREADS,
+    MAX_WIDTH,
+    CandidateHead,
+    Mean,
+    TorchAgent,
+    head_of,
+    narrow,
+    read_block,
+    torch_seed,
+    torch_threads,
+)
 from recgym.envs import RecVectorEnv
 from recgym.errors import require, require_count, require_number, require_option
 from recgym.models.choice import MultinomialLogit, Proportional
@@ -154,13 +165,12 @@ class SlateLearner(TorchAgent, OnlineAgent):
         ):
             require_number(f"{name}.{key}", getattr(self, key), bottom, 1e6)
         require_number(f"{name}.epsilon_share", self.epsilon_share, 1e-9, 1)
-        for key, low in (("n_steps", 1), ("width", 1), ("envs", 1), ("buffer", 2), ("batch_size", 1), ("gradient_steps", 0),
-                         ("learning_starts", 0), ("target_update", 1), ("threads", 1)):  # fmt: skip
+        for key, low in (("n_steps", 1), ("buffer", 2), ("batch_size", 1), ("gradient_steps", 0), ("learning_starts", 0), ("target_update", 1)):
             require_count(f"{name}.{key}", getattr(self, key), low, 10**9)
+        for key, high in (("width", MAX_WIDTH), ("envs", 10**6), ("threads", MAX_THREADS)):
+            require_count(f"{name}.{key}", getattr(self, key), 1, high)
         if self.sees is not None:
-            rule = "must be a list of names of blocks or parts, at least one"
-            require(isinstance(self.sees, (list, tuple)) and self.sees, f"{name}.sees", rule, self.sees)
-            self.sees = tuple(self.sees)
+            require(len(self.sees), f"{name}.sees", "must be a list of names of blocks or parts, at least one", self.sees)
         self._rng = np.random.default_rng(0)
 
     def _shown(self, observation: Array) -> Tensor:
@@ -339,10 +349,6 @@ class SlateQ(SlateLearner):
         for name in ("optimiser", "target_optimiser"):
             require_option(f"SlateQ.{name}", getattr(self, name), OPTIMISERS)
         require_option("SlateQ.choice", self.choice, ["learned", "given"])
-        for name in ("no_click", "dueling", "shown_only"):
-            require(
-                isinstance(getattr(self, name), bool), f"SlateQ.{name}", "must be True or False", getattr(self, name)
-            )
         if self.shown_only:
             for name, needed in (("target", "sarsa"), ("choice", "learned"), ("no_click", True), ("dueling", False)):
                 fits = getattr(self, name) == needed

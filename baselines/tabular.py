@@ -74,11 +74,8 @@ class Tabular(OnlineAgent):
     def __post_init__(self) -> None:
         name = type(self).__name__
         if self.state is not None:
-            parts = isinstance(self.state, (list, tuple)) and all(isinstance(part, str) for part in self.state)
-            require(parts and self.state, f"{name}.state", "must be names of blocks or parts, at least one", self.state)
-            self.state = tuple(self.state)
+            require(len(self.state), f"{name}.state", "must be names of blocks or parts, at least one", self.state)
         require_count(f"{name}.decimals", self.decimals, 0, 7)
-        require(isinstance(self.ordered, bool), f"{name}.ordered", "must be True or False", self.ordered)
         for share in ("gamma", "decay", "epsilon_start", "epsilon_end"):
             require_number(f"{name}.{share}", getattr(self, share), 0, 1)
         require_number(f"{name}.learning_rate", self.learning_rate, 1e-9, 1)

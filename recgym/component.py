@@ -53,7 +53,7 @@ class Component:
         if not abstract:
             _register(cls)
         if "__post_init__" in cls.__dict__:
-            cls.__post_init__ = _typed(cls.__dict__["__post_init__"])
+            cls.__post_init__ = typed(cls.__dict__["__post_init__"])
 
     def __post_init__(self) -> None:
         """Checks of the fields, together and one by one."""
@@ -204,7 +204,7 @@ def _wrong(part: Component) -> tuple[str, Any, Any] | None:
     return found
 
 
-def _typed(checks: Callable[[Any], None]) -> Callable[[Any], None]:
+def typed(checks: Callable[[Any], None]) -> Callable[[Any], None]:
     """`__post_init__` with the types of the fields checked around it: it may word its own errors, and may convert."""
 
     @functools.wraps(checks)
@@ -219,13 +219,13 @@ def _typed(checks: Callable[[Any], None]) -> Callable[[Any], None]:
                 raise
         if wrong is not None and (wrong := _wrong(self)) is not None:
             name, hint, value = wrong
-            text = hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint)
-            require(False, f"{type(self).__name__}.{name}", f"must be {text}, finite numbers all", value)
+            text = "True or False" if hint is bool else hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint)
+            require(False, f"{type(self).__name__}.{name}", f"must be {text}{', finite' if 'float' in text else ''}", value)
 
     return post_init
 
 
-Component.__post_init__ = _typed(Component.__post_init__)  # type: ignore[method-assign]  # of parts without checks of their own
+Component.__post_init__ = typed(Component.__post_init__)  # type: ignore[method-assign]  # of parts without checks of their own
 
 
 def _brief(value: Any) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import threading
 from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +61,7 @@ def test_a_score_in_mid_training_changes_nothing(name: str, tmp_path: Path) -> N
 
     def look(steps: int, values: dict[str, float]) -> None:
         if steps % 128 == 0:
+            agent.save(tmp_path / "meanwhile")
             scores.append(evaluate(agent.snapshot(), task, 8, seed=9).returns)
 
     agent.fit(task, 320, seed=3, progress=look)
@@ -71,6 +75,55 @@ def test_a_score_in_mid_training_changes_nothing(name: str, tmp_path: Path) -> N
     snapshot.fit(task, 128, seed=5)
     again = {name: content for name, content in learned(agent, tmp_path / "again").items() if name != "agent.json"}
     assert again == plain
+
+
+@dataclass
+class Bare(Agent):
+    """Somebody's, who has written `act` and no more."""
+
+    def act(self, observation: Any, mask: Any, explore: bool = False) -> Any:
+        self.seen = getattr(self, "seen", 0) + len(mask)
+        return mask.argmax(axis=1)
+
+
+def test_an_agent_that_only_acts_has_snapshots() -> None:
+    agent = Bare()
+    assert evaluate(agent.snapshot(), TASKS["item"], 3).lengths.min() > 0
+    assert not vars(agent)
+    evaluate(agent, TASKS["item"], 3)
+    env, seen = agent.env, agent.seen
+    evaluate(agent.snapshot(), TASKS["item"], 3)
+    assert (agent.env, agent.seen) == (env, seen)
+    agent.lock = threading.Lock()  # type: ignore[attr-defined]
+    with pytest.raises(ConfigError, match=r"agent: must hold what can be copied.*Bare"):
+        agent.snapshot()
+
+
+@pytest.mark.parametrize("name", ["linucb", "slateq", "reinforce"])
+def test_the_agent_in_training_itself_cannot_be_scored(name: str) -> None:
+    agent, task = make_agent(name, **SMALL.get(name, {})), task_of(name)
+    with pytest.raises(ConfigError, match=r"progress: must start a snapshot\(\)"):
+        agent.fit(task, 320, progress=lambda steps, values: evaluate(agent, task, 2) and None)
+
+
+HOSTILE = [None, True, 0, 1, -1, 2**63, 10**400, 1e308, np.nan, np.inf, "64", "", b"x", [], [1], {}, {"click": "1"}, {1: 2}, {"click": np.nan},
+           {"click": np.float32(1)}, (), ("user", 3), set(), object(), np.float32(0.5), np.float16(0.5), np.int8(3), np.uint64(2**63),
+           np.bool_(True), np.array(3), np.array([1, 2]), np.longdouble(0.5), Fraction(1, 3), Decimal("0.5"), 1j, len, int, "\ud800",
+           "a" * 10_000, range(3), "cuda:99999999999999999999999", "cuda:\u0661"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_hyper_parameters_are_plain_or_refused(name: str) -> None:
+    """NaN was taken for a preference, and what NumPy or others call a number was kept as it is, and not in JSON."""
+    for field in dataclasses.fields(agent_class(name)):  # type: ignore[arg-type]
+        for value in HOSTILE if field.init else ():
+            try:
+                agent: Any = make_agent(name, **{field.name: value})
+            except ConfigError:
+                continue
+            kept = getattr(agent, field.name)
+            assert type(kept) in (type(None), bool, int, float, str, tuple, dict), (field.name, value)
+            json.dumps(kept, allow_nan=False)
 
 
 def test_the_average_is_unbiased_from_the_start() -> None:
@@ -112,6 +165,22 @@ def test_evaluate_takes_dicts_vectors_and_ids() -> None:
         evaluate(make_agent("linucb"), Task("recgym/News-v0", {"observation": "dict"}), 5)
     with pytest.raises(ConfigError, match="batch"):
         evaluate(random, "recgym/News-v0", 5, batch=0)
+
+
+def test_agents_are_paid_by_a_reward_of_ones_own() -> None:
+    def double(feedback: Any, catalog: Any, users: Any) -> Any:
+        return 2.0 * feedback.click.sum(axis=1)
+
+    task, plain = (Task("recgym/NewsSlate-v0", {"slate_size": 2, "reward": reward}) for reward in (double, {"click": 2.0}))
+    for name in ("random", "linucb"):
+        agents = [make_agent(name) for _ in range(2)]
+        for agent, where in zip(agents, (task, plain), strict=True):
+            agent.fit(where, 320)
+        assert np.array_equal(*[evaluate(agents[i], (task, plain)[i], 30, seed=10**6).returns for i in range(2)])
+    prefers = make_agent("linucb", preference={"click": 1.0})
+    assert prefers.training(task).options["reward"] == {"click": 1.0}
+    with pytest.raises(ConfigError, match="weighted sum"):
+        evaluate(make_agent("myopic"), task, 5)
 
 
 def saved(folder: Path, name: str = "linucb", **options: Any) -> type[Agent]:
