@@ -91,7 +91,7 @@ class WatchTime(Response):
     """Videos of one length and a budget of minutes that good ones refill (RecSim's interest evolution).
 
     A clicked item is watched for w = min(budget, length) minutes, and the budget changes by -w + bonus * w * quality.
-    A step without a click costs `browse` minutes. The objective `quality` is that of the clicked item.
+    A step without a click costs `browse` minutes. Budgets stay within 10^7 minutes. The objective `quality` is that of the clicked item.
 
     Args:
         length: minutes, > 0. budget: minutes at arrival, > 0. browse: minutes, >= 0. bonus: of a unit of quality.
@@ -464,7 +464,7 @@ def _watch_time(channels, objectives, dt, budget, slate, click, attributes, qual
                 objectives[b, 0] = 1.0
                 objectives[b, 1] = minutes
                 objectives[b, 2] = quality
-        budget[b] = after
+        budget[b] = min(max(after, -1e7), 1e7)
 
 
 @kernel
