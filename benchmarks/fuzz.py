@@ -614,7 +614,7 @@ def _attempt_parameters(rng: np.random.Generator, folder: Path) -> None:
     for _ in range(3):
         assert observation in env.observation_space, f"{id}, {given}: an observation lies outside its space"
         observation, reward, terminated, truncated, _ = env.step(env.action_space.sample())
-        assert np.isfinite(reward).all(), f"{id}, {given}: a reward is not finite: {reward}"
+        assert np.isfinite(np.asarray(reward)).all(), f"{id}, {given}: a reward is not finite: {reward}"
         if terminated or truncated:
             break
 
@@ -683,7 +683,7 @@ def _other_numbers(rng: np.random.Generator, part: Any) -> Any:
         if rng.random() < 0.5 or not isinstance(value, (int, float)) or isinstance(value, bool):
             continue
         if isinstance(value, int):
-            drawn: Any = int(rng.integers(low, min(high, 60) + 1))
+            drawn: Any = int(rng.integers(int(low), int(min(high, 60)) + 1))
         else:
             small = max(low, 0.0) + 10 ** rng.uniform(-6, 0) if high > 0 else low
             drawn = float([low, high, rng.uniform(low, high), min(small, high), rng.uniform(max(low, -5), min(high, 5))][int(rng.integers(5))])
@@ -730,7 +730,7 @@ def _attempt_ranges(rng: np.random.Generator, folder: Path) -> None:
 def _attempt_actions(rng: np.random.Generator, folder: Path) -> None:
     """Actions that nobody should give: refused, with the state as it was, or inside the space."""
     ids = [*recgym.ENV_IDS, "recgym/InterestEvolution-v0", "recgym/Sardine-SlateTopK-Bored-v0"]
-    options = {"action": "embedding"} if rng.random() < 0.2 else {}
+    options: dict[str, Any] = {"action": "embedding"} if rng.random() < 0.2 else {}
     env: Any = gym.make(ids[int(rng.integers(len(ids)))], **options).unwrapped
     env.reset(seed=int(rng.integers(1000)))
     for _ in range(20):

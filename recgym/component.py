@@ -53,7 +53,7 @@ class Component:
         if not abstract:
             _register(cls)
         if "__post_init__" in cls.__dict__:
-            cls.__post_init__ = typed(cls.__dict__["__post_init__"])
+            cls.__post_init__ = typed(cls.__dict__["__post_init__"])  # type: ignore[method-assign]
 
     def __post_init__(self) -> None:
         """Checks of the fields, together and one by one."""

@@ -14,12 +14,14 @@ from functools import partial, update_wrapper
 from typing import Any
 
 import numpy as np
-from numba import config, njit
+from numba import njit
+from numba.core import config as settings
 from numba.core.caching import FunctionCache, NullCache
 
 from recgym.files import cache_folder
 from recgym.tape import Ran, note, tapes
 
+config: Any = settings
 COMPILES = not config.DISABLE_JIT
 
 

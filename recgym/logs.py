@@ -248,7 +248,7 @@ def _numbers(file: Path, lines: Sequence[int], name: str, text: Sequence[str], r
         values = np.array([float(t) if NUMBER.fullmatch(t.strip()) else np.nan for t in text])
     bad = np.flatnonzero(~valid(values))
     if len(bad):
-        raise FitError(f"{file.name}, line {lines[bad[0]]}: {name} must be {rule}, got {_short(text[bad[0]])}")
+        raise FitError(f"{file.name}, line {lines[bad[0]]}: {name} must be {rule}, got {_short(text[int(bad[0])])}")
     return values
 
 

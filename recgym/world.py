@@ -437,6 +437,7 @@ def source_of(value: Any, default: CandidateSource) -> CandidateSource:
     if isinstance(value, dict):
         return CandidateSource.from_dict(value, where="candidates")
     require(isinstance(value, CandidateSource), "candidates", 'must be a number, "all" or a CandidateSource', value)
+    assert isinstance(value, CandidateSource)
     return value
 
 
