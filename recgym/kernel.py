@@ -102,7 +102,11 @@ def sigmoid(x):
 def dot(a, i, b, j):
     """Inner product of row i of `a` and row j of `b`.
 
-    The one place where sums may be reordered, in vector lanes: the order depends on the row length, never on the row.
+    The one place where sums may be reordered, in vector lanes: the order depends on the row length, never on the row. It
+    depends on the processor's vector unit, too: the last bits of a sum, and so now and then a choice that hangs on
+    them, are the same on machines of one kind, and may differ between kinds (of code for LLVM's "znver4" and "generic"
+    sums of up to 33 numbers agree to the bit and longer ones do not; that for "haswell" differs from 5 numbers on).
+    Results record the processor's name for that reason.
     """
     total = np.float32(0.0)
     for k in range(a.shape[1]):

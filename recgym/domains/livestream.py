@@ -28,10 +28,13 @@ class LiveStreamEnv(RecEnv):
 
     A step is a decision epoch of at most 3 minutes. Streamers go on and off air once a day; heat = audience x ramp-up x
     highlights; the content of a stream has good and dull moments. Utility: v = 4 u.x + 0.5 q + h_u heat + c_u content
-    - 0.5 fatigue[topic] + 0.3 log(1 + minutes with this streamer). A viewer joins by multinomial logit; the alternative
-    is browsing on (null 3) or, while watching, the present stream with an inertia of 0.5 on top. The slice watched is
-    exponential with mean e^(1 + 0.6 v) minutes, cut by the epoch, the end of the stream and the viewer's time budget; a
-    slice shorter than the epoch sends the viewer back to browsing. Likes once a visit, gifts rarely, out of a wallet.
+    - 0.5 fatigue[topic] + 0.3 log(1 + minutes with this streamer). A viewer joins by multinomial logit. The alternative
+    has the utility 3, which is browsing on; while somebody watches it is staying, and worth 3 + w, where w = v + 0.5 of
+    the present stream: an inertia of 0.5. From here on v is w for those who stay. The slice watched is exponential with
+    mean e^(1 + 0.6 v) minutes, cut by the epoch, the end of the stream and the viewer's time budget; a slice shorter than
+    the epoch sends the viewer back to browsing. A like, once a visit, has log-odds -2.5 + 0.6 v. A gift, in any slice, has
+    log-odds -5 + 0.6 v + 0.3 log(1 + minutes with this streamer); its amount is log-normal with median 1, and at most
+    what is left in the wallet.
 
     What couples today to tomorrow: **action 0 recommends nothing**, and each prompt while somebody watches costs 1.3
     of the viewer's patience (about 10), browsing costs 0.4, enjoyed watching gives some back. Prompting for the next

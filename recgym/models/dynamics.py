@@ -325,8 +325,8 @@ class Satiation(Dynamics):
 class Satisfaction(Dynamics):
     """satisfaction <- memory s + (1 - memory) m - regret, in [0, 1].
 
-    m is the mean over the shown items of sg(level + quality q + match interest . embedding); an empty slate leaves m
-    at s. Buying an item of quality q costs regret * sg(-2 q): low quality is found out at home.
+    m is the mean over the shown items of sg(level + quality q + match interest . embedding), the interest being what
+    the dynamics before this one have left; an empty slate leaves m at s. Buying an item of quality q costs regret * sg(-2 q): low quality is found out at home.
     Reads `feedback.bought`; needs the attribute `quality`.
 
     Args:

@@ -138,7 +138,7 @@ class Loyal(DotProduct):
 
     Args:
         loyalty: weight of log(1 + minutes with this item), >= 0.
-        inertia: utility of staying with the current item, over its own.
+        inertia: utility of staying with the current item, over its own; a choice with a `null` adds that, too.
     """
 
     loyalty: float = 0.0

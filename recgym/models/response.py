@@ -347,7 +347,8 @@ class Watch(Response):
     The slice is Weibull with scale `exp(stay + slope v)` minutes and the given shape, cut by the epoch, the end of
     the stream and the time budget. A slice that fills the epoch leaves the user watching; any shorter one sends the
     user back to browsing. Like: sg(like + slope v), once a visit. Gift: sg(gift + slope v + devotion ln(1 + minutes
-    with this streamer)), amount LogN(amount, 1), cut by the wallet. Browsing without joining takes `browse` minutes.
+    with this streamer)), amount LogN(amount, 1), cut by the wallet. For who stays v is the utility of the
+    outside option, with `Loyal` the inertia included. Browsing without joining takes `browse` minutes.
 
     Args:
         stay, slope, shape: of the watching time; shape > 0.
