@@ -471,8 +471,9 @@ class RecVectorEnv(_Specified, VectorEnv):
 
     def close_extras(self, **kwargs: Any) -> None:
         """Stop the threads."""
-        if self._fused is not None:
-            self._fused.close()
+        fused = getattr(self, "_fused", None)  # Gymnasium before 1.4 also closes what could not be made
+        if fused is not None:
+            fused.close()
 
 
 class RecEnv(_Specified, gym.Env):

@@ -363,3 +363,8 @@ def test_environments_can_be_copied_and_pickled() -> None:
             x, y = a.step(action), b.step(action)
             assert np.array_equal(x[0], y[0])
             assert x[1] == y[1]
+
+
+def test_what_could_not_be_made_can_be_closed() -> None:
+    """`VectorEnv.__del__` of Gymnasium before 1.4 closes an env whose constructor has raised."""
+    RecVectorEnv.__new__(RecVectorEnv).close()
