@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from recgym.catalog import Catalog
+from recgym.domains.ecommerce import check_embeddings
 from recgym.envs import RecEnv
-from recgym.errors import require_count
+from recgym.errors import require, require_count
 from recgym.market import StaticMarket
 from recgym.models.candidates import All
 from recgym.models.choice import RareClick
@@ -19,6 +20,8 @@ from recgym.models.response import Clicks
 from recgym.models.reward import Weighted
 from recgym.population import NormalInterests
 from recgym.world import World
+
+PAIRED = 5000  # products whose pairs fit into memory: 12.5 million of them take 0.7 GB
 
 
 class RecoGymEnv(RecEnv):
@@ -56,7 +59,7 @@ class RecoGymEnv(RecEnv):
 
     ## Arguments
 
-    `products` (10), `dimensions` (5), `flips` (0), `seed` of Gamma and mu (0).
+    `products` (10; up to a million, 5000 with flips), `dimensions` (5), `flips` (0), `seed` of Gamma and mu (0).
 
     ## The original
 
@@ -75,6 +78,9 @@ def world(*, products: int = 10, dimensions: int = 5, flips: int = 0, seed: int 
     require_count("products", products, 2, 1_000_000)
     require_count("dimensions", dimensions, 1, 1000)
     require_count("flips", flips, 0, products // 2)
+    rule = f"must be at most {PAIRED:,} where there are flips, as all pairs of products are compared"
+    require(products <= PAIRED or not flips, "products", rule, products)
+    check_embeddings("products", products, dimensions)
     require_count("seed", seed, 0, 2**63)
     rng = np.random.default_rng([seed, 8])
     return of(rng.standard_normal((products, dimensions)), rng.normal(0.0, 3.0, products), flips, **parts)
@@ -103,6 +109,8 @@ def of(gamma: np.ndarray, mu: np.ndarray, flips: int = 0, **parts: Any) -> World
 def flip(gamma: np.ndarray, flips: int) -> np.ndarray:
     """(P,) order in which `flips` pairs of products have changed places, the pairs of the largest inner products first."""
     order = np.arange(len(gamma))
+    if not flips:
+        return order
     likeness = gamma @ gamma.T
     pairs = np.stack(np.triu_indices(len(gamma), 1), axis=1)
     used: set[int] = set()

@@ -168,7 +168,7 @@ class InterestExplorationEnv(RecEnv):
 
 def interest_evolution(*, items: int = 1000, seed: int = 0, **parts: Any) -> World:
     """The world of `InterestEvolutionEnv`; `items` a topic."""
-    require_count("items", items, 1, 1_000_000)
+    require_count("items", items, 1, 100_000)
     require_count("seed", seed, 0, 2**63)
     mean = np.concatenate([np.linspace(-3.0, 0.0, 14), np.linspace(0.0, 3.0, 6)])
     topic = np.repeat(np.arange(20), items)
@@ -194,7 +194,7 @@ def interest_evolution(*, items: int = 1000, seed: int = 0, **parts: Any) -> Wor
 def long_term_satisfaction(*, sensitivity: float = 0.01, items: int = 10_001, seed: int = 0, **parts: Any) -> World:
     """The world of `LongTermSatisfactionEnv`."""
     require_number("sensitivity", sensitivity, 0, 100)
-    require_count("items", items, 10, 100_000_000)
+    require_count("items", items, 10, 10_000_000)
     require_count("seed", seed, 0, 2**63)
     clickbait = np.random.default_rng([seed, 5]).permutation((np.arange(items) + 0.5) / items)
     # What `NetExposure` calls quality is how far an item is from being all clickbait or none: x gets -2 (c - 1/2).
@@ -217,7 +217,7 @@ def long_term_satisfaction(*, sensitivity: float = 0.01, items: int = 10_001, se
 
 def interest_exploration(*, items: int = 10_000, seed: int = 0, **parts: Any) -> World:
     """The world of `InterestExplorationEnv`."""
-    require_count("items", items, 10, 100_000_000)
+    require_count("items", items, 10, 10_000_000)
     require_count("seed", seed, 0, 2**63)
     first = round(0.2 * items)
     topic = np.repeat([0, 1], [first, items - first])

@@ -8,7 +8,7 @@ import numpy as np
 
 from recgym.catalog import Catalog
 from recgym.envs import RecEnv
-from recgym.errors import require_count, require_number
+from recgym.errors import require, require_count, require_number
 from recgym.market import ShopMarket
 from recgym.models.candidates import Retrieval
 from recgym.models.choice import MultinomialLogit
@@ -72,7 +72,7 @@ class EcommerceEnv(RecEnv):
 
     ## Arguments
 
-    Of the world: `items` (2000), `topics` (20), `dimensions` (16), `seed` of catalogue and market (0), `cold_start`
+    Of the world: `items` (2000, up to a million), `topics` (20), `dimensions` (16), `seed` of catalogue and market (0), `cold_start`
     share of users without a profile (0.1), `profile_noise` (1.0), `quality_correlation` of the quality signal with the
     true quality (0.7), `price_sensitivity` (1.0). `horizon`, `history`, `slate_size`, `candidates` (a number K, `"all"` or a component) and each part of
     the `World` (`population`, `market`, `preference`, `choice`, `response`, `dynamics`, `departure`, `reward`) can be replaced by keyword, as a
@@ -140,10 +140,18 @@ def world(
     )
 
 
+def check_embeddings(name: str, rows: int, dimensions: int) -> None:
+    """Require embeddings of no more than 2 * 10^8 numbers, which are made in 64 bits and take 1.6 GB meanwhile."""
+    rule = f"must be at most {200_000_000 // dimensions:,} where there are {dimensions:,} dimensions"
+    require(rows * dimensions <= 200_000_000, name, rule, rows)
+
+
 def check_sizes(items: int, topics: int, dimensions: int, seed: int, quality_correlation: float) -> None:
     """The rules that all three domains share."""
-    require_count("items", items, 1, 100_000_000)
+    require_count("items", items, 1, 1_000_000)  # which take 8 GiB in the news, and less elsewhere
     require_count("topics", topics, 1, 100_000)
-    require_count("dimensions", dimensions, 1, 100_000)
+    require_count("dimensions", dimensions, 1, 4096)
+    check_embeddings("items", items, dimensions)
+    check_embeddings("topics", topics, dimensions)
     require_count("seed", seed, 0, 2**63)
     require_number("quality_correlation", quality_correlation, 0, 1)

@@ -77,7 +77,7 @@ class LiveStreamEnv(RecEnv):
 
     ## Arguments
 
-    Of the world: `items` (2000), `topics` (20), `dimensions` (16), `seed` of catalogue and market (0), `cold_start`
+    Of the world: `items` (2000, up to a million), `topics` (20), `dimensions` (16), `seed` of catalogue and market (0), `cold_start`
     share of users without a profile (0.1), `profile_noise` (1.0), `quality_correlation` of the quality signal with the
     true quality (0.7). `horizon`, `history`, `slate_size`, `candidates` (a number K, `"all"` or a component) and each part of
     the `World` (`population`, `market`, `preference`, `choice`, `response`, `dynamics`, `departure`, `reward`) can be replaced by keyword, as a
