@@ -142,7 +142,7 @@ def test_bad_actions_and_order_are_refused_as_before() -> None:
     many = RecVectorEnv("ecommerce", 3, slate_size=2)
     many.fuse()
     many.reset(seed=0)
-    with pytest.raises(SlateError, match=r"got \[ 0 99\] for user 2"):
+    with pytest.raises(SlateError, match=r"got \[0, 99\] for user 2"):
         many.step([[0, 1], [0, 1], [0, 99]])
 
 
