@@ -587,3 +587,14 @@ def test_a_terminal_without_our_letters_and_python_without_docstrings(tmp_path):
     command = [sys.executable, "-OO", "-m", "benchmarks", "report", str(tmp_path)]
     done = subprocess.run(command, env=environment, capture_output=True, check=True)
     assert b"3.50 ? 0.51" in done.stdout
+
+
+def test_a_folder_with_a_package_of_our_name(tmp_path):
+    """Python looks into the folder it is started in first; the command does not."""
+    for name in ("baselines", "benchmarks"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("")
+    command = Path(sys.executable).with_name("recgym-benchmarks")
+    done = subprocess.run([command, "list"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "slate-v0" in done.stdout
