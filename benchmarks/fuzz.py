@@ -656,12 +656,25 @@ def random_world(rng: np.random.Generator) -> recgym.World:
     if rng.random() < 0.3:
         dynamics.append(_other_numbers(rng, _other_part(rng, dynamics[0], single)) if dynamics else None)
     changes["dynamics"] = tuple(part for part in dynamics if part is not None)
+    if rng.random() < 0.5:
+        changes["catalog"] = _other_items(rng, world.catalog)
     for field in sorted(changes, key=lambda _: rng.random()):  # what does not fit the others stays as it was
         try:
             world = world.replace(**{field: changes[field]})
         except RecgymError:
             continue
     return world
+
+
+def _other_items(rng: np.random.Generator, catalog: recgym.Catalog) -> recgym.Catalog:
+    """The catalogue with its embeddings and attributes on another scale, up to the largest numbers it may hold."""
+
+    def scaled(array: np.ndarray) -> np.ndarray:
+        if rng.random() < 0.1:
+            return rng.choice([-1e9, 0.0, 1.0, 1e9], array.shape)
+        return np.clip(array * [0.0, 1.0, 10 ** rng.uniform(-6, 9)][int(rng.integers(3))], -1e9, 1e9)
+
+    return dataclasses.replace(catalog, embedding=scaled(catalog.embedding), attributes=scaled(catalog.attributes))
 
 
 def _other_part(rng: np.random.Generator, part: Any, single: bool) -> Any:

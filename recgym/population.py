@@ -164,7 +164,7 @@ class NormalInterests(Plain):
 
 @dataclass(frozen=True, eq=False)
 class UserTypes(Plain):
-    """Hidden types; coordinate k of the interest of a user of type y is log-normal, exp(N(location[y][k], sd)).
+    """Hidden types; coordinate k of the interest of a user of type y is exp(N(location[y][k], sd)), at most 100.
 
     Args:
         probability: of each type. location: a row a type, a column a dimension. sd: >= 0, of the logarithm.
@@ -173,7 +173,7 @@ class UserTypes(Plain):
     probability: tuple[float, ...] = (1.0,)
     location: tuple[tuple[float, ...], ...] = ((0.0,),)
     sd: float = 0.1
-    norm: ClassVar[float] = 100.0  # out of reach of any user
+    norm: ClassVar[float] = 100.0
 
     def __post_init__(self) -> None:
         require(isinstance(self.probability, (list, tuple)), "UserTypes.probability", "must be numbers", self.probability)
@@ -335,7 +335,7 @@ def _types(interest, noise, cumulative, location, sd):
         while y < len(cumulative) - 1 and noise[0, b] >= cumulative[y]:
             y += 1
         for k in range(d):
-            interest[b, k] = math.exp(location[y, k] + sd * normal(noise[1 + k, b]))
+            interest[b, k] = min(math.exp(location[y, k] + sd * normal(noise[1 + k, b])), 100.0)
 
 
 @kernel

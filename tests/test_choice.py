@@ -100,6 +100,14 @@ def test_logit_with_a_hopeless_null_clicks_at_every_u() -> None:
     assert (click.sum(axis=1) == 1).all()
 
 
+@pytest.mark.parametrize("gap", [60.0, 95.0, 100.0, 110.0, 600.0, 690.0])
+def test_logit_whose_best_item_stands_where_hardly_anybody_looks(gap: float) -> None:
+    """The weights of the others are then tiny, and float32 keeps no more than a few bits of such numbers."""
+    v, model = row(0.0, 1.0, gap), MultinomialLogit(null=0.0, decay=1000.0)
+    expected = np.exp(model.log_prob(v, zero(), np.eye(3, dtype=bool)[:1]))
+    assert model.probability(v, zero())[0].tolist() == pytest.approx([float(expected[0]), 0.0, 0.0], abs=1e-6)
+
+
 def test_position_based_by_hand() -> None:
     model = PositionBased(examination=0.5, threshold=1.0)
     got = model.probability(row(1.0, 1.0 + math.log(3), 1.0 - math.log(3)), zero())[0]

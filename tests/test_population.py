@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from recgym import Catalog, ConfigError, Population, mix
-from recgym.population import HOURS, TopicMixture, draw_items, draw_topics, noisy_copy
+from recgym.population import HOURS, TopicMixture, UserTypes, draw_items, draw_topics, noisy_copy
 from recgym.types import Array, Sizes
 from recgym.world import World
 
@@ -183,6 +183,11 @@ def test_bad_populations(world_of: WorldOf, options: dict[str, Any], fragment: s
     world = world_of("ecommerce")
     with pytest.raises(ConfigError, match=fragment):
         world.replace(population=dataclasses.replace(world.population, **options))
+
+
+def test_log_normal_interests_stay_within_their_norm() -> None:
+    kind = UserTypes((1.0,), ((3.0,),), 1.0)
+    assert kind.draw(np.full((2, 1), 1 - 2.0**-24, np.float32)).tolist() == [[kind.norm]]
 
 
 def test_a_sensitivity_must_name_a_signal_of_the_market(world_of: WorldOf) -> None:

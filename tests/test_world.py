@@ -509,6 +509,19 @@ def test_parts_that_do_not_fit(world_of: WorldOf, domain: str, parts: dict[str, 
         world_of(domain).replace(**parts)
 
 
+@pytest.mark.parametrize(
+    ("name", "attribute", "value"),
+    [("ecommerce", "price", -1.0), ("long-term-satisfaction", "clickbait", 1.5), ("long-term-satisfaction", "clickbait", -0.1)],
+)
+def test_attributes_that_a_response_cannot_pay_for(name: str, attribute: str, value: float) -> None:
+    """A cart holds prices >= 0, and the exponential of a large clickbait is infinite."""
+    world = load_world(name, items=30, candidates=10)
+    attributes = world.catalog.attributes.copy()
+    attributes[7, world.catalog.column(attribute)] = value
+    with pytest.raises(ConfigError, match=rf"catalog.attributes: must have .*{attribute}.*{value}"):
+        world.replace(catalog=dataclasses.replace(world.catalog, attributes=attributes))
+
+
 def test_a_funnel_needs_a_market_with_prices(world_of: WorldOf) -> None:
     """Its kernel reads the signals 0 and 1: in a market without them it would read beyond the array."""
     world = world_of("ecommerce")

@@ -271,7 +271,7 @@ def _logit(click, probability, utility, outside, null, decay, u):
         for s in range(S):
             top = max(top, np.float64(utility[b, s]))
         total = _weigh(probability, b, utility, penalty, zero, top)
-        if total < 1e-290:  # what is worth most stands where hardly anybody looks
+        if total < 1e-30:  # what is worth most stands where hardly anybody looks; float32 is whole down to 1e-38
             top = zero
             for s in range(S):
                 top = max(top, np.float64(utility[b, s]) - penalty[s])

@@ -10,7 +10,7 @@ import numpy as np
 
 from recgym.catalog import Catalog
 from recgym.component import Component
-from recgym.errors import require_count, require_number
+from recgym.errors import require, require_count, require_number
 from recgym.kernel import capped_lognormal_mean, kernel, lower_gamma, normal, normal_cdf, sigmoid
 from recgym.market import Market
 from recgym.types import BOOL, F32, I32, Array, Column, Sizes, Users, copied, empty, filled, zeros
@@ -151,7 +151,7 @@ class Engagement(Response):
         choc, kale: means at satisfaction 1 of items that are all clickbait, and not at all. sd: > 0.
         high: engagement that an observation shows as 1, > 0; it shows at most 1000 times as much.
 
-    The catalogue must have the attribute `clickbait`, a dynamics the column `satisfaction`.
+    The catalogue must have the attribute `clickbait`, in [0, 1], a dynamics the column `satisfaction`.
     """
 
     choc: float = 5.0
@@ -175,7 +175,9 @@ class Engagement(Response):
         return ("users.satisfaction",)
 
     def check(self, catalog: Catalog) -> None:
-        catalog.column("clickbait")
+        c = catalog["clickbait"]
+        within = c.min() >= 0 and c.max() <= 1
+        require(within, "catalog.attributes", "must have clickbait in [0, 1] for Engagement", (float(c.min()), float(c.max())))
 
     def __call__(self, users: Users, catalog: Catalog, market: Market, slate: Array, signals: Array,
                  utility: Array, outside: Array, click: Array, noise: Array) -> Outcome:  # fmt: skip
@@ -211,7 +213,7 @@ class Funnel(Response):
         hazard: chance a step and place of a later purchase, in [0, 1].
         minutes: length of a step.
 
-    The catalogue must have the attribute `price` (currency units), the market the signals `log_price`, `discount`,
+    The catalogue must have the attribute `price` (currency units, >= 0), the market the signals `log_price`, `discount`,
     and a dynamics the column `satisfaction`, which is paid out at a purchase.
     """
 
@@ -248,7 +250,8 @@ class Funnel(Response):
         return ("users.satisfaction", "signals.log_price", "signals.discount")
 
     def check(self, catalog: Catalog) -> None:
-        catalog.column("price")
+        lowest = float(catalog["price"].min())
+        require(lowest >= 0, "catalog.attributes", "must have a price >= 0 for Funnel", lowest)
 
     def __call__(self, users: Users, catalog: Catalog, market: Market, slate: Array, signals: Array,
                  utility: Array, outside: Array, click: Array, noise: Array) -> Outcome:  # fmt: skip
