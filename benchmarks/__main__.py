@@ -392,7 +392,7 @@ def _fuzz(
             console.print(Text(f"{outcome.target}: {text}"))
             findings += outcome.findings
     for finding in findings[:20]:
-        console.print(Text(f"\n{finding.command}\n{finding.what.strip()}"))
+        console.print(Text(f"\n{finding.command}\n{finding.end}"))
     if findings:
         raise typer.Exit(1)
 

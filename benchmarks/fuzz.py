@@ -56,6 +56,11 @@ class Finding(NamedTuple):
         """What repeats it."""
         return f"python -m benchmarks fuzz {self.target} --seed {self.seed} --case {self.case}"
 
+    @property
+    def end(self) -> str:
+        """The last lines of what happened."""
+        return "\n".join(self.what.strip().splitlines()[-12:])
+
 
 class Outcome(NamedTuple):
     """What became of a target's cases."""
@@ -456,7 +461,7 @@ def mutated(rng: np.random.Generator, name: str, content: bytes) -> bytes:
         if name.endswith(".gz") and rng.random() < 0.8:
             return gzip.compress(mutated(rng, name[:-3], gzip.decompress(content)), 1)
         return ways.get(Path(name).suffix, mutated_bytes)(rng, content)
-    except (ValueError, KeyError, EOFError, OSError, zlib.error, zipfile.BadZipFile):  # it was no such file before
+    except (ValueError, LookupError, EOFError, OSError, RecursionError, zlib.error, zipfile.BadZipFile):  # it was no such file before
         return mutated_bytes(rng, content)
 
 
