@@ -631,7 +631,7 @@ def _hostile_parameter(rng: np.random.Generator) -> Any:
 
     others: list[Any] = [
         np.float32(0.5), np.float16(0.5), np.longdouble(0.5), np.int8(3), np.uint64(2**63), np.bool_(True), np.array(3), np.array(0.5),
-        np.array([1.0, 2.0]), Fraction(1, 2), Decimal("0.5"), 1j, b"x", object(), int, lambda: 0, {1, 2}, (1,), range(3),
+        np.array([1.0, 2.0]), Fraction(1, 2), Decimal("0.5"), 1j, b"x", object(), int, lambda *_: 0, {1, 2}, (1,), range(3),
         float("nan"), np.nan, np.str_("x"), np.datetime64("2020-01-01"), {"click": np.float32(1)}, {"click": float("nan")},
         {"click": 1.0}, "all", "vector", "dict", "latent", "slate", "item", "embedding", 3, 5, 20, 0.25,
     ]  # fmt: skip

@@ -12,6 +12,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from recgym.errors import ConfigError, brief, require, unknown
 from recgym.world import World
 
@@ -62,7 +64,8 @@ def make_world(
     """
     replaceable = [f.name for f in dataclasses.fields(World) if f.init]
     parts = {name: value for name, value in options.items() if name in replaceable}
-    parameters = {name: value for name, value in options.items() if name not in parts}
+    # NumPy's integers as Python's, which products of sizes do not overflow.
+    parameters = {name: int(value) if isinstance(value, np.integer) else value for name, value in options.items() if name not in parts}
     null = False
     known: list[str] = []
     if isinstance(world, str) and world in BUILDERS:

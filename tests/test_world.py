@@ -724,6 +724,12 @@ def test_the_default_part_is_not_checked_where_another_is_given() -> None:
     assert simple.objectives == ("click",)
 
 
+def test_sizes_of_numpy_do_not_overflow() -> None:
+    world = recgym.load_world("news", items=np.int8(100), dimensions=np.int8(8), topics=np.uint8(5), seed=np.int64(0))
+    plain = recgym.load_world("news", items=100, dimensions=8, topics=5, seed=0)
+    assert np.array_equal(world.catalog.embedding, plain.catalog.embedding)
+
+
 def numbers_of(kind: type, **values: Any) -> Any:
     return {name: getattr(kind(**values), name) for name in values}
 
