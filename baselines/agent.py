@@ -177,7 +177,9 @@ class Agent(ABC):
                 return cls._load(Path(folder))
             except _Replaced:
                 time.sleep(0.02)  # somebody is saving another agent there just now
-        raise recgym.ConfigError(f"agent folder: must hold the files of one agent, whose digests agent.json knows, got {folder}")
+        raise recgym.ConfigError(
+            f"agent folder: must hold the files of one agent, whose digests agent.json knows, got {folder}"
+        )
 
     @classmethod
     def _load(cls, folder: Path) -> Self:
@@ -353,7 +355,9 @@ class OnlineAgent(Agent):
             shown = average(float(reward.mean()))
             if progress:
                 progress(min(done + self.envs, steps), {"reward": shown})
-                require(self.env is env, "progress", "must start a snapshot() of an agent that learns", type(self).__name__)
+                require(
+                    self.env is env, "progress", "must start a snapshot() of an agent that learns", type(self).__name__
+                )
         env.close()
 
 

@@ -189,7 +189,10 @@ class LinearBandit(OnlineAgent):
         done = self.snapshot()  # a training goes on as if nobody had saved
         if done._pending:
             done._update()
-        return {**super()._contents(), "bandit.npz": arrays_as_bytes({name: getattr(done, name) for name in self.learned})}
+        return {
+            **super()._contents(),
+            "bandit.npz": arrays_as_bytes({name: getattr(done, name) for name in self.learned}),
+        }
 
     def _take(self, read: Callable[[str], bytes]) -> None:
         super()._take(read)

@@ -318,7 +318,9 @@ class TorchAgent(Agent):
             weights = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         except Exception as error:  # it unpickles nothing but tensors; what it raises on anything else is of many kinds
             reason = str(error).strip().partition("\n")[0][:200]
-            raise ConfigError(f"agent folder: {name} must hold tensors alone: {type(error).__name__}: {reason}") from None
+            raise ConfigError(
+                f"agent folder: {name} must hold tensors alone: {type(error).__name__}: {reason}"
+            ) from None
         check_weights(weights, name)
         self.weights = weights
 
@@ -335,7 +337,12 @@ def check_weights(weights: Any, where: str) -> None:
         if isinstance(value, dict):
             check_weights(value, f"{where}, {name}")
             continue
-        dense = isinstance(value, Tensor) and value.layout == torch.strided and not value.is_quantized and value.device.type == "cpu"
+        dense = (
+            isinstance(value, Tensor)
+            and value.layout == torch.strided
+            and not value.is_quantized
+            and value.device.type == "cpu"
+        )
         require(dense, f"{where}, {name}", "must be a dense tensor", type(value).__name__)
         plain = value.dtype in (torch.float32, torch.float64, torch.int64, torch.bool)
         require(plain, f"{where}, {name}", "must hold float32, float64, int64 or booleans", str(value.dtype))

@@ -128,11 +128,21 @@ def check_counts(arrays: dict[str, Array]) -> None:
     Raises:
         ConfigError: other names, types, shapes or numbers.
     """
-    require(set(arrays) == {"keys", "shown", "clicked", "feedback"}, "items.npz", "must hold keys, shown, clicked and feedback", [*arrays])
+    require(
+        set(arrays) == {"keys", "shown", "clicked", "feedback"},
+        "items.npz",
+        "must hold keys, shown, clicked and feedback",
+        [*arrays],
+    )
     G = len(np.atleast_1d(arrays["keys"]))
     for name, array in arrays.items():
         fits = array.dtype == np.float64 and array.ndim == 1 + (name == "feedback") and len(array) == G
-        require(fits, f"items.npz, {name}", f"must hold a row of float64 for each of {G} items", (str(array.dtype), array.shape))
+        require(
+            fits,
+            f"items.npz, {name}",
+            f"must hold a row of float64 for each of {G} items",
+            (str(array.dtype), array.shape),
+        )
         require(np.isfinite(array).all(), f"items.npz, {name}", "must be finite", "NaN or inf")
         require(name == "keys" or (array >= 0).all(), f"items.npz, {name}", "must not be negative", "a negative number")
     require((np.diff(arrays["keys"]) > 0).all(), "items.npz, keys", "must ascend", "another order")

@@ -377,7 +377,9 @@ class Look:
         self.reward_given = given @ weights  # (B, n), given a click on it
         self.reward_otherwise = otherwise @ weights  # (B,)
         self.free = (self.items >= 0) | (np.arange(self.items.shape[1]) < self.null)  # (B, n)
-        self.choices = np.broadcast_to(np.arange(self.items.shape[1]), self.items.shape)  # (B, n) numbers of the choices
+        self.choices = np.broadcast_to(
+            np.arange(self.items.shape[1]), self.items.shape
+        )  # (B, n) numbers of the choices
         if self.items.shape[1] > SHORTLIST:
             self._shorten()
 

@@ -142,7 +142,12 @@ class SB3Agent(TorchAgent):
         Raises:
             ConfigError: actions are of another form, rewards are vectors, observations a dict, or there is no GPU.
         """
-        require(_available(torch.device(self.device)), f"{self.name}.device", "must be there, and torch sees no such GPU", self.device)
+        require(
+            _available(torch.device(self.device)),
+            f"{self.name}.device",
+            "must be there, and torch sees no such GPU",
+            self.device,
+        )
         options = {"expected_reward": True} if self.expected_reward else {}
         self._rng = np.random.default_rng(seed)
         made = self.training(task).make(self.envs, AutoresetMode.SAME_STEP, **options)

@@ -165,12 +165,21 @@ class SlateLearner(TorchAgent, OnlineAgent):
         ):
             require_number(f"{name}.{key}", getattr(self, key), bottom, 1e6)
         require_number(f"{name}.epsilon_share", self.epsilon_share, 1e-9, 1)
-        for key, low in (("n_steps", 1), ("buffer", 2), ("batch_size", 1), ("gradient_steps", 0), ("learning_starts", 0), ("target_update", 1)):
+        for key, low in (
+            ("n_steps", 1),
+            ("buffer", 2),
+            ("batch_size", 1),
+            ("gradient_steps", 0),
+            ("learning_starts", 0),
+            ("target_update", 1),
+        ):
             require_count(f"{name}.{key}", getattr(self, key), low, 10**9)
         for key, high in (("width", MAX_WIDTH), ("envs", 10**6), ("threads", MAX_THREADS)):
             require_count(f"{name}.{key}", getattr(self, key), 1, high)
         if self.sees is not None:
-            require(len(self.sees), f"{name}.sees", "must be a list of names of blocks or parts, at least one", self.sees)
+            require(
+                len(self.sees), f"{name}.sees", "must be a list of names of blocks or parts, at least one", self.sees
+            )
         self._rng = np.random.default_rng(0)
 
     def _shown(self, observation: Array) -> Tensor:

@@ -53,7 +53,14 @@ app = typer.Typer(
 console = Console()
 
 
-Output = Annotated[Path | None, typer.Option("-o", "--output", help="Folder of the results; default runs/SUITE, and with your own agents or tasks runs/SUITE-HASH.")]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "-o",
+        "--output",
+        help="Folder of the results; default runs/SUITE, and with your own agents or tasks runs/SUITE-HASH.",
+    ),
+]
 WORKERS_HELP = "Jobs at a time, 1 in this process; default the number of processors."
 WORLD_TASK = "recgym/Ecommerce-v0"  # what takes a --world where no --task is given; the world replaces all of it
 Workers = Annotated[int | None, typer.Option("--workers", "-w", min=1, help=WORKERS_HELP)]
@@ -83,7 +90,8 @@ def _run_command(
     parameters: Annotated[
         list[str] | None,
         typer.Option(
-            help="Hyper-parameters of the --agent: JSON, or @file; of all, or repeated for each.", rich_help_panel=RUNNING
+            help="Hyper-parameters of the --agent: JSON, or @file; of all, or repeated for each.",
+            rich_help_panel=RUNNING,
         ),
     ] = None,
     only: Annotated[
@@ -123,9 +131,7 @@ def _run_command(
     ] = None,
     ray_address: Annotated[
         str | None,
-        typer.Option(
-            help="Of a Ray cluster, auto or host:port; default a local one.", rich_help_panel=WHERE
-        ),
+        typer.Option(help="Of a Ray cluster, auto or host:port; default a local one.", rich_help_panel=WHERE),
     ] = None,
     device: Annotated[
         str, typer.Option(help="For agents that compute with torch: cpu, cuda, cuda:1, mps.", rich_help_panel=WHERE)

@@ -135,7 +135,9 @@ def _suite(manifest: dict[str, Any]) -> Verdict:
     name = manifest["suite"].partition("+")[0]
     if name not in SUITES:
         if name == "custom":
-            wrong += [f"{part} are pinned, which no custom run has" for part in ("references", "fronts") if part in manifest]
+            wrong += [
+                f"{part} are pinned, which no custom run has" for part in ("references", "fronts") if part in manifest
+            ]
             wrong += [f"{label}: seeds {seeds}; a run has 0, {SEED_STRIDE} and so on on every task" for label, row in rows.items()
                       for seeds in _seeds(row).values() if seeds != [SEED_STRIDE * k for k in range(len(seeds))]]  # fmt: skip
         text = f"{manifest['suite']!r} is no published suite; budgets and tasks are its own"
@@ -146,7 +148,9 @@ def _suite(manifest: dict[str, Any]) -> Verdict:
               if manifest.get(part) != published.get(part)]  # fmt: skip
     there = {_place(entry) for entry in manifest["entries"]}
     expected = {_place(entry) for entry in published["entries"]}
-    wrong += [f"{name} has {task}, {label}, key {key}: not in suite.json" for task, label, key in sorted(expected - there)]
+    wrong += [
+        f"{name} has {task}, {label}, key {key}: not in suite.json" for task, label, key in sorted(expected - there)
+    ]
     tasks = {task.name: task for task in suite.tasks}
     added = {label: [e for e in row if _place(e) not in expected] for label, row in rows.items()}
     added = {label: row for label, row in added.items() if row}
@@ -161,7 +165,9 @@ def _suite(manifest: dict[str, Any]) -> Verdict:
         seeds = list(suite.seeds) if trained else list(suite.seeds[:1])
         wrong += [f"{label}, {task}: seeds {_seeds(row).get(task)}, not {seeds}, as {name} has them"
                   for task in tasks if _seeds(row).get(task) != seeds]  # fmt: skip
-    return _verdict("suite", wrong, f"{name}, sha256 {digest(published)[:16]}" + (f"; added: {', '.join(added)}" if added else ""))
+    return _verdict(
+        "suite", wrong, f"{name}, sha256 {digest(published)[:16]}" + (f"; added: {', '.join(added)}" if added else "")
+    )
 
 
 def _keeps_to(suite: Suite, task: NamedTask, job: Job) -> bool:
@@ -189,7 +195,9 @@ def _complete(entries: list[Result], found: dict[str, Result]) -> Verdict:
     if len(absent) == len(rows):
         partial.append("there is no result at all")
     done = len(rows) - len(absent)
-    return _verdict("complete", partial, f"{done} of {len(rows)} rows" + (f"; not run: {', '.join(absent)}" if absent else ""))
+    return _verdict(
+        "complete", partial, f"{done} of {len(rows)} rows" + (f"; not run: {', '.join(absent)}" if absent else "")
+    )
 
 
 def _read(folder: Path, entries: list[Result]) -> tuple[dict[str, Result], list[str]]:
@@ -217,7 +225,9 @@ def _strays(folder: Path, entries: list[Result]) -> list[str]:
     return out
 
 
-def result_faults(result: Result, entry: Result, references: dict[str, Any], unknown: Collection[str] = ()) -> list[str]:
+def result_faults(
+    result: Result, entry: Result, references: dict[str, Any], unknown: Collection[str] = ()
+) -> list[str]:
     """What is wrong with one result, a line each.
 
     Args:
@@ -256,7 +266,9 @@ def result_faults(result: Result, entry: Result, references: dict[str, Any], unk
         check(PLAUSIBLE[0] <= share <= PLAUSIBLE[1], f"normalised score {share:.1f} outside {list(PLAUSIBLE)}")
     if job.agent in pinned and not job.hyperparameters:
         value, error = pinned[job.agent]
-        check(abs(mean - value) <= ERRORS * math.sqrt(2) * error, f"return {mean:g}, but pinned is {value:g} ± {error:g}")
+        check(
+            abs(mean - value) <= ERRORS * math.sqrt(2) * error, f"return {mean:g}, but pinned is {value:g} ± {error:g}"
+        )
     where = job.evaluation_task or job.task
     if _foreign_places(job) & {*unknown}:
         return faults
@@ -268,7 +280,10 @@ def result_faults(result: Result, entry: Result, references: dict[str, Any], unk
     check(all(1 <= value <= horizon for value in lengths), f"length {lengths} outside [1, {horizon}]")
     if set(objectives) != set(weights):
         return [*faults, f"objectives {sorted(objectives)}, not {sorted(weights)}"]
-    check(0 <= objectives["click"] <= size * length["mean"] + 1e-6, f"{objectives['click']:g} clicks in {length['mean']:g} steps")
+    check(
+        0 <= objectives["click"] <= size * length["mean"] + 1e-6,
+        f"{objectives['click']:g} clicks in {length['mean']:g} steps",
+    )
     for name in objectives.keys() & {*COUNTS}:
         check(whole(objectives[name]), f"{objectives[name]:g} {name} a user are no whole number of {job.users} users")
     if not shown and not where.options.get("expected_reward"):
@@ -340,7 +355,9 @@ def _compare_published(entries: list[Result], found: dict[str, Result], publishe
 
 def _between(entry: Result, entries: list[Result], found: dict[str, Result]) -> float:
     """Standard deviation between the training runs of an entry's row."""
-    row = [found[e["key"]]["return"]["mean"] for e in entries if (e["task"], e["label"]) == (entry["task"], entry["label"])]
+    row = [
+        found[e["key"]]["return"]["mean"] for e in entries if (e["task"], e["label"]) == (entry["task"], entry["label"])
+    ]
     return standard_error(row) * math.sqrt(len(row))
 
 
@@ -415,7 +432,9 @@ def compare(result: Result, again: Result, between: float) -> tuple[bool | None,
     Args:
         result: contributed. again: as `execute` gives it here. between: standard deviation between the row's seeds.
     """
-    if _stable(result) == _stable(again) or (not evaluated(result["curve"]) and _stable(result, "curve") == _stable(again, "curve")):
+    if _stable(result) == _stable(again) or (
+        not evaluated(result["curve"]) and _stable(result, "curve") == _stable(again, "curve")
+    ):
         return True, f"{result['return']['mean']:.4g}, equal to the bit"
     (a, ea), (b, eb) = ((r["return"]["mean"], r["return"]["se"]) for r in (result, again))
     trained = result["job"]["steps"] > 0
@@ -427,7 +446,9 @@ def compare(result: Result, again: Result, between: float) -> tuple[bool | None,
         return False, f"{text}; standard errors {ea:.2g} there, {eb:.2g} here"
     reason = "same versions, but training differs" if same else "other versions or processors"
     most = BETWEEN * eb * math.sqrt(result["return"]["n"])
-    strict, wide = (ERRORS * math.sqrt(2) * math.hypot(eb, spread * trained) for spread in (min(between, most), between))
+    strict, wide = (
+        ERRORS * math.sqrt(2) * math.hypot(eb, spread * trained) for spread in (min(between, most), between)
+    )
     if abs(a - b) <= strict:
         return True, f"{text}; may differ by {strict:.2g} ({reason})"
     if abs(a - b) <= wide:
@@ -445,7 +466,12 @@ def _facts_of(text: str) -> tuple[dict[str, float], float, int, int]:
     task = json.loads(text)
     env = Task(task["id"], task["options"]).make(1)
     weights, shown = env.weights
-    return dict(zip(env.world.objectives, weights.tolist(), strict=True)), shown, env.world.horizon, env.world.slate_size
+    return (
+        dict(zip(env.world.objectives, weights.tolist(), strict=True)),
+        shown,
+        env.world.horizon,
+        env.world.slate_size,
+    )
 
 
 def _facts(task: Task) -> tuple[dict[str, float], float, int, int]:

@@ -217,7 +217,9 @@ def _limit_memory() -> None:
     if Path("/proc/self/statm").is_file():
         now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    limit = now + MEMORY + (16 << 30 if "torch" in sys.modules else 0)  # torch reserves address space that it never uses
+    limit = (
+        now + MEMORY + (16 << 30 if "torch" in sys.modules else 0)
+    )  # torch reserves address space that it never uses
     if hard == resource.RLIM_INFINITY or limit < hard:
         resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
 
@@ -350,7 +352,9 @@ def mutated_array(rng: np.random.Generator, array: np.ndarray) -> np.ndarray:
         number = numbers[int(rng.integers(len(numbers)))]
         with np.errstate(all="ignore"):
             if how in (7, 8):
-                flat[where] = np.array(number).astype(flat.dtype) if np.isfinite(number) or flat.dtype.kind == "f" else 0
+                flat[where] = (
+                    np.array(number).astype(flat.dtype) if np.isfinite(number) or flat.dtype.kind == "f" else 0
+                )
             elif how == 9:
                 flat[:] = np.array(number).astype(flat.dtype) if np.isfinite(number) or flat.dtype.kind == "f" else 0
             elif how == 10:
@@ -456,7 +460,14 @@ def mutated_csv(rng: np.random.Generator, content: bytes) -> bytes:
 
 def mutated(rng: np.random.Generator, name: str, content: bytes) -> bytes:
     """A file's content, mutated as its name asks for."""
-    ways = {".json": mutated_json, ".npz": mutated_npz, ".zip": mutated_zip, ".pt": mutated_zip, ".pth": mutated_zip, ".csv": mutated_csv}
+    ways = {
+        ".json": mutated_json,
+        ".npz": mutated_npz,
+        ".zip": mutated_zip,
+        ".pt": mutated_zip,
+        ".pth": mutated_zip,
+        ".csv": mutated_csv,
+    }
     try:
         if name.endswith(".gz") and rng.random() < 0.8:
             return gzip.compress(mutated(rng, name[:-3], gzip.decompress(content)), 1)
@@ -524,7 +535,18 @@ def play(world: recgym.World, rng: np.random.Generator, steps: int = 4) -> None:
     assert observation in env.observation_space, "an observation lies outside its space"
 
 
-AGENTS = ("linucb", "thompson", "pctr", "popularity", "q-learning", "slateq", "reinforce", "dqn", "ppo", "recurrent-ppo")
+AGENTS = (
+    "linucb",
+    "thompson",
+    "pctr",
+    "popularity",
+    "q-learning",
+    "slateq",
+    "reinforce",
+    "dqn",
+    "ppo",
+    "recurrent-ppo",
+)
 _OPTIONS: dict[str, dict[str, Any]] = {"linucb": {"item_prior": 5.0}, "reinforce": {"item_prior": 5.0}}
 
 
@@ -584,7 +606,9 @@ def _prepare_logs(folder: Path) -> None:
     rows = ["timestamp,item_id,position,click,propensity_score,user_feature_0"]
     rng = np.random.default_rng(0)
     for i in range(60):
-        rows.append(f"2019-11-24 00:{i:02d}:00.{i:06d}+00:00,{i % 34},{i % 3 + 1},{int(rng.random() < 0.3)},{1 / 34:.6f},a{i}")
+        rows.append(
+            f"2019-11-24 00:{i:02d}:00.{i:06d}+00:00,{i % 34},{i % 3 + 1},{int(rng.random() < 0.3)},{1 / 34:.6f},a{i}"
+        )
     items = ["item_id,item_feature_0,item_feature_1,item_feature_2,item_feature_3"]
     items += [f"{i},{rng.normal():.4f},h{i % 3},k{i % 4},m{i % 5}" for i in range(34)]
     for policy in ("random", "bts"):
@@ -687,7 +711,12 @@ def _other_part(rng: np.random.Generator, part: Any, single: bool) -> Any:
     from recgym.component import KINDS
 
     family = type(part).__mro__[type(part).__mro__.index(recgym.Component) - 1]
-    kinds = [kind for kinds in KINDS.values() for kind in kinds if issubclass(kind, family) and kind.__module__.startswith("recgym.")]
+    kinds = [
+        kind
+        for kinds in KINDS.values()
+        for kind in kinds
+        if issubclass(kind, family) and kind.__module__.startswith("recgym.")
+    ]
     try:
         return sorted(kinds, key=lambda kind: kind.__name__)[int(rng.integers(len(kinds)))]()
     except (RecgymError, TypeError):  # it has arrays, which fit one catalogue alone
@@ -704,7 +733,11 @@ def _other_numbers(rng: np.random.Generator, part: Any) -> Any:
             drawn: Any = int(rng.integers(int(low), int(min(high, 60)) + 1))
         else:
             small = max(low, 0.0) + 10 ** rng.uniform(-6, 0) if high > 0 else low
-            drawn = float([low, high, rng.uniform(low, high), min(small, high), rng.uniform(max(low, -5), min(high, 5))][int(rng.integers(5))])
+            drawn = float(
+                [low, high, rng.uniform(low, high), min(small, high), rng.uniform(max(low, -5), min(high, 5))][
+                    int(rng.integers(5))
+                ]
+            )
         try:
             part = dataclasses.replace(part, **{name: drawn})
         except RecgymError:  # a rule of several fields
@@ -788,9 +821,13 @@ def _nothing(folder: Path) -> None:
 TARGETS = {
     "worlds": Target("saved worlds, mutated: world.json and arrays.npz", _prepare_worlds, _attempt_world),
     "agents": Target("saved agents, mutated: hyper-parameters, arrays, networks", _prepare_agents, _attempt_agent),
-    "results": Target("a results folder, mutated: manifest and jobs; read, reported and checked", _prepare_results, _attempt_results),
+    "results": Target(
+        "a results folder, mutated: manifest and jobs; read, reported and checked", _prepare_results, _attempt_results
+    ),
     "logs": Target("interaction logs, mutated: Open Bandit files", _prepare_logs, _attempt_logs),
     "parameters": Target("keyword arguments of gymnasium.make that nobody should give", _nothing, _attempt_parameters),
-    "ranges": Target("worlds of random parts with parameters all over their documented ranges", _nothing, _attempt_ranges),
+    "ranges": Target(
+        "worlds of random parts with parameters all over their documented ranges", _nothing, _attempt_ranges
+    ),
     "actions": Target("actions that nobody should take", _nothing, _attempt_actions),
 }

@@ -197,7 +197,9 @@ def _learners(results: Results, task: str) -> list[str]:
 def _runs(results: Results, task: str, label: str) -> list[tuple[np.ndarray, np.ndarray]]:
     """Steps and returns of the learning curves of an agent's runs."""
     curves = [r["curve"] for r in results.cells[task, label].results if evaluated(r["curve"])]
-    return [(np.array([p["steps"] for p in curve], np.float64), np.array([p["return"] for p in curve])) for curve in curves]
+    return [
+        (np.array([p["steps"] for p in curve], np.float64), np.array([p["return"] for p in curve])) for curve in curves
+    ]
 
 
 def _sample_efficiency(results: Results, task: str) -> dict[str, str]:
@@ -439,7 +441,9 @@ def _swatch(style: Style, mark: bool = False) -> str:
     """A line, or a mark, as it is drawn."""
     colour = f"var(--c{COLOURS.index(style.colour)})"
     if mark:
-        return f'<svg class="swatch" viewBox="0 0 12 12" width="12" height="12" fill="{colour}">{SHAPES[style.mark]}</svg>'
+        return (
+            f'<svg class="swatch" viewBox="0 0 12 12" width="12" height="12" fill="{colour}">{SHAPES[style.mark]}</svg>'
+        )
     dashes = {"-": "", "--": "6 3", ":": "2 2", "-.": "6 2 2 2"}[style.dash]
     return (f'<svg class="swatch" viewBox="0 0 24 12" width="24" height="12"><path d="M0 6H24" stroke="{colour}" '
             f'stroke-width="3" stroke-dasharray="{dashes}"/></svg>')  # fmt: skip

@@ -164,7 +164,9 @@ def _classic_sections(rows: dict[str, Row]) -> list[Section]:
                 ratio_ = _score(row, best)[0] / float(published.value)
                 far.append((name, published.who, published.value, f"{best}: {value[best]}", f"{ratio_:.2f}"))
     return [
-        Section("Mean return (± standard error)", ("id", "agent", "return", "steps", "clicks a step"), returns, words=2),
+        Section(
+            "Mean return (± standard error)", ("id", "agent", "return", "steps", "clicks a step"), returns, words=2
+        ),
         Section("Beside published numbers", ("id", "whose", "published", "here"), beside, words=2),
         Section("What is attainable", ("id", "published learner", "published", "best here", "ratio"), far, words=2),
     ]

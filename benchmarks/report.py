@@ -114,7 +114,12 @@ class Results:
 
     def with_old_curves(self) -> list[str]:
         """Labels of agents with learning curves that are not of evaluation episodes."""
-        old = {name for (_, name), cell in self.cells.items() for r in cell.results if r["curve"] and not evaluated(r["curve"])}
+        old = {
+            name
+            for (_, name), cell in self.cells.items()
+            for r in cell.results
+            if r["curve"] and not evaluated(r["curve"])
+        }
         return [label for label in self.labels if label in old]
 
     def row_command(self, label: str) -> str:
@@ -276,8 +281,13 @@ def notes(results: Results) -> list[str]:
         f"[low, high]: 95 % bootstrap interval, stratified over tasks; ±: standard error. Both over {spread}.",
         "Length: mean steps of an episode. Trained: user-steps a run. Seconds: of training, a run.",
         *(f"Missing: {line}" for line in results.missing),
-        *([f"Learning curves of version 0.1, rewards of steps in training, cannot be compared and are not drawn: {', '.join(old)}."]
-          if old else []),
+        *(
+            [
+                f"Learning curves of version 0.1, rewards of steps in training, cannot be compared and are not drawn: {', '.join(old)}."
+            ]
+            if old
+            else []
+        ),
         *(f"Run with: {line}." for line in results.software),
         *(["The results come from different versions: compare with care."] if len(results.software) > 1 else []),
     ]
@@ -285,7 +295,16 @@ def notes(results: Results) -> list[str]:
 
 def markdown(results: Results, picture: str) -> str:
     """The report as Markdown."""
-    lines = [f"# {_literal(results.suite)}", "", "```", results.command, "```", "", f"![Normalised scores]({picture})", ""]
+    lines = [
+        f"# {_literal(results.suite)}",
+        "",
+        "```",
+        results.command,
+        "```",
+        "",
+        f"![Normalised scores]({picture})",
+        "",
+    ]
     for section in sections(results):
         lines += markdown_table(section)
     return "\n".join([*lines, *(f"- {_literal(note)}" for note in notes(results)), ""])
@@ -376,7 +395,11 @@ def report(folder: str | os.PathLike[str], console: Console | None = None) -> Re
     folder = Path(folder)
     results = read_folder(folder)
     require_writable("folder", folder)
-    text, image, html = markdown(results, "leaderboard.png"), picture(results), page(results)  # all, before any is written
+    text, image, html = (
+        markdown(results, "leaderboard.png"),
+        picture(results),
+        page(results),
+    )  # all, before any is written
     tables = sections(results)
     write_atomically(folder / "leaderboard.md", text.encode())
     write_atomically(folder / "leaderboard.png", image)

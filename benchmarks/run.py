@@ -428,7 +428,9 @@ class Display:
         self.names = {
             job.key: f"{task} {label}" + (f" seed {job.seed}" if job.steps else "") for task, label, job in entries
         }
-        name, text, left = (TextColumn(f"{{task.{part}}}", markup=False) for part in ("description", "fields[text]", "fields[left]"))
+        name, text, left = (
+            TextColumn(f"{{task.{part}}}", markup=False) for part in ("description", "fields[text]", "fields[left]")
+        )
         columns = (name, BarColumn(8), text, left)
         self.bars = Progress(*columns, console=console, disable=not console.is_terminal)
         self.overall = self.bars.add_task("all jobs", total=len(self.names), text="", left="")

@@ -193,7 +193,9 @@ class Suite:
         data: dict[str, Any] = {
             "format": FORMAT,
             "suite": self.name,
-            "entries": [{"task": e.task, "label": e.label, "key": e.job.key, "job": e.job.to_dict()} for e in self.entries()],
+            "entries": [
+                {"task": e.task, "label": e.label, "key": e.job.key, "job": e.job.to_dict()} for e in self.entries()
+            ],
         }
         if self.references:
             data["references"] = {task: {name: list(score) for name, score in scores.items()}
@@ -394,7 +396,9 @@ def _slateq() -> Suite:
     nothing has no value, targets look one step ahead. Its names: myopic, SARSA, Q-learning with top-k (TT), greedy (GT)
     or optimal (OT) slates in the target; top-k (TS), greedy (GS) or optimal (OS) slates when serving.
     """
-    rows: dict[str, dict[str, Any]] = {f"MYOP-{served[0].upper()}S": {"gamma": 0.0, "optimiser": served} for served in ("top-k", "greedy")}
+    rows: dict[str, dict[str, Any]] = {
+        f"MYOP-{served[0].upper()}S": {"gamma": 0.0, "optimiser": served} for served in ("top-k", "greedy")
+    }
     rows |= {f"SARSA-{served[0].upper()}S": {"target": "sarsa", "optimiser": served} for served in ("top-k", "greedy")}
     for name, target, served in (("QL-TT-TS", "top-k", "top-k"), ("QL-GT-GS", "greedy", "greedy"), ("QL-OT-TS", "exact", "top-k"),
                                  ("QL-OT-GS", "exact", "greedy"), ("QL-OT-OS", "exact", "exact")):  # fmt: skip
@@ -424,7 +428,13 @@ def _classics() -> Suite:
                  references=_pinned(tasks), about="the literature's environments")  # fmt: skip
 
 
-PREFERENCES = (1.0, 0.75, 0.5, 0.25, 0.0)  # share of the first objective; one unit of each is what random earns, roughly
+PREFERENCES = (
+    1.0,
+    0.75,
+    0.5,
+    0.25,
+    0.0,
+)  # share of the first objective; one unit of each is what random earns, roughly
 FRONTS = {"Ecommerce-v0": {"click": 1.0, "satisfaction": 20.0}, "LiveStream-v0": {"watch": 0.05, "gift": 1.0}}
 
 
@@ -479,7 +489,9 @@ def _generalization_suites() -> tuple[Suite, Suite]:
 SUITES = {
     suite.name: suite
     for suite in (
-        _quickstart("quickstart-v0", QUICKSTART_STEPS, QUICKSTART_USERS, QUICKSTART_PLANNER, "a first look, in minutes"),
+        _quickstart(
+            "quickstart-v0", QUICKSTART_STEPS, QUICKSTART_USERS, QUICKSTART_PLANNER, "a first look, in minutes"
+        ),
         _quickstart("smoke-v0", SMOKE_STEPS, SMOKE_USERS, SMOKE_PLANNER, "does everything run? a minute"),
         Suite(
             "single-item-v0",

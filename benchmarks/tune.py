@@ -70,7 +70,9 @@ def tuning_jobs(agent: str, task: Task, parameters: dict[str, Any], steps: int, 
     require_count("steps", steps, 0, 10**12)
     require_count("seeds", runs, 1, 1000)
     require_count("users", users, 2, 10**6)
-    return [Job(task, agent, parameters, steps, TUNING_SEED + SEED_STRIDE * k, users, TUNING_USER_SEED) for k in range(runs)]
+    return [
+        Job(task, agent, parameters, steps, TUNING_SEED + SEED_STRIDE * k, users, TUNING_USER_SEED) for k in range(runs)
+    ]
 
 
 def space_of(agent: str) -> Space:
@@ -83,7 +85,9 @@ def space_of(agent: str) -> Space:
     if isinstance(declared, dict):
         return declared
     if agent not in SPACES:
-        raise ConfigError(f"space: none is known for {agent!r} (known: {sorted(SPACES)}); give one by --space file.json")
+        raise ConfigError(
+            f"space: none is known for {agent!r} (known: {sorted(SPACES)}); give one by --space file.json"
+        )
     return SPACES[agent]
 
 
@@ -200,15 +204,21 @@ def _read(file: Path, search: dict[str, Any]) -> list[Trial]:
 def _ask(optuna: Any, space: Space, past: list[Trial], seed: int) -> dict[str, Any]:
     """What to try next: a function of the past trials and the seed, so that a search can be stopped and go on."""
     start = int(np.random.SeedSequence([seed, len(past)]).generate_state(1)[0])
-    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=start, n_startup_trials=START_TRIALS))
+    study = optuna.create_study(
+        direction="maximize", sampler=optuna.samplers.TPESampler(seed=start, n_startup_trials=START_TRIALS)
+    )
     ranges = {name: _range(optuna.distributions, spec) for name, spec in space.items()}
     for trial in past:
         state = optuna.trial.TrialState.FAIL if trial.mean is None else optuna.trial.TrialState.COMPLETE
         try:
             searched = {name: trial.parameters[name] for name in space}
-            study.add_trial(optuna.trial.create_trial(state=state, value=trial.mean, params=searched, distributions=ranges))
+            study.add_trial(
+                optuna.trial.create_trial(state=state, value=trial.mean, params=searched, distributions=ranges)
+            )
         except (KeyError, ValueError, TypeError) as error:
-            raise ConfigError(f"folder: trial {trial.number} in tuning.json is outside the search space: {error}") from None
+            raise ConfigError(
+                f"folder: trial {trial.number} in tuning.json is outside the search space: {error}"
+            ) from None
     return study.ask(ranges).params
 
 

@@ -45,7 +45,12 @@ class Catalog(Component):
         for name in self.names:
             require(self.names.count(name) == 1, "catalog.names", "must not repeat a name", name)
         n = len(np.atleast_1d(self.embedding))
-        require(self.embedding.ndim == 2 and self.embedding.size >= 1, "catalog.embedding", "must be (N, d)", self.embedding.shape)
+        require(
+            self.embedding.ndim == 2 and self.embedding.size >= 1,
+            "catalog.embedding",
+            "must be (N, d)",
+            self.embedding.shape,
+        )
         require(self.topic.shape == (n,), "catalog.topic", f"must have shape ({n},)", self.topic.shape)
         shape = (n, len(self.names))
         require(self.attributes.shape == shape, "catalog.attributes", f"must have shape {shape}", self.attributes.shape)

@@ -41,7 +41,9 @@ class Component:
     """
 
     kind: str = field(default="", init=False, repr=False)
-    fusable: ClassVar[bool] = True  # whether a recording holds its steps, see `recgym.fusion`; others' parts must say so
+    fusable: ClassVar[bool] = (
+        True  # whether a recording holds its steps, see `recgym.fusion`; others' parts must say so
+    )
 
     def __init_subclass__(cls, abstract: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -49,7 +51,9 @@ class Component:
         ours = [c.__module__.partition(".")[0] == "recgym" for c in cls.__mro__[:2]]
         if "fusable" not in cls.__dict__ and ours == [False, True]:
             cls.fusable = False
-        cls.__repr__ = cls.__dict__.get("__repr__", Component.__repr__)  # the dataclass decorator would write arrays out
+        cls.__repr__ = cls.__dict__.get(
+            "__repr__", Component.__repr__
+        )  # the dataclass decorator would write arrays out
         if not abstract:
             _register(cls)
         if "__post_init__" in cls.__dict__:
@@ -121,10 +125,16 @@ def _register(cls: type[Component]) -> None:
     Raises:
         ConfigError: a part of recgym's is called so.
     """
-    others = [kind for kind in KINDS.get(cls.__name__, ()) if (kind.__module__, kind.__qualname__) != (cls.__module__, cls.__qualname__)]
+    others = [
+        kind
+        for kind in KINDS.get(cls.__name__, ())
+        if (kind.__module__, kind.__qualname__) != (cls.__module__, cls.__qualname__)
+    ]
     for kind in others:
         ours = kind.__module__.partition(".")[0] == "recgym" and _root(kind) is _root(cls)
-        rule = f"must have another name, as {kind.__module__}.{kind.__qualname__} is a {_root(kind).__name__} of this one"
+        rule = (
+            f"must have another name, as {kind.__module__}.{kind.__qualname__} is a {_root(kind).__name__} of this one"
+        )
         require(not ours, f"{cls.__module__}.{cls.__qualname__}", rule, cls.__name__)
     KINDS[cls.__name__] = [*others, cls]
 
@@ -162,7 +172,11 @@ def _as(hint: Any, value: Any) -> Any:
     kind, inner = get_origin(hint) or hint, get_args(hint)
     if kind is float:
         try:
-            number = float(value) if isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_)) else math.nan
+            number = (
+                float(value)
+                if isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_))
+                else math.nan
+            )
         except OverflowError:
             return WRONG
         return number if math.isfinite(number) else WRONG
@@ -219,8 +233,16 @@ def typed(checks: Callable[[Any], None]) -> Callable[[Any], None]:
                 raise
         if wrong is not None and (wrong := _wrong(self)) is not None:
             name, hint, value = wrong
-            text = "True or False" if hint is bool else hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint)
-            require(False, f"{type(self).__name__}.{name}", f"must be {text}{', finite' if 'float' in text else ''}", value)
+            text = (
+                "True or False"
+                if hint is bool
+                else hint.__name__
+                if isinstance(hint, type) and not get_args(hint)
+                else str(hint)
+            )
+            require(
+                False, f"{type(self).__name__}.{name}", f"must be {text}{', finite' if 'float' in text else ''}", value
+            )
 
     return post_init
 
@@ -253,7 +275,12 @@ def _encode(value: Any, arrays: dict[str, np.ndarray] | None, path: str) -> Any:
 def _decode(value: Any, arrays: dict[str, np.ndarray] | None, where: str, family: type[Component]) -> Any:
     if isinstance(value, dict) and set(value) == {"array"}:
         name = value["array"]
-        require(isinstance(name, str) and arrays is not None and name in arrays, where, "names an array that is not there", value)
+        require(
+            isinstance(name, str) and arrays is not None and name in arrays,
+            where,
+            "names an array that is not there",
+            value,
+        )
         assert arrays is not None
         return arrays[name]
     if isinstance(value, dict) and "kind" in value:

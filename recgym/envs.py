@@ -25,7 +25,12 @@ from recgym.world import World
 from recgym.worlds import make_world
 
 ENDED, WRONG = 1, 2  # what `_status` returns
-INFO = {"objectives": 0, "slate": -1, "click": False, "probability": 0}  # of the feedback, in `info`; and if no step was taken
+INFO = {
+    "objectives": 0,
+    "slate": -1,
+    "click": False,
+    "probability": 0,
+}  # of the feedback, in `info`; and if no step was taken
 FUSE_AFTER = 500_000  # steps of a user after which an env compiles its step; one of the batch itself counts as 30 more
 SHARE = 1024  # users a thread has at least, unless told otherwise; below, handing over may cost more than it brings
 
@@ -219,7 +224,9 @@ class RecVectorEnv(_Specified, VectorEnv):
         kinds = {"objectives": (M, F32), "slate": (S, I32), "click": (S, BOOL), "probability": (S, F32)}
         info: dict[str, Any] = {name: np.full((B, n), INFO[name], dtype) for name, (n, dtype) in kinds.items()}
         info["action_mask"] = self.actions.mask(users.candidates)
-        info |= self._present if mask is None else {**dict.fromkeys(self._present, mask.copy()), "_action_mask": self._all}
+        info |= (
+            self._present if mask is None else {**dict.fromkeys(self._present, mask.copy()), "_action_mask": self._all}
+        )
         return self.observations.view(self._encoded(users)), info
 
     def _seeds(self, seed: Any) -> list[int]:
@@ -445,7 +452,9 @@ class RecVectorEnv(_Specified, VectorEnv):
         ended = np.flatnonzero(state.terminated | state.truncated)
         rule = 'must have nobody whose episode has ended, as "SameStep" begins another at once'
         require(not len(ended) or self._mode is not AutoresetMode.SAME_STEP, "state", rule, ended)
-        plain = {name: np.require(array, requirements=["C", "A", "W", "E"]) for name, array in state.users.__dict__.items()}
+        plain = {
+            name: np.require(array, requirements=["C", "A", "W", "E"]) for name, array in state.users.__dict__.items()
+        }
         self._state = Users.of(plain)
         self._terminated, self._truncated = state.terminated.copy(), state.truncated.copy()
         self._any_done = bool(len(ended))
@@ -464,7 +473,9 @@ class RecVectorEnv(_Specified, VectorEnv):
         Raises:
             ConfigError: the env renders nothing, there is no such row, or reasons come before a reset.
         """
-        require(self.render_mode is not None, "render_mode", 'must be "ansi" or "rgb_array" for frames', self.render_mode)
+        require(
+            self.render_mode is not None, "render_mode", 'must be "ansi" or "rgb_array" for frames', self.render_mode
+        )
         require_count("row", row, 0, self.num_envs - 1)
         require(self._state is not None or reasons is None, "reasons", "need a reset first", "none")
         return render(self.world, self._frames, row, str(self.render_mode), self._users, reasons)
@@ -541,7 +552,9 @@ class RecEnv(_Specified, gym.Env):
         reward = reward[0] if batch.vector_reward else float(reward[0])
         return _first(observation), reward, bool(terminated[0]), bool(truncated[0]), self._info(info)
 
-    def _quick(self, fused: Fused, state: Users | Packed, actions: Array) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+    def _quick(
+        self, fused: Fused, state: Users | Packed, actions: Array
+    ) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """The same by a fused step, without an array of one row for each number."""
         batch = self.batch
         flat = np.empty((1, batch.observations.width), F32)

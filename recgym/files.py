@@ -133,10 +133,14 @@ def check_archive(content: bytes, what: str, path: object) -> None:
     except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError, OverflowError, EOFError) as error:
         raise ConfigError(f"{what}: {path} must be a whole archive: {str(error)[:200]}") from None
     if size > max(INFLATION * len(content), SMALL):
-        raise ConfigError(f"{what}: {path} must not take more than {INFLATION} times its size when it is read, got {size:,} bytes")
+        raise ConfigError(
+            f"{what}: {path} must not take more than {INFLATION} times its size when it is read, got {size:,} bytes"
+        )
 
 
-def parse_arrays(content: bytes, what: str, path: object, names: Iterable[str] | None = None) -> dict[str, NDArray[Any]]:
+def parse_arrays(
+    content: bytes, what: str, path: object, names: Iterable[str] | None = None
+) -> dict[str, NDArray[Any]]:
     """Arrays by name from what `numpy.savez` wrote. Nothing is unpickled, and no array is read before its size is known.
 
     Args:

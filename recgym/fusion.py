@@ -219,7 +219,9 @@ class _Recording:
 
     def __init__(self, step: Step, arguments: Arguments) -> None:
         users, *self.arrays = arguments
-        self.users = {name: array.copy() for name, array in users.__dict__.items()}  # columns may share an array by chance
+        self.users = {
+            name: array.copy() for name, array in users.__dict__.items()
+        }  # columns may share an array by chance
         tape = Tape()
         tapes.append(tape)
         try:
@@ -384,7 +386,11 @@ class _Program:
         if array.size == owner.size and array.flags.c_contiguous and offset == 0:
             return name if array.shape == owner.shape else f"{name}.reshape"
         row = owner.strides[0]
-        if array.shape[1:] == owner.shape[1:] and array.strides == owner.strides and (offset % row == 0 or not array.size):
+        if (
+            array.shape[1:] == owner.shape[1:]
+            and array.strides == owner.strides
+            and (offset % row == 0 or not array.size)
+        ):
             start = offset // row if array.size else 0
             return f"{name}[{start}:{start + len(array)}]"
         raise NotFusable(f"a view of shape {array.shape} is neither a slice of the first axis nor a reshape")

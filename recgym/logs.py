@@ -175,7 +175,9 @@ def _read_items(file: Path) -> dict[str, NDArray[Any]]:
     lines, rows = zip(*[pair for chunk in _chunks(file, names) for pair in zip(*chunk, strict=True)], strict=True)
     columns = list(zip(*rows, strict=True))
     n = len(rows)
-    item = _numbers(file, lines, "item_id", columns[0], f"a whole number in [0, {n})", _whole(0, n - 1)).astype(np.int64)
+    item = _numbers(file, lines, "item_id", columns[0], f"a whole number in [0, {n})", _whole(0, n - 1)).astype(
+        np.int64
+    )
     if len(np.unique(item)) != n:
         raise FitError(f"{file.name}: item_id must name each item from 0 to {n - 1} once")
     order = np.argsort(item)
@@ -226,7 +228,9 @@ def _chunks(file: Path, names: Sequence[str]) -> Iterator[tuple[tuple[int, ...],
         raise FitError(f"{file.name}: has no rows")
 
 
-def _picked(file: Path, reader: Any, width: int, pick: Callable[[list[str]], tuple[str, ...]]) -> Iterator[tuple[int, tuple[str, ...]]]:
+def _picked(
+    file: Path, reader: Any, width: int, pick: Callable[[list[str]], tuple[str, ...]]
+) -> Iterator[tuple[int, tuple[str, ...]]]:
     for row in reader:
         if len(row) == width:
             yield reader.line_num, pick(row)
@@ -238,7 +242,9 @@ def _whole(low: int, high: int) -> Rule:
     return lambda x: (x >= low) & (x <= high) & (x == np.floor(x))
 
 
-def _numbers(file: Path, lines: Sequence[int], name: str, text: Sequence[str], rule: str, valid: Rule) -> NDArray[np.float64]:
+def _numbers(
+    file: Path, lines: Sequence[int], name: str, text: Sequence[str], rule: str, valid: Rule
+) -> NDArray[np.float64]:
     plain = "".join(text)
     try:
         if "_" in plain or not plain.isascii():  # Python reads 1_0 as ten, and the digits of any script
@@ -260,7 +266,9 @@ def _times(file: Path, lines: Sequence[int], text: Sequence[str]) -> NDArray[np.
             return np.array(plain, "datetime64[us]")
         except ValueError:  # a month 13, say
             bad = next(k for k, t in enumerate(plain) if not _is_time(t))
-    raise FitError(f"{file.name}, line {lines[bad]}: timestamp must be an ISO 8601 time in UTC, got {_short(text[bad])}")
+    raise FitError(
+        f"{file.name}, line {lines[bad]}: timestamp must be an ISO 8601 time in UTC, got {_short(text[bad])}"
+    )
 
 
 def _short(text: str) -> str:

@@ -53,7 +53,12 @@ class Market(Component, abstract=True):
         require_number("market.slot", self.slot, 1e-6, 1e9)
         int_array(self, "offsets", np.int64)
         int_array(self, "listed", np.int32)
-        fits = self.offsets.ndim == self.listed.ndim == 1 and len(self.offsets) >= 2 and self.offsets[0] == 0 and self.offsets[-1] == len(self.listed)
+        fits = (
+            self.offsets.ndim == self.listed.ndim == 1
+            and len(self.offsets) >= 2
+            and self.offsets[0] == 0
+            and self.offsets[-1] == len(self.listed)
+        )
         require(
             fits and (np.diff(self.offsets) >= 0).all(), "market.offsets", "must ascend from 0 to len(listed)", "other"
         )
@@ -232,7 +237,12 @@ class NewsMarket(Market):
             float_array(self, name)
         n = len(np.atleast_1d(self.published))
         require(self.published.shape == (n,), "market.published", f"must have shape ({n},)", self.published.shape)
-        fits = self.half_life.shape == (n,) and self.popularity.ndim == 2 and len(self.popularity) == n and self.popularity.size
+        fits = (
+            self.half_life.shape == (n,)
+            and self.popularity.ndim == 2
+            and len(self.popularity) == n
+            and self.popularity.size
+        )
         require(fits, "market.half_life, market.popularity", f"must have {n} rows, as published", self.half_life.shape)
         in_range = self.popularity.min() >= 0 and self.popularity.max() <= math.e**4 - 1
         require(in_range, "market.popularity", "must lie in [0, e^4 - 1]", float(self.popularity.max()))
@@ -253,7 +263,12 @@ class NewsMarket(Market):
         over 2 h; Hawkes 1971), plus `breaking` events a week that lift one topic by 5 to 20 and halve every 3 h.
         """
         n, period = len(topic), days * 1440.0
-        require(60 % slot == 0 and limit % slot == 0, "slot", f"must divide an hour and the {limit:g} minutes of a life", slot)
+        require(
+            60 % slot == 0 and limit % slot == 0,
+            "slot",
+            f"must divide an hour and the {limit:g} minutes of a life",
+            slot,
+        )
         weights = np.repeat(np.roll(HOURS, -2), round(60 / slot))  # newsrooms are two hours ahead of readers
         slot_of_day = rng.choice(len(weights), n, p=weights / weights.sum())
         published = np.sort(rng.integers(0, days, n) * 1440.0 + slot_of_day * slot)

@@ -128,7 +128,10 @@ class SparseInterests(Plain):
     def _cumulative(self) -> NDArray[np.float64]:
         """(high - low + 1,) probability of at most low, low + 1, ... active topics: a binomial within its bounds."""
         n = np.arange(self.low, self.high + 1)
-        log = [-math.lgamma(k + 1) - math.lgamma(self.topics - k + 1) + k * math.log(self.share / (1 - self.share)) for k in n]
+        log = [
+            -math.lgamma(k + 1) - math.lgamma(self.topics - k + 1) + k * math.log(self.share / (1 - self.share))
+            for k in n
+        ]
         weights = np.exp(np.array(log) - max(log))
         return np.cumsum(weights) / weights.sum()
 
@@ -176,7 +179,9 @@ class UserTypes(Plain):
     norm: ClassVar[float] = 100.0
 
     def __post_init__(self) -> None:
-        require(isinstance(self.probability, (list, tuple)), "UserTypes.probability", "must be numbers", self.probability)
+        require(
+            isinstance(self.probability, (list, tuple)), "UserTypes.probability", "must be numbers", self.probability
+        )
         for p in self.probability:
             require_number("UserTypes.probability", p, 0, 1)
         require(abs(sum(self.probability) - 1) < 1e-6, "UserTypes.probability", "must add up to 1", self.probability)

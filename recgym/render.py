@@ -343,7 +343,9 @@ def _text(session: _Session) -> str:
     }
     head, *body = _columns(table)
     lines = [f"Step {user.t}/{world.horizon}, {_time(user.clock)}", f"{head}  user"]
-    lines += [f"{cells}  {words if i >= 0 else 'nothing shown'}" for cells, words, i in zip(body, did, shown, strict=True)]
+    lines += [
+        f"{cells}  {words if i >= 0 else 'nothing shown'}" for cells, words, i in zip(body, did, shown, strict=True)
+    ]
     state = [f"{name.replace('_', ' ')} {_number(series.values[-1])}" for name, series in _series(session).items()]
     lines += [f"{note[0].upper()}{note[1:]}" for note in _notes(world, step)]
     lines.append(f"User        {', '.join(state) or 'no state of its own'}")
@@ -789,11 +791,20 @@ def _reasons(pen: _Pen, session: _Session, x: float, y: float, w: float, h: floa
             pen.box(x + 26, middle - 6, 12, 12, colour)
         pen.text(x + 44, middle, _fit(f"item {item}" if item >= 0 else "nothing", label - 48, 9), 9,
                  weight="normal" if place is None else "bold")  # fmt: skip
-        pen.text(x + w, middle, f"{reasons.values[c]:.{reasons.digits}f}", 9, ha="right", weight="normal" if place is None else "bold")
+        pen.text(
+            x + w,
+            middle,
+            f"{reasons.values[c]:.{reasons.digits}f}",
+            9,
+            ha="right",
+            weight="normal" if place is None else "bold",
+        )
         ends = [np.cumsum(np.maximum(side, 0)) for side in (bars[r], -bars[r])]
         for k, size in enumerate(bars[r]):
             end = ends[0][k] if size > 0 else -ends[1][k]
-            corners = np.concatenate([plot.at(min(end, end - size), r + 0.18)[0], plot.at(max(end, end - size), r + 0.82)[0]])
+            corners = np.concatenate(
+                [plot.at(min(end, end - size), r + 0.18)[0], plot.at(max(end, end - size), r + 0.82)[0]]
+            )
             pen.cells(corners[None], colours[k])
         pen.line(plot.at(bars[r].sum(), r + 0.5), INK, 0, marker="D", markersize=4, markeredgecolor=WHITE)
     for mark in _round_numbers(plot.left, plot.right, 5):

@@ -181,7 +181,9 @@ class Observations:
         self._shown = np.concatenate([catalog.embedding, *[catalog[name][:, None] for name in catalog.visible]], axis=1)
         self._signals = np.array([j for j, signal in enumerate(market.signals) if signal.visible], np.int64)
         self._highs = np.array(response.highs, np.float32)
-        columns = sorted(((name, c) for name, c in world.owned.items() if c.visible), key=lambda pair: len(pair[1].shape))
+        columns = sorted(
+            ((name, c) for name, c in world.owned.items() if c.visible), key=lambda pair: len(pair[1].shape)
+        )
         for name, c in columns:
             fits = len(c.shape) <= 1 and c.high > 0
             require(fits, name, "a visible column must have shape () or (n,) and a positive high", c)

@@ -255,7 +255,12 @@ class World(Component):
         click = sampled if click is None else click & (utility > -np.inf)
         outcome, changes = self.response(users, catalog, market, slate, signals, utility, outside, click,
                                          noise[blocks.response])  # fmt: skip
-        t, clock, exposure, last = copied(users.t), copied(users.clock), copied(users.exposure), zeros(users.last.shape, F32)
+        t, clock, exposure, last = (
+            copied(users.t),
+            copied(users.clock),
+            copied(users.exposure),
+            zeros(users.last.shape, F32),
+        )
         history, history_feedback = copied(users.history), copied(users.history_feedback)
         _remember(t, clock, history, history_feedback, last, exposure, slate, click, outcome["channels"], outcome["dt"],
                   catalog.topic)  # fmt: skip
@@ -290,10 +295,17 @@ class World(Component):
         array = np.asarray(items)
         width = width if width is not None or array.ndim != 2 else array.shape[1]
         fits = array.dtype.kind in "iu" and array.shape == (len(users), width)
-        require(fits, name, f"must be integers of shape ({len(users)}, {'n' if width is None else width})", _kind_of(items))
+        require(
+            fits, name, f"must be integers of shape ({len(users)}, {'n' if width is None else width})", _kind_of(items)
+        )
         if array.size:
             low, high = int(array.min()), int(array.max())
-            require(low >= -1 and high < len(self.catalog), name, f"must lie in [-1, {len(self.catalog)})", low if low < -1 else high)
+            require(
+                low >= -1 and high < len(self.catalog),
+                name,
+                f"must lie in [-1, {len(self.catalog)})",
+                low if low < -1 else high,
+            )
         return np.ascontiguousarray(array, I32)
 
     def check_users(self, users: Users) -> None:
@@ -385,21 +397,34 @@ class World(Component):
         for _ in range(10):
             data = read_json(folder / "world.json", "world")
             fits = isinstance(data, dict) and data.get("format") == FORMAT
-            require(fits, "world", f"must be of format {FORMAT}, in {folder / 'world.json'}", data.get("format") if isinstance(data, dict) else data)
+            require(
+                fits,
+                "world",
+                f"must be of format {FORMAT}, in {folder / 'world.json'}",
+                data.get("format") if isinstance(data, dict) else data,
+            )
             content = read_bytes(folder / "arrays.npz", "world")
             digest = data.pop("arrays", None)  # recgym 0.1.0 wrote none
             if digest in (None, hashlib.sha256(content).hexdigest()):
                 break
             time.sleep(0.02)  # somebody is saving another world there just now
         else:
-            raise ConfigError(f"world: {folder} must hold files of one world, and arrays.npz is of another than world.json")
+            raise ConfigError(
+                f"world: {folder} must hold files of one world, and arrays.npz is of another than world.json"
+            )
         del data["format"]
         arrays = parse_arrays(content, "world", folder / "arrays.npz", array_names(data))
         try:
             return cls.from_dict(data, arrays, "world")
         except RecgymError as error:
             raise ConfigError(f"{folder}: {error}") from None
-        except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:  # of a part without checks
+        except (
+            TypeError,
+            ValueError,
+            LookupError,
+            AttributeError,
+            ArithmeticError,
+        ) as error:  # of a part without checks
             raise ConfigError(f"{folder}: is no world: {type(error).__name__}: {brief(error)}") from None
 
     @classmethod

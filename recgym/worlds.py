@@ -65,7 +65,11 @@ def make_world(
     replaceable = [f.name for f in dataclasses.fields(World) if f.init]
     parts = {name: value for name, value in options.items() if name in replaceable}
     # NumPy's integers as Python's, which products of sizes do not overflow.
-    parameters = {name: int(value) if isinstance(value, np.integer) else value for name, value in options.items() if name not in parts}
+    parameters = {
+        name: int(value) if isinstance(value, np.integer) else value
+        for name, value in options.items()
+        if name not in parts
+    }
     null = False
     known: list[str] = []
     if isinstance(world, str) and world in BUILDERS:
@@ -81,7 +85,9 @@ def make_world(
             names = sorted([*BUILDERS, *fitted_worlds()])
             near = difflib.get_close_matches(str(world), names, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise ConfigError(f"world: got {brief(str(world))}.{hint} It must be one of {names} or a folder that holds world.json")
+            raise ConfigError(
+                f"world: got {brief(str(world))}.{hint} It must be one of {names} or a folder that holds world.json"
+            )
         world = World.load(folder)
     for name in parameters:
         if name not in known:

@@ -32,7 +32,15 @@ SMALL = {"dqn": {"learning_starts": 64}, "qrdqn": {"learning_starts": 64}, "ppo"
 
 
 def task_of(name: str) -> Task:
-    kind = "table" if name in TABLES else "embedding" if name in ("sac", "td3") else "slate" if "slateq" in name else "item"
+    kind = (
+        "table"
+        if name in TABLES
+        else "embedding"
+        if name in ("sac", "td3")
+        else "slate"
+        if "slateq" in name
+        else "item"
+    )
     return TASKS[kind]
 
 
@@ -45,7 +53,11 @@ def learned(agent: Agent, folder: Path) -> dict[str, bytes]:
 
 
 def _flat(weights: dict[str, Any]) -> list[bytes]:
-    return [part for value in weights.values() for part in (_flat(value) if isinstance(value, dict) else [value.numpy().tobytes()])]
+    return [
+        part
+        for value in weights.values()
+        for part in (_flat(value) if isinstance(value, dict) else [value.numpy().tobytes()])
+    ]
 
 
 @pytest.mark.parametrize("name", LEARNERS)
@@ -67,7 +79,9 @@ def test_a_score_in_mid_training_changes_nothing(name: str, tmp_path: Path) -> N
     agent.fit(task, 320, seed=3, progress=look)
     assert len(scores) >= 2
     plain, looked = learned(fitted(None), tmp_path / "plain"), learned(agent, tmp_path / "looked")
-    plain = {name: content for name, content in plain.items() if name != "agent.json"}  # it has the digest of the weights
+    plain = {
+        name: content for name, content in plain.items() if name != "agent.json"
+    }  # it has the digest of the weights
     assert plain == {name: content for name, content in looked.items() if name != "agent.json"}
     # The snapshot acts as the agent does, and goes its own way.
     snapshot = agent.snapshot()
@@ -156,7 +170,9 @@ class Reader(Agent):
 
 def test_evaluate_takes_dicts_vectors_and_ids() -> None:
     random = make_agent("random")
-    assert np.array_equal(evaluate(random, "recgym/News-v0", 30).returns, evaluate(random, Task("recgym/News-v0"), 30).returns)
+    assert np.array_equal(
+        evaluate(random, "recgym/News-v0", 30).returns, evaluate(random, Task("recgym/News-v0"), 30).returns
+    )
     score = evaluate(Reader(), Task("recgym/News-v0", {"observation": "dict"}), 200)
     assert score.returns.mean() > evaluate(random, "recgym/News-v0", 200).returns.mean()
     score = evaluate(random, Task("recgym/News-v0", {"reward": "vector"}), 30)
@@ -171,7 +187,9 @@ def test_agents_are_paid_by_a_reward_of_ones_own() -> None:
     def double(feedback: Any, catalog: Any, users: Any) -> Any:
         return 2.0 * feedback.click.sum(axis=1)
 
-    task, plain = (Task("recgym/NewsSlate-v0", {"slate_size": 2, "reward": reward}) for reward in (double, {"click": 2.0}))
+    task, plain = (
+        Task("recgym/NewsSlate-v0", {"slate_size": 2, "reward": reward}) for reward in (double, {"click": 2.0})
+    )
     for name in ("random", "linucb"):
         agents = [make_agent(name) for _ in range(2)]
         for agent, where in zip(agents, (task, plain), strict=True):

@@ -119,7 +119,9 @@ def test_thompson_draws_from_the_posterior() -> None:
     spread = np.sqrt(np.diag(covariance))
     standard_error = spread / np.sqrt(len(draws))
     assert (np.abs(draws.mean(axis=0) - mean) < 5 * standard_error).all()
-    np.testing.assert_allclose(np.cov(draws.T) / np.outer(spread, spread), covariance / np.outer(spread, spread), atol=0.015)
+    np.testing.assert_allclose(
+        np.cov(draws.T) / np.outer(spread, spread), covariance / np.outer(spread, spread), atol=0.015
+    )
 
 
 def test_thompson_explores_in_proportion_to_the_belief() -> None:
@@ -187,7 +189,9 @@ def test_values_of_linear_bandits_are_rewards() -> None:
         env = tiny_task().make(2)
         observation, info = env.reset(seed=0)
         agent.start(env)
-        np.testing.assert_allclose(agent.values(observation, info["action_mask"])[0, :STOCK], 3 * CLICK[:STOCK], atol=0.2)
+        np.testing.assert_allclose(
+            agent.values(observation, info["action_mask"])[0, :STOCK], 3 * CLICK[:STOCK], atol=0.2
+        )
 
 
 def test_explores_by_the_upper_confidence_bound() -> None:
@@ -279,10 +283,14 @@ def test_pctr_weighs_nothing_by_what_it_pays() -> None:
         click[1] = True
         reward = np.array([nothing, 2 * clicked, 0.2, nothing])
         for _ in range(320):
-            agent.learn(observation, action, reward, observation, np.zeros(4, np.bool_), {"slate": action - 1, "click": click})
+            agent.learn(
+                observation, action, reward, observation, np.zeros(4, np.bool_), {"slate": action - 1, "click": click}
+            )
         mask = np.zeros_like(info["action_mask"])
         mask[:, [0, 4, 5]] = True
-        np.testing.assert_allclose(agent.values(observation, mask)[0, [0, 4]], [nothing, (0.1 + clicked) / 2], atol=0.02)
+        np.testing.assert_allclose(
+            agent.values(observation, mask)[0, [0, 4]], [nothing, (0.1 + clicked) / 2], atol=0.02
+        )
         np.testing.assert_array_equal(np.sort(agent.act(observation, mask)), [best] * 4)
 
 

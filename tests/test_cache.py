@@ -32,7 +32,9 @@ print(sum(env.step([i % 20, 3])[1].sum() for i in range(20)))
 
 def run(code: str, **variables: str) -> str:
     """What a process of its own prints."""
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], env={**os.environ, **variables}, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], env={**os.environ, **variables}, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -77,7 +79,9 @@ def test_a_cache_that_cannot_be(there: bool, tmp_path: Path) -> None:
     assert run(FUSE, RECGYM_CACHE=str(tmp_path / "file" if there else "/proc/nowhere")) == run(FUSE)
 
 
-def test_kernels_are_kept_in_the_cache_where_the_package_is_read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kernels_are_kept_in_the_cache_where_the_package_is_read_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found, Cache = [], kernel._Cache
 
     class ReadOnly(Cache):  # type: ignore[misc, valid-type]
@@ -112,7 +116,12 @@ def test_only_what_is_ours_is_forgotten(tmp_path: Path) -> None:
         os.utime(tmp_path / name, (0, 0))
     fusion._forget(tmp_path)
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
-    assert left == {f"{step}.py", "step_counter.py", "__pycache__/step_counter.step-1.py311.nbi", f"__pycache__/{ours}.other.nbi"}
+    assert left == {
+        f"{step}.py",
+        "step_counter.py",
+        "__pycache__/step_counter.step-1.py311.nbi",
+        f"__pycache__/{ours}.other.nbi",
+    }
 
 
 def test_without_compilation() -> None:

@@ -43,7 +43,10 @@ PLACE = f"{__name__}:{Place.__name__}"
 TINY = Suite(
     "tiny-v0",
     (NamedTask("shop", SHOP, 192),),
-    (Contender("third", PLACE, {"place": 2}), *(Contender(name, name, trained=False) for name in ("popularity", "random"))),
+    (
+        Contender("third", PLACE, {"place": 2}),
+        *(Contender(name, name, trained=False) for name in ("popularity", "random")),
+    ),
     (0, suite.SEED_STRIDE),
     users=50,
     references={"shop": {"random": (0.3, 0.1), "planner": (2.0, 0.2)}},
@@ -198,7 +201,9 @@ def test_a_trained_agent_is_trained_again(folder):
     change(folder, "third", better, k=1)
     found = failed(folder, sample=99)
     assert [*found] == ["again: shop, third, seed 0", "again: shop, third, seed 10000"]
-    assert "same versions, but training differs" in found["again: shop, third, seed 0"], "an agent of recgym must be equal"
+    assert "same versions, but training differs" in found["again: shop, third, seed 0"], (
+        "an agent of recgym must be equal"
+    )
 
 
 def test_other_versions_may_differ_by_chance_only(folder):
@@ -219,7 +224,11 @@ def test_other_versions_may_differ_by_chance_only(folder):
     [
         (lambda m: m["entries"].pop(), "suite", "tiny-v0 has shop, random, key"),
         (lambda m: m["references"]["shop"].update(random=[2.0, 0.1]), "numbers", "normalised score inf outside"),
-        (lambda m: m["entries"][1].update(label="popularity"), "suite", "popularity: several agents or hyper-parameters under one"),
+        (
+            lambda m: m["entries"][1].update(label="popularity"),
+            "suite",
+            "popularity: several agents or hyper-parameters under one",
+        ),
         (lambda m: m["references"]["shop"].update(random=[0.0, 0.1]), "suite", "references are not those of tiny-v0"),
         (lambda m: m.update(format=2), "manifest", "must be of format 1, got 2"),
         (lambda m: m.update(entries=[]), "manifest", "must be an object with a list of entries"),
@@ -240,7 +249,9 @@ def test_stray_and_failed_files_are_found(folder):
     (folder / "jobs" / "0123.json").write_text("{}")
     (folder / "jobs" / "0123.error.txt").write_text("x")
     (folder / ".lock").touch()
-    assert failed(folder, sample=0)["files"] == "0123.error.txt: a job failed\n0123.json: belongs to no job of suite.json"
+    assert (
+        failed(folder, sample=0)["files"] == "0123.error.txt: a job failed\n0123.json: belongs to no job of suite.json"
+    )
     (folder / "suite.json").write_text("{")
     assert "suite.json" in failed(folder)["manifest"]
 
@@ -426,7 +437,9 @@ def test_a_spread_that_only_the_row_shows_excuses_nothing():
 
     assert check.compare(result(5.6, numpy="1"), result(5.0), between=0.1)[0] is True
     assert check.compare(result(6.0, numpy="1"), result(5.0), between=0.01)[0] is False
-    assert check.compare(result(6.0, numpy="1"), result(5.0), between=5.0)[0] is None, "nor ok, as a row 1.2 times as good was"
+    assert check.compare(result(6.0, numpy="1"), result(5.0), between=5.0)[0] is None, (
+        "nor ok, as a row 1.2 times as good was"
+    )
 
 
 def test_a_published_row_is_compared_with_what_is_published(contribution, tmp_path, monkeypatch):
@@ -444,7 +457,9 @@ def failed_in(folder: Path) -> dict[str, str]:
     return {v.what: v.why for v in check.submit_check(folder, sample=0) if v.ok is False}
 
 
-@pytest.mark.parametrize("folder", sorted(path.parent for path in check.PUBLISHED.glob("*/suite.json")), ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "folder", sorted(path.parent for path in check.PUBLISHED.glob("*/suite.json")), ids=lambda p: p.name
+)
 def test_the_published_folders_are_right(folder):
     """The half row of long-term is half a row."""
     assert failed_in(folder).keys() <= ({"complete"} if folder.name == "long-term" else set())

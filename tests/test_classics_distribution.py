@@ -131,8 +131,6 @@ def greedy(world: World, users: Users, rng: np.random.Generator) -> Array:
     return top.astype(np.int32)
 
 
-
-
 def hard() -> World:
     return recgym.load_world("long-term-satisfaction", sensitivity=0.1)
 

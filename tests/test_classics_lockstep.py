@@ -60,7 +60,9 @@ def episodes(data: dict[str, Array], length: int) -> list[slice]:
 def users_of(world: World, n: int, **columns: Array) -> Users:
     """n users of a world with some columns given."""
     arrived = world.arrive(mix(range(n)))
-    return arrived.replace(**{name: np.ascontiguousarray(value, arrived[name].dtype) for name, value in columns.items()})
+    return arrived.replace(
+        **{name: np.ascontiguousarray(value, arrived[name].dtype) for name, value in columns.items()}
+    )
 
 
 def quiet(world: World, n: int) -> Array:
@@ -209,7 +211,9 @@ def sardine(name: str, world: World) -> None:
             assert ((users.bored > 0) == data["bored"][rows]).all(), f"bored at step {t}"
             left = np.where(data["bored"][rows], data["timer"][rows], 0)
             assert (users.bored == left).all(), f"timer at step {t}"
-            assert (users.recent == np.minimum(data["recent"][rows], world.dynamics[0].threshold)).all(), "recent clicks"  # type: ignore[attr-defined]
+            assert (users.recent == np.minimum(data["recent"][rows], world.dynamics[0].threshold)).all(), (
+                "recent clicks"
+            )  # type: ignore[attr-defined]
         checked = row_of_checked[rows]
         known = checked >= 0
         if moves:
@@ -220,7 +224,9 @@ def sardine(name: str, world: World) -> None:
         users, feedback = world.step(users, data["slate"][rows].astype(np.int32), quiet(world, E), data["click"][rows])
         close(feedback.probability[known], data["click_probability"][checked[known]], f"click probability at {t}", 2e-5)
         total = feedback.probability.sum(axis=1, dtype=np.float64)
-        close(total, data["expected_clicks"][rows], f"expected clicks at {t}", 2e-3)  # slope 100 times the drift's error
+        close(
+            total, data["expected_clicks"][rows], f"expected clicks at {t}", 2e-3
+        )  # slope 100 times the drift's error
         close(feedback.objectives[:, 0], data["click"][rows].sum(axis=1), "reward")
     assert not feedback.left.any()
 
@@ -288,9 +294,13 @@ def recogym(world: World) -> None:
     at_visit = users_of(world, len(data["visit"]), interest=omega[view[data["visit"]]])
     chance = world.choice.probability(world.appraise(at_visit, all_items)[0], np.zeros(len(all_items), np.float32))
     close(chance, data["click_probability"], "click probability")
-    after, feedback = world.step(users, data["item"][steps].astype(np.int32)[:, None], noise, data["click"][steps][:, None])
+    after, feedback = world.step(
+        users, data["item"][steps].astype(np.int32)[:, None], noise, data["click"][steps][:, None]
+    )
     close(feedback.probability[:, 0], data["probability"][steps], "click probability")
-    stopped = np.array([data["next"][s[-1]] if s else data["next"][t] for t, s in zip(steps, sessions, strict=True)]) == 2
+    stopped = (
+        np.array([data["next"][s[-1]] if s else data["next"][t] for t, s in zip(steps, sessions, strict=True)]) == 2
+    )
     assert (feedback.left == stopped).all(), "who leaves"
     rare = np.abs(after.interest - wanted_omega).max(axis=1) > 1e-5  # normals in the tails, see above
     assert rare.mean() < 2e-3, "omega"
@@ -387,6 +397,8 @@ def test_the_corrected_influence_moves_towards_what_was_clicked() -> None:
     mean = world.catalog.embedding[slate[:, [3, 5]]].mean(axis=1, dtype=np.float64)
     wanted = 0.95 * users.interest.astype(np.float64) + 0.05 * mean
     close(after.interest, wanted / np.linalg.norm(wanted, axis=1, keepdims=True), "influence", 1e-6)
-    original, _ = sardine_classic.world(task="SlateTopK-BoredInf", faithful=True).step(users, slate, quiet(world, 500), click)
+    original, _ = sardine_classic.world(task="SlateTopK-BoredInf", faithful=True).step(
+        users, slate, quiet(world, 500), click
+    )
     ones = np.full(10, math.sqrt(0.1))
     assert ((original.interest @ ones) > (users.interest @ ones) - 1e-6).all()

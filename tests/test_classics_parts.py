@@ -1449,5 +1449,3 @@ def test_many_topics() -> None:
     """Binomial coefficients of thousands are too large for a float."""
     drawn = SparseInterests(0.5, 1, 3000, 3000).draw(np.full((6001, 1), 0.5, np.float32))
     assert abs((drawn > 0).sum() - 1500) < 100
-
-

@@ -652,7 +652,9 @@ def test_infos_become_lists(mode: str) -> None:
     assert [len(info["slate"]) for info in env.reset(seed=0)[1]] == [5] * 4
     env.action_space.seed(0)
     infos = [env.step(env.action_space.sample())[-1] for _ in range(8)]
-    assert all({"objectives", "slate", "click", "probability", "action_mask"} <= set(one) for info in infos for one in info)
+    assert all(
+        {"objectives", "slate", "click", "probability", "action_mask"} <= set(one) for info in infos for one in info
+    )
     assert any("episode" in one for info in infos for one in info)
 
 
@@ -700,7 +702,9 @@ def test_what_is_no_seed_is_refused_and_changes_nothing(seed: Any) -> None:
 def test_counts_may_be_of_numpy_and_are_written_as_json() -> None:
     env = gym.make_vec("recgym/NewsSlate-v0", num_envs=np.int64(3), threads=np.int8(1), slate_size=np.uint8(2))
     assert type(env.num_envs) is int
-    one = gym.make("recgym/NewsSlate-v0", slate_size=np.int64(2), cold_start=np.float32(0.5), reward={"click": np.float16(2)})
+    one = gym.make(
+        "recgym/NewsSlate-v0", slate_size=np.int64(2), cold_start=np.float32(0.5), reward={"click": np.float16(2)}
+    )
     for spec in (env.spec, one.spec):
         assert spec is not None
         assert '"slate_size": 2' in spec.to_json()
@@ -729,7 +733,9 @@ class Failing:
         raise self.error("no array")
 
 
-HOSTILE |= {error.__name__: Failing(error) for error in (TypeError, RuntimeError, MemoryError, RecursionError, KeyError)}
+HOSTILE |= {
+    error.__name__: Failing(error) for error in (TypeError, RuntimeError, MemoryError, RecursionError, KeyError)
+}
 
 
 @pytest.fixture(scope="module")

@@ -252,7 +252,10 @@ def test_the_helpers_word_parameter_rule_and_value() -> None:
 
 def test_only_what_is_accepted_is_offered() -> None:
     """A world has no actions, nobody sets `fusable` or what a World derives."""
-    for make, refused in ((recgym.load_world, ("fusable", "kind", "sizes", "action", "num_envs")), (RecEnv, ("fusable", "kind", "sizes"))):
+    for make, refused in (
+        (recgym.load_world, ("fusable", "kind", "sizes", "action", "num_envs")),
+        (RecEnv, ("fusable", "kind", "sizes")),
+    ):
         for name in refused:
             with pytest.raises(ConfigError, match=rf"^option: got '{name}_'\.") as caught:
                 make("news", **{f"{name}_": 1})

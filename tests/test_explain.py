@@ -81,12 +81,16 @@ def test_a_linear_agent_is_explained_exactly(name: str, id: str) -> None:
     at = 0
     for part in block.parts:
         columns = slice(at, at := at + part.width)
-        expected = np.concatenate([np.zeros((len(mask), null)), x[:, :, columns] @ theta[agent._columns["candidate"]][columns]], 1)
+        expected = np.concatenate(
+            [np.zeros((len(mask), null)), x[:, :, columns] @ theta[agent._columns["candidate"]][columns]], 1
+        )
         found = why.contributions[:, :, why.groups.index(part.name)]
         assert found[mask] == pytest.approx(expected[mask], abs=3e-6)
     for label, expected in of_user.items():
         found = why.contributions[:, :, why.groups.index(label)]
-        assert found[:, null:][mask[:, null:]] == pytest.approx(np.broadcast_to(expected[:, :1], mask[:, null:].shape)[mask[:, null:]], abs=3e-6)
+        assert found[:, null:][mask[:, null:]] == pytest.approx(
+            np.broadcast_to(expected[:, :1], mask[:, null:].shape)[mask[:, null:]], abs=3e-6
+        )
         if null:
             assert found[:, 0] == pytest.approx(expected[:, 1], abs=3e-6)
     assert np.abs(why.contributions[:, :, why.groups.index("history")]).max() == 0  # LinUCB sees only the match to it
@@ -183,7 +187,16 @@ def test_groups_hold_every_feature_once(world: str, form: str) -> None:
     mask = layout["mask"].slice
     width = max(block.slice.stop for block in layout.values())
     assert np.array_equal(found, [k for k in range(width) if not mask.start <= k < mask.stop])
-    names = {"profile", "session", "last_feedback", "history", "embedding", "match_profile", "match_history", "exposure"}
+    names = {
+        "profile",
+        "session",
+        "last_feedback",
+        "history",
+        "embedding",
+        "match_profile",
+        "match_history",
+        "exposure",
+    }
     assert names <= set(groups)
     assert all(" " not in name for name in groups)
     assert groups["match_profile"].shape == (layout["candidates"].shape[0], 1)

@@ -119,11 +119,13 @@ def test_intervals_come_from_the_curvature(small):
     reach = Z * math.sqrt(x @ covariance @ x)
     expected = [1 / (1 + math.exp(-(x @ theta + s * reach))) for s in (0, -1, 1)]
     assert list(model.rate(cell)) == pytest.approx(expected, rel=1e-4)
+
     # A mean over cells, by the delta method with a numerical gradient.
     def mean_logit(theta):
         p = 1 / (1 + np.exp(-(theta[0] + theta[3:, None] + np.r_[0.0, theta[1:3]])))
         mean = (n * p).sum() / n.sum()
         return math.log(mean / (1 - mean))
+
     gradient = [(mean_logit(theta + e) - mean_logit(theta - e)) / 2e-5 for e in 1e-5 * np.eye(8)]
     reach = Z * math.sqrt(gradient @ covariance @ np.array(gradient))
     low = 1 / (1 + math.exp(-(mean_logit(theta) - reach)))

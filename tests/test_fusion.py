@@ -47,12 +47,20 @@ def same(a: Any, b: Any) -> bool:
         return set(a) == set(b) and all(same(a[name], b[name]) for name in a)
     if isinstance(a, np.ndarray) and a.dtype == object:
         return len(a) == len(b) and all((x is None and y is None) or same(x, y) for x, y in zip(a, b, strict=True))
-    return type(a) is type(b) and np.asarray(a).dtype == np.asarray(b).dtype and np.asarray(a).tobytes() == np.asarray(b).tobytes()
+    return (
+        type(a) is type(b)
+        and np.asarray(a).dtype == np.asarray(b).dtype
+        and np.asarray(a).tobytes() == np.asarray(b).tobytes()
+    )
 
 
 def in_python(source: str, *_: Any) -> Any:
     """The function of a program, run by Python in no time: the kernels that it calls are compiled already."""
-    lines = [line for line in source.splitlines() if not line.startswith(("from numba", "from recgym.fusion", "from recgym.kernel import compiled", "@compiled"))]
+    lines = [
+        line
+        for line in source.splitlines()
+        if not line.startswith(("from numba", "from recgym.fusion", "from recgym.kernel import compiled", "@compiled"))
+    ]
     namespace: dict[str, Any] = {
         "pointer": lambda buffer, offset: (buffer, offset),
         "carray": lambda place, shape, dtype: np.ndarray(shape, dtype, *place),
@@ -135,7 +143,12 @@ def test_bad_actions_and_order_are_refused_as_before() -> None:
         env.step([0, 1])
     env.reset(seed=0)
     before = env.get_state()
-    for bad, what in (([0, 99], "must lie in"), ([0], "must have shape"), (["a", "b"], "must be integers"), ([-1, 0], "must lie in")):
+    for bad, what in (
+        ([0, 99], "must lie in"),
+        ([0], "must have shape"),
+        (["a", "b"], "must be integers"),
+        ([-1, 0], "must lie in"),
+    ):
         with pytest.raises(SlateError, match=what):
             env.step(bad)
     assert same(before.users, env.get_state().users)

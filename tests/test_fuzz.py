@@ -58,7 +58,9 @@ def hangs(rng: np.random.Generator, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("attempt", "what"), [(raises, "KeyError"), (runs_code, "code of the input was run")])
-def test_what_comes_out_is_found(attempt: Callable[..., Any], what: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_what_comes_out_is_found(
+    attempt: Callable[..., Any], what: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setitem(fuzz.TARGETS, "planted", fuzz.Target("", fuzz._nothing, attempt))
     texts = []
     (tmp_path / "originals").mkdir()
@@ -73,9 +75,10 @@ def test_what_comes_out_is_found(attempt: Callable[..., Any], what: str, monkeyp
     assert all(what in text for text in texts)
 
 
-
 @pytest.mark.parametrize(("attempt", "what"), [(dies, "Segmentation fault"), (hangs, "Timeout")])
-def test_processes_that_die_or_hang_are_found(attempt: Callable[..., Any], what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_that_die_or_hang_are_found(
+    attempt: Callable[..., Any], what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(fuzz.TARGETS, "planted", fuzz.Target("", fuzz._nothing, attempt))
     monkeypatch.setattr(fuzz, "_work", globals()[f"_work_{attempt.__name__}"])
     (outcome,) = fuzz.fuzz(["planted"], cases=6, minutes=0.2)

@@ -46,5 +46,8 @@ def test_numbers_have_not_moved(env_id: str) -> None:
 
 
 if __name__ == "__main__":
-    found = {env_id: {k: round(v, 6) for k, v in statistics(env_id).items()} for env_id in (*recgym.ENV_IDS, *recgym.CLASSIC_IDS)}
+    found = {
+        env_id: {k: round(v, 6) for k, v in statistics(env_id).items()}
+        for env_id in (*recgym.ENV_IDS, *recgym.CLASSIC_IDS)
+    }
     FILE.write_text(json.dumps(found, indent=1) + "\n")

@@ -83,7 +83,13 @@ def test_what_is_seen_of_a_candidate_is_what_is_known_of_its_item(options: dict)
     rows = seen[:, layout["candidates"].slice].reshape(-1, *layout["candidates"].shape)
     old = observation[:, before["candidates"].slice].reshape(-1, *before["candidates"].shape)
     np.testing.assert_array_equal(rows[:, :, : old.shape[2]], old)
-    assert [part.name for part in layout["candidates"].parts[-5:]] == ["click_rate", "known", "dwell", "satisfied_click", "share"]
+    assert [part.name for part in layout["candidates"].parts[-5:]] == [
+        "click_rate",
+        "known",
+        "dwell",
+        "satisfied_click",
+        "share",
+    ]
     rate, mean = clicked.sum() / shown.sum(), feedback.sum(axis=0) / clicked.sum()
     for b, k in ((0, 0), (3, 7), (29, 19)):
         i = users.candidates[b, k]

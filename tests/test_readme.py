@@ -28,7 +28,11 @@ def test_links_lead_somewhere() -> None:
 
 def test_the_results_are_those_of_the_files() -> None:
     """Every row of the README's tables stands in a committed table."""
-    table = [line for line in README.splitlines() if line.startswith("| ") and ("±" in line or re.search(r"\d of \d+ \|$", line))]
+    table = [
+        line
+        for line in README.splitlines()
+        if line.startswith("| ") and ("±" in line or re.search(r"\d of \d+ \|$", line))
+    ]
     folders = ("slateq-v0", "sardine", "generalization-v0")
     files = [*(f"{folder}/leaderboard.md" for folder in folders), "references-classics/references.md"]
     source = "".join((ROOT / "benchmarks/results" / file).read_text() for file in files)
@@ -39,19 +43,27 @@ def test_the_results_are_those_of_the_files() -> None:
 
 def rows(text: str) -> dict[str, list[str]]:
     """Agent -> cells of a table."""
-    lines = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in text.splitlines() if line.startswith("| ")]
+    lines = [
+        [cell.strip() for cell in line.strip("| ").split(" | ")] for line in text.splitlines() if line.startswith("| ")
+    ]
     return {cells[0]: cells for cells in lines}
 
 
 @pytest.mark.parametrize("suite", ["core-v0", "slate-v0", "long-v0"])
 def test_normalised_scores_are_those_of_the_leaderboards(suite: str) -> None:
-    parts = re.split(r"^## ([^\n]+)\n", (ROOT / f"benchmarks/results/{suite}/leaderboard.md").read_text(), flags=re.M)[1:]
-    overall, *tasks = [(name.removesuffix("-v0"), rows(text)) for name, text in zip(parts[::2], parts[1::2], strict=True)]
+    parts = re.split(r"^## ([^\n]+)\n", (ROOT / f"benchmarks/results/{suite}/leaderboard.md").read_text(), flags=re.M)[
+        1:
+    ]
+    overall, *tasks = [
+        (name.removesuffix("-v0"), rows(text)) for name, text in zip(parts[::2], parts[1::2], strict=True)
+    ]
     head = " | ".join(["| agent | IQM", *[name for name, _ in tasks], "seconds |"])
     assert README.count(head) == 1
     shown = rows(README.split(head)[1].partition("\n\n")[0])
     shown.pop("---")
-    assert set(shown) == {agent for agent, cells in overall[1].items() if agent != "agent" and cells[1] not in ("---:", "missing")}
+    assert set(shown) == {
+        agent for agent, cells in overall[1].items() if agent != "agent" and cells[1] not in ("---:", "missing")
+    }
     for agent, cells in shown.items():
         assert cells[1] == overall[1][agent][1]
         assert cells[2:-1] == [table[agent][2] for _, table in tasks]

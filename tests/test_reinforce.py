@@ -87,7 +87,9 @@ def test_nothing_ends_the_slate_in_propensities_too(K: int) -> None:
         until = draws[: draws.index(0) + 1] if 0 in draws else draws
         share[sorted(set(until))] += np.prod(BETA[list(draws)])
     np.testing.assert_allclose(propensity(BETA[None], BETA[None] > 0, K, 0.0, null=True)[0], share / K, atol=1e-12)
-    orders = [order[: order.index(0) + 1] if 0 in order[:K] else order for order in (p[:K] for p in permutations(range(4)))]
+    orders = [
+        order[: order.index(0) + 1] if 0 in order[:K] else order for order in (p[:K] for p in permutations(range(4)))
+    ]
     chance = [sum(a in order for order in orders) / len(orders) / K for a in range(4)]
     np.testing.assert_allclose(propensity(BETA[None], BETA[None] > 0, K, 1.0, null=True)[0], chance, atol=1e-12)
 
@@ -144,7 +146,9 @@ def test_a_whole_slate_is_weighed_by_how_likely_it_was() -> None:
     assert empty.mean() == pytest.approx(chance, abs=5 * np.sqrt(chance / 6000))
     np.testing.assert_allclose(np.exp(agent._drawn["beta"][empty]), chance, rtol=1e-4)
     first = action[~empty, 0]
-    assert np.bincount(first, minlength=len(pi)) / 6000 == pytest.approx(0.6 * pi * (pi != pi[0]) + 0.4 / len(pi) * (np.arange(len(pi)) > 0), abs=0.03)
+    assert np.bincount(first, minlength=len(pi)) / 6000 == pytest.approx(
+        0.6 * pi * (pi != pi[0]) + 0.4 / len(pi) * (np.arange(len(pi)) > 0), abs=0.03
+    )
 
 
 def test_the_cap_bounds_the_weight() -> None:
@@ -185,7 +189,9 @@ def test_draws_follow_the_policy() -> None:
 
 
 def learner(**options) -> Reinforce:
-    return Reinforce(**{"width": 32, "learning_rate": 1e-2, "reward_scale": 1.0, "segment": 8, "batch_size": 128, **options})
+    return Reinforce(
+        **{"width": 32, "learning_rate": 1e-2, "reward_scale": 1.0, "segment": 8, "batch_size": 128, **options}
+    )
 
 
 @pytest.mark.parametrize(

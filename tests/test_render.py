@@ -272,7 +272,9 @@ def test_reasons_of_a_text_are_the_agents() -> None:
     spans = why.contributions.max(axis=0) - why.contributions.min(axis=0)
     strongest = np.argsort(-spans)[:5]
     assert names == ["shown", "item", "topic", "value", *(why.groups[g] for g in strongest), "other"]
-    assert {row[1]: row[0] for row in rows if row[0] != "-"} == {str(candidates[k]): str(s + 1) for s, k in enumerate(worst)}
+    assert {row[1]: row[0] for row in rows if row[0] != "-"} == {
+        str(candidates[k]): str(s + 1) for s, k in enumerate(worst)
+    }
     assert len(rows) == 12
     assert all(float(a[3]) >= float(b[3]) for a, b in pairwise(rows))
     for row in rows:

@@ -212,7 +212,9 @@ def test_pinned_references_are_the_scale(tmp_path):
     pinned = {SHOP: {"random": [0.0, 0.1], "planner": [8.0, 0.1]}}
     results = report.read_folder(write(tmp_path, references=pinned))
     assert results.estimate("<b>bold</b>", [SHOP]).value == pytest.approx(4.1 / 8)
-    assert results.estimate("<b>bold</b>", [STREAM]).value == pytest.approx(2.1 / 4), "its own jobs, where none are pinned"
+    assert results.estimate("<b>bold</b>", [STREAM]).value == pytest.approx(2.1 / 4), (
+        "its own jobs, where none are pinned"
+    )
     for _, label, job in CHOSEN.entries():
         if label in ("random", "planner"):
             run.result_file(tmp_path, job.key).unlink()
@@ -243,20 +245,40 @@ def test_old_learning_curves_are_neither_drawn_nor_compared(tmp_path):
     assert everything_old.count("<figure>") == figures[1] - 2, "no picture where there is no curve"
 
 
-HOSTILE = ("[red]", "[/]", "[bold", ":smile:", "$x$", "$\\frac{", "</script>", "`|*#", "ünïcödé", "{task.fields[x]}", "\\")
+HOSTILE = (
+    "[red]",
+    "[/]",
+    "[bold",
+    ":smile:",
+    "$x$",
+    "$\\frac{",
+    "</script>",
+    "`|*#",
+    "ünïcödé",
+    "{task.fields[x]}",
+    "\\",
+)
 
 
 def test_names_are_taken_as_they_are(tmp_path):
     """Rich markup, emoji codes, formulas, HTML, Markdown: in labels, tasks, suite and command."""
-    tasks = tuple(NamedTask(f"task {name}", Task("recgym/Ecommerce-v0"), 0, Task("recgym/Ecommerce-v0", {"seed": i})) for i, name in enumerate(HOSTILE[:2]))
+    tasks = tuple(
+        NamedTask(f"task {name}", Task("recgym/Ecommerce-v0"), 0, Task("recgym/Ecommerce-v0", {"seed": i}))
+        for i, name in enumerate(HOSTILE[:2])
+    )
     agents = tuple(Contender(name, "random", {"x": name}, trained=False) for name in HOSTILE)
-    chosen = Suite("[/suite]", tasks, (*agents, *(c for c in suite.references() if c.label in ("random", "planner"))), (0,), 50)
+    chosen = Suite(
+        "[/suite]", tasks, (*agents, *(c for c in suite.references() if c.label in ("random", "planner"))), (0,), 50
+    )
     run.write_json(tmp_path / "suite.json", {**chosen.to_dict(), "command": "python -m benchmarks run 'open [/] quote"})
     base = json.loads(next((write(tmp_path / "other") / "jobs").glob("*.json")).read_text())
     for _, label, job in chosen.entries():
         if label != HOSTILE[0]:
             score = {"mean": 2.0 if label == "random" else 3.0, "se": 0.1, "n": 50}
-            run.write_json(run.result_file(tmp_path, job.key), {**base, "key": job.key, "job": job.to_dict(), "return": score, "curve": []})
+            run.write_json(
+                run.result_file(tmp_path, job.key),
+                {**base, "key": job.key, "job": job.to_dict(), "return": score, "curve": []},
+            )
         else:
             run.write_atomically(run.error_file(tmp_path, job.key), b"ValueError: [/red] \x1b[2J")
     console = Console(file=io.StringIO(), width=200)
@@ -337,7 +359,10 @@ def mutated(rng: np.random.Generator, data: Any) -> Any:
 
 def test_mutated_folders_give_no_error_but_ours(folder, tmp_path):
     """`python -m benchmarks fuzz results` does the same for as long as it may."""
-    whole = {path.relative_to(folder): path.read_bytes() for path in [folder / "suite.json", *(folder / "jobs").glob("*.json")]}
+    whole = {
+        path.relative_to(folder): path.read_bytes()
+        for path in [folder / "suite.json", *(folder / "jobs").glob("*.json")]
+    }
     for name, data in whole.items():
         write_atomically(tmp_path / name, data)
     rng, names, refused = np.random.default_rng(0), sorted(whole), 0

@@ -71,7 +71,9 @@ def single(env_id: str = "recgym/NewsSlate-v0", **options: Any) -> RecEnv:
     return env
 
 
-@pytest.mark.parametrize("reward", [Diverse(), novel, {"kind": "Diverse", "weight": 2.0}], ids=["class", "function", "JSON"])
+@pytest.mark.parametrize(
+    "reward", [Diverse(), novel, {"kind": "Diverse", "weight": 2.0}], ids=["class", "function", "JSON"]
+)
 def test_the_contract_holds(reward: Any) -> None:
     check_env("recgym/NewsSlate-v0", steps=40, reward=reward)
 

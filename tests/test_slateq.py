@@ -56,7 +56,9 @@ def test_the_exact_optimiser_is_exact(seed: int) -> None:
         best = max(value_by_hand(w, q, slate) for slate in combinations(there, 3))
         assert value_by_hand(w, q, tuple(slate)) == pytest.approx(best, abs=1e-9)
     for heuristic in (top_k, greedy):
-        assert (slate_value(weights, values, heuristic(weights, values, 3)) <= slate_value(weights, values, found) + 1e-9).all()
+        assert (
+            slate_value(weights, values, heuristic(weights, values, 3)) <= slate_value(weights, values, found) + 1e-9
+        ).all()
 
 
 @pytest.mark.parametrize("name", OPTIMISERS)
@@ -124,7 +126,9 @@ def test_files_bring_the_agent_back(trained: SlateQ, tmp_path) -> None:
         SlateQ.load(tmp_path)
 
 
-@pytest.mark.parametrize("options", [{}, {"target": "sarsa", "optimiser": "top-k"}, {"choice": "given", "no_click": False}])
+@pytest.mark.parametrize(
+    "options", [{}, {"target": "sarsa", "optimiser": "top-k"}, {"choice": "given", "no_click": False}]
+)
 def test_same_seed_same_weights(options: dict) -> None:
     weights = []
     for seed in (3, 3, 4):
@@ -255,7 +259,11 @@ def test_keeps_the_contract(make, id: str) -> None:
 
 
 def test_full_slate_q_keeps_the_contract() -> None:
-    check_agent(FullSlateQ(envs=8, learning_starts=32, batch_size=16), Task("recgym/InterestEvolution-v0", {"horizon": 10}), fit_steps=160)
+    check_agent(
+        FullSlateQ(envs=8, learning_starts=32, batch_size=16),
+        Task("recgym/InterestEvolution-v0", {"horizon": 10}),
+        fit_steps=160,
+    )
 
 
 def test_given_weights_are_those_of_the_world() -> None:
@@ -283,7 +291,10 @@ def test_given_weights_are_those_of_the_world() -> None:
         (lambda: SlateQ(shown_only=True), r"SlateQ.target: must be 'sarsa' with shown_only=True, got 'q'"),
         (lambda: SlateQ(sees=[]), r"SlateQ.sees: .*at least one"),
         (lambda: SlateQ(sees=["user.profil"]).start(Task("recgym/News-v0").make(2)), r"SlateQ.sees: .*user.profile"),
-        (lambda: FullSlateQ().start(Task("recgym/NewsSlate-v0").make(2)), r"slate_size: FullSlateQ needs at most 5000.*got 15504"),
+        (
+            lambda: FullSlateQ().start(Task("recgym/NewsSlate-v0").make(2)),
+            r"slate_size: FullSlateQ needs at most 5000.*got 15504",
+        ),
         (lambda: SlateQ(choice="given").start(Task("recgym/EcommerceSlate-v0").make(2)), r'"given" needs'),
         (lambda: SlateQ().start(Task("recgym/InterestEvolution-v0", {"action": "embedding"}).make(2)), r'needs "item"'),
     ],

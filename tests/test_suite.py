@@ -213,7 +213,9 @@ def test_a_job_is_evaluated_where_it_says():
 
 def test_rows_can_be_run_one_by_one(tmp_path):
     agents = tuple(Contender(name, name, trained=False) for name in ("random", "popularity"))
-    chosen = Suite("tiny-v0", (NamedTask("shop", SHOP, 0),), agents, (0,), 4, references={"shop": {"random": (1.0, 0.1)}})
+    chosen = Suite(
+        "tiny-v0", (NamedTask("shop", SHOP, 0),), agents, (0,), 4, references={"shop": {"random": (1.0, 0.1)}}
+    )
     console = Console(file=io.StringIO())
     assert run.run_suite(chosen, tmp_path, console=console, only=["popularity"]) == []
     assert len(list((tmp_path / "jobs").glob("*.json"))) == 1

@@ -285,7 +285,11 @@ def test_bad_fields(arguments: dict, fragment: str) -> None:
         (Sarsa(), {"observation": "dict"}, r"observation: Sarsa needs a flat one"),
         (Sarsa(), {"reward": "vector"}, r"reward: Sarsa needs one number"),
         (Sarsa(state=("user.progres",)), {}, r"Sarsa.state: .*Did you mean 'user.progress'"),
-        (Sarsa(), {"slate_size": 4}, r"Sarsa.max_actions: must hold all slates of 4 of 20 candidates, 4845 of them, got 1000"),
+        (
+            Sarsa(),
+            {"slate_size": 4},
+            r"Sarsa.max_actions: must hold all slates of 4 of 20 candidates, 4845 of them, got 1000",
+        ),
         (Sarsa(ordered=True), {"slate_size": 3}, r"6840 of them"),
     ],
 )

@@ -152,7 +152,9 @@ def end_of(array: Array) -> int:
 
 
 @pytest.mark.parametrize("part", [Recorder(), Even(), load_world("ecommerce").response])
-def test_what_a_part_reads_beyond_its_noise_is_memory_of_the_check(part: Component, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_part_reads_beyond_its_noise_is_memory_of_the_check(
+    part: Component, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Otherwise the memory behind the noise decides what a part that reads beyond it is told, or whether it crashes."""
     beyond = []
     for name in ("__call__", "sample"):

@@ -15,7 +15,11 @@ from benchmarks import suite, tune
 from recgym.errors import ConfigError
 
 SHOP = Task("recgym/Ecommerce-v0", {"horizon": 5})
-SPACE = {"alpha": {"low": 0.0, "high": 10.0}, "refresh": {"low": 1, "high": 64, "log": True}, "user": {"choices": [True, False]}}
+SPACE = {
+    "alpha": {"low": 0.0, "high": 10.0},
+    "refresh": {"low": 1, "high": 64, "log": True},
+    "user": {"choices": [True, False]},
+}
 
 
 def hill(job, **options) -> dict:
@@ -31,7 +35,9 @@ def test_it_finds_a_known_optimum(monkeypatch, tmp_path):
     jobs = []
     monkeypatch.setattr(tune, "execute", lambda job, **options: jobs.append(job) or hill(job))
     told = []
-    best = tune.tune("linucb", SHOP, tmp_path, 40, 100, 2, 50, space=SPACE, fixed={"ridge": 2.0}, notify=lambda *t: told.append(t))
+    best = tune.tune(
+        "linucb", SHOP, tmp_path, 40, 100, 2, 50, space=SPACE, fixed={"ridge": 2.0}, notify=lambda *t: told.append(t)
+    )
     assert best.mean > 10.5, "random search of 40 reaches 10.5 in one of five"
     assert best.parameters["user"] is True
     assert best.parameters["ridge"] == 2.0

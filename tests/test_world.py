@@ -511,7 +511,11 @@ def test_parts_that_do_not_fit(world_of: WorldOf, domain: str, parts: dict[str, 
 
 @pytest.mark.parametrize(
     ("name", "attribute", "value"),
-    [("ecommerce", "price", -1.0), ("long-term-satisfaction", "clickbait", 1.5), ("long-term-satisfaction", "clickbait", -0.1)],
+    [
+        ("ecommerce", "price", -1.0),
+        ("long-term-satisfaction", "clickbait", 1.5),
+        ("long-term-satisfaction", "clickbait", -0.1),
+    ],
 )
 def test_attributes_that_a_response_cannot_pay_for(name: str, attribute: str, value: float) -> None:
     """A cart holds prices >= 0, and the exponential of a large clickbait is infinite."""
@@ -648,7 +652,9 @@ def edited_json(folder: Path, **changes: Any) -> None:
     (folder / "world.json").write_text(json.dumps({name: value for name, value in data.items() if value is not None}))
 
 
-def test_arrays_of_files_are_looked_at_before_use(world_of: WorldOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arrays_of_files_are_looked_at_before_use(
+    world_of: WorldOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(files, "SMALL", 2**20)
     world_of("ecommerce").save(tmp_path)
     file = tmp_path / "arrays.npz"
@@ -670,7 +676,9 @@ def test_arrays_of_files_are_looked_at_before_use(world_of: WorldOf, tmp_path: P
     with np.errstate(all="ignore"):
         wrong = {
             "nothing refers to the array 'more'": arrays_as_bytes({**good, "more": np.zeros(3)}),
-            "'catalog.embedding' is not there": arrays_as_bytes({n: a for n, a in good.items() if n != "catalog.embedding"}),
+            "'catalog.embedding' is not there": arrays_as_bytes(
+                {n: a for n, a in good.items() if n != "catalog.embedding"}
+            ),
             "size of its shape": archive(**{**members, "catalog.embedding": header.getvalue() + b"1234"}),
             "header": archive(**{**members, "catalog.embedding": b"\x93NUMPY\x01\x00\x05\x00hello"}),
             "times its size": archive(**members, bomb=b"0" * 2**26),
@@ -740,7 +748,19 @@ def test_numbers_of_any_library_become_pythons() -> None:
     assert plain == dict(level=0.5, satisfaction=0.5, fatigue=1.0)
     assert {type(value) for value in plain.values()} == {float}
     assert type(Retrieval(np.int16(3)).candidates) is int
-    for wrong in (math.nan, math.inf, 10**400, "0.5", None, True, np.bool_(True), np.array(0.5), np.array([0.5]), 1j, Decimal("0.5")):
+    for wrong in (
+        math.nan,
+        math.inf,
+        10**400,
+        "0.5",
+        None,
+        True,
+        np.bool_(True),
+        np.array(0.5),
+        np.array([0.5]),
+        1j,
+        Decimal("0.5"),
+    ):
         with pytest.raises(ConfigError, match=r"Hazard\.level"):
             Hazard(level=wrong)
     env = RecVectorEnv("ecommerce", 2, departure=Hazard(level=np.float32(-0.5)), horizon=np.int64(5))  # type: ignore[arg-type]
@@ -763,8 +783,22 @@ class Annotated(Departure):
 
 def test_fields_are_of_their_declared_types() -> None:
     part = Annotated(np.float64(1), np.int64(2), ["a"], {"x": np.float32(1)}, [1, 2])  # type: ignore[arg-type]
-    assert part.to_dict() == {"kind": "Annotated", "rate": 1.0, "often": 2, "names": ["a"], "weights": {"x": 1.0}, "either": [1.0, 2.0]}
-    for name, wrong in (("rate", math.nan), ("rate", "x"), ("often", 1.5), ("names", "abc"), ("weights", {1: 1.0}), ("either", [None])):
+    assert part.to_dict() == {
+        "kind": "Annotated",
+        "rate": 1.0,
+        "often": 2,
+        "names": ["a"],
+        "weights": {"x": 1.0},
+        "either": [1.0, 2.0],
+    }
+    for name, wrong in (
+        ("rate", math.nan),
+        ("rate", "x"),
+        ("often", 1.5),
+        ("names", "abc"),
+        ("weights", {1: 1.0}),
+        ("either", [None]),
+    ):
         with pytest.raises(ConfigError, match=rf"Annotated\.{name}"):
             Annotated(**{name: wrong})  # type: ignore[arg-type]
 
@@ -775,7 +809,9 @@ def test_a_part_never_takes_the_name_of_one_of_recgyms() -> None:
         class Hazard(Departure):
             pass
 
-    with pytest.raises(ConfigError, match=r"test_world\..*Hazard: must have another name, as recgym\.models\.departure\.Hazard"):
+    with pytest.raises(
+        ConfigError, match=r"test_world\..*Hazard: must have another name, as recgym\.models\.departure\.Hazard"
+    ):
         same_family()
 
     @dataclass(frozen=True, eq=False)
@@ -785,7 +821,9 @@ def test_a_part_never_takes_the_name_of_one_of_recgyms() -> None:
         def __call__(self, users: Any, feedback: Any, noise: Any) -> dict[str, Any]:
             return {"left": np.zeros(len(users), np.bool_)}
 
-    world = recgym.load_world("ecommerce", candidates={"kind": "Uniform", "candidates": 5}, departure={"kind": "Uniform"})
+    world = recgym.load_world(
+        "ecommerce", candidates={"kind": "Uniform", "candidates": 5}, departure={"kind": "Uniform"}
+    )
     assert world.candidates.count(100) == 5
     assert type(world.departure) is Uniform
     again = World.from_dict(world.to_dict(arrays := {}), arrays)
@@ -819,7 +857,18 @@ def test_items_that_are_not_there_are_refused(world_of: WorldOf) -> None:
     world = world_of("ecommerce", 2)
     users, N = world.arrive(recgym.mix(range(3))), len(world.catalog)
     noise, slate = world.noise(users), users.candidates[:, :2].copy()
-    wrong: list[Any] = [slate + N, slate - N, slate[:2], slate[:, :1], slate[0], slate.astype(float), slate > 0, None, "ab", [[1], [2, 3]]]
+    wrong: list[Any] = [
+        slate + N,
+        slate - N,
+        slate[:2],
+        slate[:, :1],
+        slate[0],
+        slate.astype(float),
+        slate > 0,
+        None,
+        "ab",
+        [[1], [2, 3]],
+    ]
     for items in wrong:
         with pytest.raises((ConfigError, ValueError), match=r"slate|inhomogeneous"):
             world.step(users, items, noise)

@@ -226,9 +226,7 @@ def interest_exploration(*, items: int = 10_000, seed: int = 0, **parts: Any) ->
     quality = np.exp(logs)[order]
     return World.of(
         parts,
-        catalog=Catalog(
-            np.eye(2)[topic[order]], topic[order], quality[:, None], ("quality",), 2, visible=("quality",)
-        ),
+        catalog=Catalog(np.eye(2)[topic[order]], topic[order], quality[:, None], ("quality",), 2, visible=("quality",)),
         population=UserTypes((0.3, 0.7), ((0.1, 0.7), (0.7, 0.1)), 0.1),
         market=StaticMarket.of(items),
         candidates=Uniform(10),

@@ -177,7 +177,12 @@ class Engagement(Response):
     def check(self, catalog: Catalog) -> None:
         c = catalog["clickbait"]
         within = c.min() >= 0 and c.max() <= 1
-        require(within, "catalog.attributes", "must have clickbait in [0, 1] for Engagement", (float(c.min()), float(c.max())))
+        require(
+            within,
+            "catalog.attributes",
+            "must have clickbait in [0, 1] for Engagement",
+            (float(c.min()), float(c.max())),
+        )
 
     def __call__(self, users: Users, catalog: Catalog, market: Market, slate: Array, signals: Array,
                  utility: Array, outside: Array, click: Array, noise: Array) -> Outcome:  # fmt: skip
@@ -472,7 +477,9 @@ def _watch_time(channels, objectives, dt, budget, slate, click, attributes, qual
 
 
 @kernel
-def _engagement(channels, objectives, slate, click, attributes, clickbait_column, satisfaction, choc, kale, sd, high, u):
+def _engagement(
+    channels, objectives, slate, click, attributes, clickbait_column, satisfaction, choc, kale, sd, high, u
+):
     B, S = slate.shape
     for b in range(B):
         for s in range(S):
