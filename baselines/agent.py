@@ -66,7 +66,7 @@ class Agent(ABC):
     """
 
     privileged = False  # reads the simulator's hidden state: a reference, not a competitor
-    preference: dict[str, float] | None = None  # objective -> weight in training; None: the task's own reward
+    objective_weights: dict[str, float] | None = None  # objective -> weight in training; None: the task's own reward
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -78,17 +78,22 @@ class Agent(ABC):
         """Checks of the hyper-parameters."""
 
     def training(self, task: Task | str) -> Task:
-        """The task, or that of an id, as the agent is trained on it: paying by its preference over the objectives, if any.
+        """The task, or that of an id, as the agent is trained on it: paying by its `objective_weights`, if any.
 
         Raises:
-            ConfigError: the agent has a preference and the task a like_dislike reward.
+            ConfigError: the agent has objective weights and the task a like_dislike reward.
         """
         task = Task(task) if isinstance(task, str) else task
-        if self.preference is None:
+        if self.objective_weights is None:
             return task
         clash = task.options.get("like_dislike", False)
-        require(not clash, "preference", "must be None where the task pays likes and dislikes", self.preference)
-        return Task(task.id, {**task.options, "reward": self.preference})
+        require(
+            not clash,
+            "objective_weights",
+            "must be None where the task pays likes and dislikes",
+            self.objective_weights,
+        )
+        return Task(task.id, {**task.options, "reward": self.objective_weights})
 
     def fit(self, task: Task, steps: int, seed: int = 0, progress: Progress | None = None) -> None:  # noqa: B027
         """Learn from `steps` user-steps of the task, `training` it where it pays. The default learns nothing."""

@@ -43,7 +43,7 @@ class LinearBandit(OnlineAgent):
         refresh: steps of the batch between two updates of the belief, >= 1. To wait for 16 costs nothing that can be
             measured and saves most of the time.
         envs: users it learns from at a time, >= 1.
-        preference: weights of the objectives it is trained for; None: the task's own reward.
+        objective_weights: weights of the objectives it is trained for; None: the task's own reward.
         item_prior: clicks, see `ItemStatistics`, whose numbers join the features of candidates; 0: they do not.
     """
 
@@ -52,7 +52,7 @@ class LinearBandit(OnlineAgent):
     user: bool = True
     refresh: int = 16
     envs: int = 64
-    preference: dict[str, float] | None = None
+    objective_weights: dict[str, float] | None = None
     item_prior: float = 0.0
     learned: ClassVar[tuple[str, ...]] = ("gram", "theta")  # arrays that a file holds
 
@@ -270,7 +270,7 @@ class Thompson(LinearBandit):
 
 @dataclass(kw_only=True)
 class LogisticPCTR(LinearBandit):
-    """Ranks by the predicted probability of a click, sg(theta . x), with random slates now and then while learning.
+    """Ranks by the predicted probability of a click, sigmoid(theta . x), with random slates now and then while learning.
 
     The learned myopic baseline: a click is a click, whatever it pays. theta is the most likely one given all clicks
     and the prior N(0, I / ridge), tracked by Laplace approximations: each batch is fitted by Newton's method with the
@@ -325,7 +325,7 @@ def logistic(score: Array) -> Array:
 
 
 def logistic_regression(gram: Array, theta: Array, x: Array, click: Array, rounds: int = 20) -> tuple[Array, Array]:
-    """Precision and mode of the belief over the coefficients of P(click) = sg(theta . x), after N observations.
+    """Precision and mode of the belief over the coefficients of P(click) = sigmoid(theta . x), after N observations.
 
     Newton's method, each step halved until the posterior density does not fall.
 

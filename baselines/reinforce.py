@@ -131,7 +131,7 @@ class Reinforce(TorchAgent, OnlineAgent):
         reward_scale: factor on rewards in training, > 0, so that returns are of the order of 1.
         envs: users stepped together. segment: steps of all of them between two rounds of learning.
         epochs: how often a segment is used. batch_size: user-steps a gradient step. threads: of torch in training.
-        preference: weights of the objectives it is trained for; None: the task's own reward.
+        objective_weights: weights of the objectives it is trained for; None: the task's own reward.
         item_prior: clicks, see `ItemStatistics`, whose numbers join the features of candidates; 0: they do not.
     """
 
@@ -152,7 +152,7 @@ class Reinforce(TorchAgent, OnlineAgent):
     epochs: int = 4
     batch_size: int = 256
     threads: int = 1
-    preference: dict[str, float] | None = None
+    objective_weights: dict[str, float] | None = None
     item_prior: float = 0.0
     weights: dict[str, dict[str, Tensor]] = field(default_factory=dict, init=False, repr=False, compare=False)
     in_training = (*OnlineAgent.in_training, "_segment", "_last", "_adam")

@@ -86,7 +86,7 @@ class SB3Agent(TorchAgent):
             and networks this small are no slower.
         device: where it is trained, as torch writes it: "cpu", "cuda", "cuda:1" or "mps"; it always acts on the CPU.
             Networks this small gain nothing.
-        preference: weights of the objectives it is trained for; None: the task's own reward.
+        objective_weights: weights of the objectives it is trained for; None: the task's own reward.
     """
 
     head: str = "candidate"
@@ -100,7 +100,7 @@ class SB3Agent(TorchAgent):
     expected_reward: bool = False
     threads: int = 1
     device: str = "cpu"
-    preference: dict[str, float] | None = None
+    objective_weights: dict[str, float] | None = None
 
     algorithm: ClassVar[Any]  # of Stable-Baselines3
     policies: ClassVar[tuple[type[Any], ...]]  # its own, and one with the candidate head

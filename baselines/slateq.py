@@ -127,7 +127,7 @@ class SlateLearner(TorchAgent, OnlineAgent):
             this share of the training. Where nothing can be shown, 1 in S + 1 of the random slates is empty.
         threads: of torch in training.
         sees: blocks or parts of the observation, such as "user.profile", that the networks see; None: all.
-        preference: weights of the objectives it is trained for; None: the task's own reward.
+        objective_weights: weights of the objectives it is trained for; None: the task's own reward.
         item_prior: clicks, see `ItemStatistics`, whose numbers join the features of candidates; 0: they do not.
     """
 
@@ -148,7 +148,7 @@ class SlateLearner(TorchAgent, OnlineAgent):
     epsilon_share: float = 0.5
     threads: int = 1
     sees: tuple[str, ...] | None = None
-    preference: dict[str, float] | None = None
+    objective_weights: dict[str, float] | None = None
     item_prior: float = 0.0
     weights: dict[str, dict[str, Tensor]] = field(default_factory=dict, init=False, repr=False, compare=False)
     in_training = (*OnlineAgent.in_training, "_replay", "_adam", "_target")
@@ -333,21 +333,21 @@ class SlateQ(SlateLearner):
         target: "sarsa", the value of the slate that was shown next, or "q", of the best one by `target_optimiser`.
         optimiser: how slates are made: "top-k", "greedy" or "exact". target_optimiser: the same for the target. Where
             several items may be picked, the value of a slate is a sum, and all three are "top-k".
-        choice: "learned" from clicks, with the same kind of network and a term for each position: a conditional logit
+        choice_model: "learned" from clicks, with the same kind of network and a term for each position: a conditional logit
             where one item at most is picked, else a logit for each item. Or "given", the world's own weights, which
             read the user's hidden state where there is one.
         no_click: whether picking nothing has a value too, learned from the steps without a click.
         dueling: whether a state has a value that its candidates share, see `CandidateHead`.
         shown_only: whether training looks at none but the candidates shown, as large catalogues ask for; what is kept
             of a step is small, too. Values are learned as differences from that of picking nothing. Needs
-            target="sarsa", choice="learned", no_click=True and dueling=False.
+            target="sarsa", choice_model="learned", no_click=True and dueling=False.
         Others: see `SlateLearner`.
     """
 
     target: str = "q"
     optimiser: str = "exact"
     target_optimiser: str = "exact"
-    choice: str = "learned"
+    choice_model: str = "learned"
     no_click: bool = True
     dueling: bool = True
     shown_only: bool = False
@@ -357,35 +357,42 @@ class SlateQ(SlateLearner):
         require_option("SlateQ.target", self.target, ["sarsa", "q"])
         for name in ("optimiser", "target_optimiser"):
             require_option(f"SlateQ.{name}", getattr(self, name), OPTIMISERS)
-        require_option("SlateQ.choice", self.choice, ["learned", "given"])
+        require_option("SlateQ.choice_model", self.choice_model, ["learned", "given"])
         if self.shown_only:
-            for name, needed in (("target", "sarsa"), ("choice", "learned"), ("no_click", True), ("dueling", False)):
+            for name, needed in (
+                ("target", "sarsa"),
+                ("choice_model", "learned"),
+                ("no_click", True),
+                ("dueling", False),
+            ):
                 fits = getattr(self, name) == needed
                 require(fits, f"SlateQ.{name}", f"must be {needed!r} with shown_only=True", getattr(self, name))
 
     @property
     def privileged(self) -> bool:  # type: ignore[override]
         """Given choice weights may rest on the hidden state."""
-        return self.choice == "given"
+        return self.choice_model == "given"
 
     def start(self, env: RecVectorEnv) -> None:
         """Get ready for an env.
 
         Raises:
-            ConfigError: actions are no slates of candidates, or observations not flat; or, with `choice="given"`, the
+            ConfigError: actions are no slates of candidates, or observations not flat; or, with `choice_model="given"`, the
                 choice has no weights, or depends on positions.
         """
-        if self.choice == "given":
+        if self.choice_model == "given":
             choice = env.world.choice
             known = isinstance(choice, Proportional) or (isinstance(choice, MultinomialLogit) and choice.decay == 0)
-            require(known, "SlateQ.choice", '"given" needs Proportional or a MultinomialLogit without decay', choice)
+            require(
+                known, "SlateQ.choice_model", '"given" needs Proportional or a MultinomialLogit without decay', choice
+            )
         self._single = env.world.choice.single
         super().start(env)
 
     def _networks(self, env: RecVectorEnv) -> dict[str, nn.Module]:
         head = head_of(env, self.width, self.dueling, layout=self.layout)
         nets: dict[str, nn.Module] = {"value": CandidateHead(**{**head, "null": 1 + env.actions.null})}
-        if self.choice == "learned":
+        if self.choice_model == "learned":
             nets["pick"] = CandidateHead(**{**head, "null": 1, "dueling": False})
             nets["place"] = nn.Embedding.from_pretrained(torch.zeros(env.world.slate_size, 1), freeze=False)
         return nets
@@ -419,7 +426,7 @@ class SlateQ(SlateLearner):
 
     def _weights(self, observation: Tensor, mask: Array) -> Tensor:
         """(B, 1 + K) weights of picking nothing and each candidate, or probabilities; 0 where there is none."""
-        if self.choice == "learned":
+        if self.choice_model == "learned":
             logits = self._nets["pick"](observation)
             if self._single:
                 weights = torch.exp(logits - logits.amax(dim=1, keepdim=True))
@@ -453,7 +460,7 @@ class SlateQ(SlateLearner):
                 "available": shown >= 0,
                 "shown": np.where(shown >= 0, np.arange(shown.shape[1]), -1),
             }
-        if self.choice == "learned":
+        if self.choice_model == "learned":
             return {}
         return {"weights": self._weights(torch.from_numpy(seen), mask).numpy()}
 
@@ -480,7 +487,7 @@ class SlateQ(SlateLearner):
         if not self.no_click:
             counts = counts & click.any(dim=1)
         loss = (nn.functional.smooth_l1_loss(value, goal, reduction="none") * counts).sum() / counts.sum().clamp(min=1)
-        return loss + self._choice_loss(sample) if self.choice == "learned" else loss
+        return loss + self._choice_loss(sample) if self.choice_model == "learned" else loss
 
     def _choice_loss(self, sample: dict[str, Tensor]) -> Tensor:
         """Minus log likelihood of the clicks, a step."""

@@ -53,7 +53,7 @@ class Tabular(OnlineAgent):
         max_states: a world with more is not small enough, >= 1.
         max_actions: and one with more slates neither, in [1, 10^6]. The table has 16 bytes a state and action.
         envs: users it learns from at a time, >= 1.
-        preference: weights of the objectives it is trained for; None: the task's own reward.
+        objective_weights: weights of the objectives it is trained for; None: the task's own reward.
     """
 
     state: tuple[str, ...] | None = None
@@ -69,7 +69,7 @@ class Tabular(OnlineAgent):
     max_states: int = 10_000
     max_actions: int = 1000
     envs: int = 64
-    preference: dict[str, float] | None = None
+    objective_weights: dict[str, float] | None = None
 
     def __post_init__(self) -> None:
         name = type(self).__name__

@@ -184,12 +184,14 @@ def _task_table(results: Results, task: str) -> Rows:
 
 
 def _learners(results: Results, task: str) -> list[str]:
-    """The agents that have a learning curve on the task; those trained for a preference of their own are left out, as it
+    """The agents that have a learning curve on the task; those trained for objective weights of their own are left out, as it
     is not what the task pays."""
     labels = []
     for label in ranked(results, task):
         cell = results.cells[task, label]
-        if any(evaluated(r["curve"]) for r in cell.results) and not cell.job["hyperparameters"].get("preference"):
+        if any(evaluated(r["curve"]) for r in cell.results) and not cell.job["hyperparameters"].get(
+            "objective_weights"
+        ):
             labels.append(label)
     return labels
 
@@ -328,8 +330,8 @@ def _fronts(results: Results, task: str) -> list[Chart]:
     families: dict[str, list[str]] = {}
     for label in points:
         job = results.cells[task, label].job
-        if job["hyperparameters"].get("preference"):
-            others = {name: value for name, value in job["hyperparameters"].items() if name != "preference"}
+        if job["hyperparameters"].get("objective_weights"):
+            others = {name: value for name, value in job["hyperparameters"].items() if name != "objective_weights"}
             families.setdefault(job["agent"] + (f" {json.dumps(others)}" if others else ""), []).append(label)
     if len(objectives) < 2 or not families:
         return []

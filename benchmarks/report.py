@@ -205,9 +205,9 @@ def _trade_offs(cells: dict[tuple[str, str], Cell]) -> dict[str, tuple[str, ...]
     """By task the objectives that the preferences of its agents name."""
     fronts: dict[str, dict[str, None]] = {}
     for (task, _), cell in cells.items():
-        preference = cell.job["hyperparameters"].get("preference")
-        if isinstance(preference, dict):
-            fronts.setdefault(task, {}).update(dict.fromkeys(preference))
+        weights = cell.job["hyperparameters"].get("objective_weights")
+        if isinstance(weights, dict):
+            fronts.setdefault(task, {}).update(dict.fromkeys(weights))
     return {task: tuple(objectives) for task, objectives in fronts.items()}
 
 

@@ -159,7 +159,7 @@ class Suite:
         name: with its version; any change to a published suite is a new one. agents: in running order.
         seeds: of the training runs. users: evaluation users, the same for all agents. user_seed: of the first.
         references: pinned scores of random and planner by task name: the 0 and 1 of normalised scores.
-        fronts: task name -> the two objectives that agents trade off there by their `preference`.
+        fronts: task name -> the two objectives that agents trade off there by their `objective_weights`.
         about: what it asks, in a few words; no part of the published data.
     """
 
@@ -385,7 +385,7 @@ def _long() -> Suite:
                  about="what foresight is worth, after long training")  # fmt: skip
 
 
-PAPER = {"choice": "given", "no_click": False, "n_steps": 1, "sees": ["user.profile", "candidates"]}
+PAPER = {"choice_model": "given", "no_click": False, "n_steps": 1, "sees": ["user.profile", "candidates"]}
 SLATEQ_STEPS, SLATEQ_SEEDS, SLATEQ_USERS = 60_000, 3, 5000
 
 
@@ -447,9 +447,9 @@ def _pareto() -> Suite:
             (first, a), (second, b) = units.items()
             for share in PREFERENCES:
                 weights = {first: round(a * share, 4), second: round(b * (1 - share), 4)}
-                preference = {name: weight for name, weight in weights.items() if weight}
+                chosen = {name: weight for name, weight in weights.items() if weight}
                 label = f"{learner} {share:.0%} {first}"
-                agents.append(Contender(label, learner, {"preference": preference}, only=(task,)))
+                agents.append(Contender(label, learner, {"objective_weights": chosen}, only=(task,)))
     return Suite("pareto-v0", tasks, tuple(agents), training_seeds(PARETO_SEEDS), CORE_USERS, references=_pinned(tasks),
                  fronts={task: (first, second) for task, (first, second) in FRONTS.items()},
                  about="one agent at five preferences between two objectives")  # fmt: skip

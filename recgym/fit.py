@@ -435,7 +435,7 @@ def fit_open_bandit(
 
     The world: items with embeddings from their context and the visible attributes `popularity` (a platform's count:
     log-odds of the logged clicks, smoothed by one pseudo-click, halved) and `item_feature_0`; uniform candidates; a
-    slate of the page's three positions, each clicked on its own with probability examination * sg(utility of the item).
+    slate of the page's three positions, each clicked on its own with probability examination * sigmoid(utility of the item).
 
     Args:
         interactions: what `recgym.logs.read_open_bandit` returned.

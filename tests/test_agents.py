@@ -195,7 +195,7 @@ def test_agents_are_paid_by_a_reward_of_ones_own() -> None:
         for agent, where in zip(agents, (task, plain), strict=True):
             agent.fit(where, 320)
         assert np.array_equal(*[evaluate(agents[i], (task, plain)[i], 30, seed=10**6).returns for i in range(2)])
-    prefers = make_agent("linucb", preference={"click": 1.0})
+    prefers = make_agent("linucb", objective_weights={"click": 1.0})
     assert prefers.training(task).options["reward"] == {"click": 1.0}
     with pytest.raises(ConfigError, match="weighted sum"):
         evaluate(make_agent("myopic"), task, 5)

@@ -356,7 +356,7 @@ def test_contract(kind: type[LinearBandit], id: str) -> None:
 @pytest.mark.parametrize("kind", [LinUCB, Thompson])
 def test_learns_what_it_prefers(kind: type[LinearBandit]) -> None:
     """Trained to avoid clicks, evaluated by the task's own reward."""
-    agent = kind(preference={"click": -1.0})
+    agent = kind(objective_weights={"click": -1.0})
     agent.fit(tiny_task(), 6400)
     assert mean_return(agent, tiny_task()) <= 1.05 * HORIZON * CLICK[:STOCK].min()
 

@@ -24,7 +24,7 @@ from recgym.models.response import Engagement
 from recgym.types import Array, Feedback
 
 
-def sg(x: Any) -> Any:
+def sigmoid(x: Any) -> Any:
     return 1 / (1 + np.exp(-x))
 
 
@@ -56,8 +56,8 @@ POLICIES = ("random", "choc", "kale", "optimum", "best of 10", "most of 10", "le
 
 
 def mean_engagement(sensitivity: float, x: Array, c: Array) -> Array:
-    """E[e], log e ~ N((5 c + 4 (1 - c)) sg(s x), 1)."""
-    return np.exp((5 * c + 4 * (1 - c)) * sg(sensitivity * x) + 0.5)
+    """E[e], log e ~ N((5 c + 4 (1 - c)) sigmoid(s x), 1)."""
+    return np.exp((5 * c + 4 * (1 - c)) * sigmoid(sensitivity * x) + 0.5)
 
 
 @dataclass
@@ -397,7 +397,7 @@ def sardine_rates(env_id: str, users: Users) -> Array:
         (0.3, 5, 0.7) if "Rerank" in env_id else (0.65, 10 if "Uncertain" in env_id else 100, 0.85)
     )
     match = users.interest.astype(float) @ world.catalog.embedding.T.astype(float)
-    relevance = sg(np.clip(slope * (match - offset), -500, None)).mean(axis=1)
+    relevance = sigmoid(np.clip(slope * (match - offset), -500, None)).mean(axis=1)
     return relevance[:, None] * propensity ** np.arange(world.slate_size)
 
 
@@ -424,12 +424,12 @@ def test_click_rates_of_random_slates_in_sardine(env_id: str) -> None:
 
 
 def test_the_best_order_of_sardines_reranking() -> None:
-    """The ten items by their relevance: sum_j 0.7^j sg(5 (x_(j) . u - 0.3)) clicks a step."""
+    """The ten items by their relevance: sum_j 0.7^j sigmoid(5 (x_(j) . u - 0.3)) clicks a step."""
     world, n = world_of("Sardine-SlateRerank-Static-v0"), 6000
     users = world.arrive(mix(range(n)))
     match = users.interest.astype(float) @ world.catalog.embedding.T.astype(float)
     order = np.argsort(-match, axis=1).astype(np.int32)
-    rate = 0.7 ** np.arange(10) * sg(5 * (np.sort(match, axis=1)[:, ::-1] - 0.3))
+    rate = 0.7 ** np.arange(10) * sigmoid(5 * (np.sort(match, axis=1)[:, ::-1] - 0.3))
     clicks = np.zeros((n, 10))
     for _ in range(10):
         users, feedback = world.step(users, order, world.noise(users))
@@ -455,7 +455,7 @@ def test_a_catalogue_of_sardine_is_like_others_of_its_recipe(task: str) -> None:
             topics = rng.choice(10, rng.integers(2, 4), replace=False)
             row[topics] = rng.random(len(topics))
         x /= np.linalg.norm(x, axis=1, keepdims=True)
-        means.append(sg(np.clip(slope * (u[rng.integers(0, len(u), 1500)] @ x.T - 0.65), -500, None)).mean())
+        means.append(sigmoid(np.clip(slope * (u[rng.integers(0, len(u), 1500)] @ x.T - 0.65), -500, None)).mean())
     world = world_of(f"Sardine-{task}-v0")
     ours = sardine_rates(f"Sardine-{task}-v0", world.arrive(mix(range(3000)))).mean()
     assert abs(ours - np.mean(means)) < 4 * np.std(means, ddof=1)
@@ -466,7 +466,7 @@ def test_a_catalogue_of_sardine_is_like_others_of_its_recipe(task: str) -> None:
 
 def click_rate(score: Any) -> Any:
     """ff: what RecoGym makes of beta . omega + mu."""
-    return sg(5 * sg(2 * sg(0.3 * score) - 2) - 6)
+    return sigmoid(5 * sigmoid(2 * sigmoid(0.3 * score) - 2) - 6)
 
 
 def test_click_rate_given_omega_in_recogym(rng: np.random.Generator) -> None:

@@ -52,7 +52,7 @@ NOTHING = np.empty((0, 1), np.float32)
 z_of = NormalDist().inv_cdf
 
 
-def sg(x: float) -> float:
+def sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x)) if x > -700 else 0.0
 
 
@@ -154,7 +154,7 @@ CHOICE_NAMES = [f"{model.kind}{i}" for i, model in enumerate(CHOICES)]
 
 def rare(v: float) -> float:
     """ff(v) of RecoGym."""
-    return sg(5 * sg(2 * sg(0.3 * v) - 2) - 6)
+    return sigmoid(5 * sigmoid(2 * sigmoid(0.3 * v) - 2) - 6)
 
 
 def patterns(S: int) -> Array:
@@ -549,7 +549,7 @@ def test_a_click_goes_before_the_views_that_follow_it() -> None:
 def test_net_exposure_with_noise_and_a_start(
     small_catalog: Catalog, rng: np.random.Generator, noise: float, initial_x: float
 ) -> None:
-    """x0 ~ U(-a, a); x <- memory x + N(0, sd) + sum over clicks (quality q - gap b); satisfaction = sg(s x)."""
+    """x0 ~ U(-a, a); x <- memory x + N(0, sd) + sum over clicks (quality q - gap b); satisfaction = sigmoid(s x)."""
     B = 100
     model = NetExposure(0.7, quality=1.1, gap=2.0, sensitivity=0.4, limit=2.5, noise=noise, initial=initial_x)
     assert model.uniforms(SIZES) == (1 if noise else 0)
@@ -669,14 +669,14 @@ def test_the_match_counts_unless_a_topic_bores(
 
 
 def test_a_bored_user_of_sardine_is_silent_for_five_steps() -> None:
-    """The click probability falls to propensity^j sg(-slope offset) for exactly five steps."""
+    """The click probability falls to propensity^j sigmoid(-slope offset) for exactly five steps."""
     world = classic("recgym/Sardine-SlateRerank-Bored-v0")
     users = world.replace(warm_up=0).arrive(mix(range(64)))
     order = np.tile(np.arange(10, dtype=np.int32), (64, 1))
     common = np.bincount(world.catalog.topic).argmax()
     click = np.tile(world.catalog.topic == common, (64, 1))  # n items a step
     n = int(click[0].sum())
-    silence = 0.7 ** np.arange(10) * sg(-5.0 * 0.3)
+    silence = 0.7 ** np.arange(10) * sigmoid(-5.0 * 0.3)
     free = 0.7 ** np.arange(10) / (1 + np.exp(-5.0 * (users.interest.astype(float) @ world.catalog.embedding.T - 0.3)))
     first = math.ceil(4 / n)  # steps until the fourth click
     for t in range(10):

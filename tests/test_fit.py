@@ -171,7 +171,7 @@ def test_one_item_has_a_closed_form():
 
 
 def test_shrinkage_by_hand():
-    """Two items that mirror each other: level 0, and item effects that solve y - n sg(b) = b / spread^2."""
+    """Two items that mirror each other: level 0, and item effects that solve y - n sigmoid(b) = b / spread^2."""
     model = fit_clicks(np.array([[50.0], [50.0]]), np.array([[40.0], [10.0]]), 0.5)
     assert model.level == pytest.approx(0, abs=1e-9)
     grid = np.linspace(0, 2, 200_001)

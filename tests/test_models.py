@@ -26,7 +26,7 @@ def f32(*values: Any) -> Array:
     return np.array(values, np.float32)
 
 
-def sg(x: float) -> float:
+def sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x))
 
 
@@ -195,10 +195,10 @@ def funnel_step(
 
 
 def test_funnel_thresholds(small_catalog: Catalog) -> None:
-    """cart at sg(cart + v), purchase at sg(purchase + v - price_weight log_price)."""
+    """cart at sigmoid(cart + v), purchase at sigmoid(purchase + v - price_weight log_price)."""
     model = Funnel(cart=-1.0, purchase=-0.5, price_weight=2.0)
     users = initial(model, satisfaction=f32(0.7))
-    to_cart, to_buy = sg(-1.0 + 0.3), sg(-0.5 + 0.3 - 2.0 * 0.4)
+    to_cart, to_buy = sigmoid(-1.0 + 0.3), sigmoid(-0.5 + 0.3 - 2.0 * 0.4)
     for above in (False, True):
         e = 1e-4 if above else -1e-4
         args: dict[str, Any] = dict(utility=0.3, log_price=0.4, discount=0.25)
@@ -381,7 +381,7 @@ def test_a_slice_is_weibull(small_catalog: Catalog) -> None:
         assert got["objectives"][0, 1] == pytest.approx(want, rel=1e-5)
         assert got["dt"][0] == pytest.approx(want, rel=1e-5)
         assert got["slice"][0] == pytest.approx(want / 5.0, rel=1e-5)
-        assert got["enjoyment"][0] == pytest.approx(sg(0.8), rel=1e-5)
+        assert got["enjoyment"][0] == pytest.approx(sigmoid(0.8), rel=1e-5)
 
 
 def test_a_full_slice_leaves_the_user_watching(small_catalog: Catalog) -> None:
@@ -469,7 +469,7 @@ def test_clicking_on_what_one_watches_begins_no_new_visit(small_catalog: Catalog
 
 def test_like_threshold(small_catalog: Catalog) -> None:
     model = Watch(like=-1.0, slope=0.5)
-    p = sg(-1.0 + 0.5 * 0.8)
+    p = sigmoid(-1.0 + 0.5 * 0.8)
     for e, want in ((-1e-4, 1.0), (1e-4, 0.0)):
         got, _ = watch_step(model, viewer(model), small_catalog, 4, like=p + e, v=0.8)
         assert got["objectives"][0, 3] == want
@@ -491,7 +491,7 @@ def test_gifts_are_cut_by_the_wallet(small_catalog: Catalog) -> None:
 def test_devotion_makes_gifts_likelier(small_catalog: Catalog) -> None:
     model = Watch(gift=-2.0, devotion=0.9)
     fan = viewer(model, fan_item=np.array([[4, -1, -1, -1]], np.int32), fan_minutes=f32([9.0, 0, 0, 0]))
-    p = sg(-2.0 + 0.9 * math.log(10))
+    p = sigmoid(-2.0 + 0.9 * math.log(10))
     for e, want in ((-1e-4, True), (1e-4, False)):
         got, _ = watch_step(model, fan, small_catalog, 4, gift=p + e)
         assert (got["objectives"][0, 4] > 0) == want
@@ -673,9 +673,9 @@ def test_satisfaction_by_hand(small_catalog: Catalog) -> None:
         purchases = np.array([(bought + [-1, -1])[:2]], np.int32)
         clicks = [[False, False]]
         users = users.replace(**model(users, small_catalog, feedback([items], clicks, bought=purchases), NOTHING))
-        shown = [sg(0.1 + 1.2 * q[i] + 0.7 * float(small_catalog.embedding[i] @ u)) for i in items if i >= 0]
+        shown = [sigmoid(0.1 + 1.2 * q[i] + 0.7 * float(small_catalog.embedding[i] @ u)) for i in items if i >= 0]
         s = 0.8 * s + 0.2 * sum(shown) / len(shown) if shown else s
-        s = min(max(s - sum(0.3 * sg(-2 * q[i]) for i in bought), 0.0), 1.0)
+        s = min(max(s - sum(0.3 * sigmoid(-2 * q[i]) for i in bought), 0.0), 1.0)
         assert users.satisfaction[0] == pytest.approx(s, abs=1e-5)
 
 
@@ -694,7 +694,7 @@ def test_net_exposure_by_hand(small_catalog: Catalog) -> None:
         x = 0.7 * x + sum(1.1 * q[i] - 2.0 * b[i] for i, c in zip(items, click, strict=True) if c)
         x = min(max(x, -2.5), 2.5)
         assert users.net_exposure[0] == pytest.approx(x, abs=1e-5)
-        assert users.satisfaction[0] == pytest.approx(sg(0.4 * x), abs=1e-5)
+        assert users.satisfaction[0] == pytest.approx(sigmoid(0.4 * x), abs=1e-5)
 
 
 # --- departure
@@ -705,7 +705,7 @@ def test_hazard_frequency(rng: np.random.Generator) -> None:
     model = Hazard(level=-1.0, satisfaction=2.0, fatigue=0.3)
     users = record({"satisfaction": np.full(B, 0.6, np.float32), "fatigue": np.tile(f32(0.5, 1.0), (B, 1))})
     left = model(users, feedback([[-1]] * B, [[False]] * B), rng.random((1, B), np.float32))["left"]
-    p = sg(-1.0 - 2.0 * 0.6 + 0.3 * 1.5)
+    p = sigmoid(-1.0 - 2.0 * 0.6 + 0.3 * 1.5)
     assert left.mean() == pytest.approx(p, abs=5 * math.sqrt(p * (1 - p) / B))
 
 

@@ -268,7 +268,7 @@ def test_values_are_logits_of_what_is_there() -> None:
 
 
 def test_files_bring_the_agent_back(tmp_path) -> None:
-    agent = Reinforce(envs=16, preference={"click": 1.0, "dwell": 0.0})
+    agent = Reinforce(envs=16, objective_weights={"click": 1.0, "dwell": 0.0})
     agent.fit(Task("recgym/News-v0"), 600, seed=2)
     agent.save(tmp_path)
     loaded = Reinforce.load(tmp_path)
@@ -317,7 +317,7 @@ def learned_elsewhere() -> None:
         (lambda: Reinforce().start(tiny_task(action="embedding").make(2)), r'Reinforce needs "item" or "slate"'),
         (lambda: Reinforce().start(tiny_task(observation="dict").make(2)), r"observation: Reinforce needs a flat one"),
         (lambda: Reinforce().start(tiny_task(reward="vector").make(2)), r"reward: Reinforce needs one number"),
-        (lambda: Reinforce(preference={"clicks": 1.0}).fit(tiny_task(), 64), r"reward: .*Did you mean 'click'"),
+        (lambda: Reinforce(objective_weights={"clicks": 1.0}).fit(tiny_task(), 64), r"reward: .*Did you mean 'click'"),
         (learned_elsewhere, r"env: must have the observations and actions that Reinforce has learned from"),
     ],
 )

@@ -34,7 +34,7 @@ SHOP, STREAM = "shop", "stream"
 
 def sweep(agent: str, *shares: float) -> tuple[Contender, ...]:
     return tuple(
-        Contender(f"{agent} {share:g}", agent, {"preference": {"click": share, "cart": 1 - share}}, only=(SHOP,))
+        Contender(f"{agent} {share:g}", agent, {"objective_weights": {"click": share, "cart": 1 - share}}, only=(SHOP,))
         for share in shares
     )
 

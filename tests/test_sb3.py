@@ -262,11 +262,11 @@ def test_values_are_what_it_acts_by(name: str) -> None:
 def test_is_trained_for_what_it_prefers() -> None:
     """Paid against clicks, it looks for the least clickable items."""
     task = Task("recgym/Ecommerce-v0", {"world": tiny_world()})
-    agent = PPO(preference={"click": -1.0}, **ROLLOUT)
+    agent = PPO(objective_weights={"click": -1.0}, **ROLLOUT)
     agent.fit(task, 4000, seed=1)
     assert mean_return(agent, task) <= 1.3 * HORIZON * CLICK[:STOCK].min()
-    with pytest.raises(ConfigError, match="preference"):
-        DQN(preference={"click": 1.0}).fit(Task("recgym/News-v0", {"like_dislike": True}), 64)
+    with pytest.raises(ConfigError, match="objective_weights"):
+        DQN(objective_weights={"click": 1.0}).fit(Task("recgym/News-v0", {"like_dislike": True}), 64)
 
 
 @pytest.mark.parametrize("history", [name for name in ENCODERS if name != "mean"])

@@ -127,7 +127,7 @@ def test_files_bring_the_agent_back(trained: SlateQ, tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"target": "sarsa", "optimiser": "top-k"}, {"choice": "given", "no_click": False}]
+    "options", [{}, {"target": "sarsa", "optimiser": "top-k"}, {"choice_model": "given", "no_click": False}]
 )
 def test_same_seed_same_weights(options: dict) -> None:
     weights = []
@@ -267,7 +267,7 @@ def test_full_slate_q_keeps_the_contract() -> None:
 
 
 def test_given_weights_are_those_of_the_world() -> None:
-    agent = SlateQ(choice="given")
+    agent = SlateQ(choice_model="given")
     env = Task("recgym/InterestEvolution-v0").make(5)
     observation, info = env.reset(seed=0)
     agent.start(env)
@@ -295,7 +295,7 @@ def test_given_weights_are_those_of_the_world() -> None:
             lambda: FullSlateQ().start(Task("recgym/NewsSlate-v0").make(2)),
             r"slate_size: FullSlateQ needs at most 5000.*got 15504",
         ),
-        (lambda: SlateQ(choice="given").start(Task("recgym/EcommerceSlate-v0").make(2)), r'"given" needs'),
+        (lambda: SlateQ(choice_model="given").start(Task("recgym/EcommerceSlate-v0").make(2)), r'"given" needs'),
         (lambda: SlateQ().start(Task("recgym/InterestEvolution-v0", {"action": "embedding"}).make(2)), r'needs "item"'),
     ],
 )

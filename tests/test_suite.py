@@ -29,11 +29,11 @@ PUBLISHED = {
     "smoke-v0": "38950461aa00a63d8ba433848fffb8d8920c59182f6559bf178fb993963c32a7",
     "single-item-v0": "a5a77ba145518c5e2c10bbd4047d5a51dba45aaf7fd779c1c0dcdd3129a78c41",
     "core-v0": "b6829fd0af0b56630cb5ebb83029a1c2a13f1d0741a4a95dc3725c9cd80dc4fe",
-    "slateq-v0": "88ff52c92ce80424fb33462d15fe9ee313daab0d8f1ef6e0c61815ea61e0c345",
+    "slateq-v0": "7cc85adea6627266ca3ffab8e71e58c2e6b93a1bb2574fea0b08f812701103c8",
     "slate-v0": "72887cc0b226cc5bb18348dd0fe3976ce0959797b0b123f60626121949aea2fe",
     "long-v0": "777325e8fb939c483756d6318403b79b19dfbf43790f0d9b3f9fff60d30c698e",
     "classics-v0": "0946f4fdc4be40016b34f3cd6b369a8c33358d775360ffe621607a89728e0d21",
-    "pareto-v0": "8599670b34e3baf60d83b5a7c7c66a1dc998b92f3c86498264c89af3de9dfdf8",
+    "pareto-v0": "7da12ab429f3c2ac33ee4ba12267df0899720f639c120103937e0b69e49893c5",
     "generalization-v0": "ced6ccb8731e3880e86706e0c56ae13615866ad62cbe33c72863922d448e7364",
     "generalization-references-v0": "3447899f16a053c58f0636d1440e864e303b9cf67d45ea7a25902c02501b42e1",
 }
@@ -154,7 +154,7 @@ def test_every_agent_of_a_suite_can_act_on_its_tasks(where):
         agent = make_agent(contender.agent, **contender.hyperparameters)
         agent.start(env)
         assert env.action_space.contains(agent.act(observation, info["action_mask"]))
-        for objective in contender.hyperparameters.get("preference", {}):
+        for objective in contender.hyperparameters.get("objective_weights", {}):
             assert objective in env.world.objectives
     env.close()
 
@@ -171,7 +171,9 @@ def test_fronts_have_an_agent_at_five_preferences():
     pareto = SUITES["pareto-v0"]
     for task, (first, second) in pareto.fronts.items():
         for learner in ("pctr", "dqn"):
-            weights = [a.hyperparameters["preference"] for a in pareto.agents if a.agent == learner and task in a.only]
+            weights = [
+                a.hyperparameters["objective_weights"] for a in pareto.agents if a.agent == learner and task in a.only
+            ]
             assert len(weights) == 5
             assert weights[0].keys() == {first}
             assert weights[-1].keys() == {second}

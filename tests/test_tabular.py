@@ -249,7 +249,7 @@ def test_same_seed_same_table_and_files_bring_it_back(kind, tmp_path) -> None:
 @pytest.mark.parametrize("kind", BOTH)
 def test_learns_what_it_prefers(kind) -> None:
     """Trained to avoid clicks, evaluated by the task's own reward."""
-    agent = kind(state=("mask",), gamma=0.0, preference={"click": -1.0})
+    agent = kind(state=("mask",), gamma=0.0, objective_weights={"click": -1.0})
     agent.fit(task_of(), 6400)
     assert mean_return(agent, task_of()) == pytest.approx(HORIZON * CLICK[:STOCK].min(), rel=1e-5)
 

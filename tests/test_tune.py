@@ -123,7 +123,7 @@ def test_the_default_spaces_are_of_the_agents(agent):
     pytest.importorskip("torch")
     assert agent in REGISTRY
     tune.check_space(agent, tune.space_of(agent))
-    assert {"seed", "preference"}.isdisjoint(tune.SPACES[agent])
+    assert {"seed", "objective_weights"}.isdisjoint(tune.SPACES[agent])
 
 
 def test_an_agent_may_declare_its_space(monkeypatch):

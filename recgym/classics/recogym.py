@@ -31,7 +31,7 @@ class RecoGymEnv(RecEnv):
 
     RecoGym v1 (Rohde et al. 2018, arXiv 1808.00720; recogym 0.1.3). A user omega ~ N(0, I) in five dimensions views
     products of their own accord, i ~ softmax(Gamma omega + mu), with Gamma ~ N(0, 1) and mu ~ N(0, 3). A step is one
-    advertisement: product a is clicked with probability ff(beta_a . omega + mu_a), ff(x) = sg(5 sg(2 sg(0.3 x) - 2) - 6),
+    advertisement: product a is clicked with probability ff(beta_a . omega + mu_a), ff(x) = sigmoid(5 sigmoid(2 sigmoid(0.3 x) - 2) - 6),
     which lies between 0.45 % and 2.93 %. A click, and else 5 % of the steps, begins a session of organic views; each
     view is followed by another (74 %), by advertisements (25 %), or the user leaves (1 %), as after 1 % of the
     advertisements. omega walks by N(0, 0.1) at each move to browsing. beta = Gamma, but for `flips` pairs of the

@@ -84,7 +84,7 @@ class LongTermSatisfactionEnv(RecEnv):
     ## Description
 
     Long-term satisfaction ("choc / kale", recsim 0.2.4). Items have clickbait c ~ U[0, 1], and the user takes what is
-    in the first place. The engagement is log-normal, log e ~ N((5 c + 4 (1 - c)) sg(s x), 1). Net exposure
+    in the first place. The engagement is log-normal, log e ~ N((5 c + 4 (1 - c)) sigmoid(s x), 1). Net exposure
     x <- 0.7 x - 2 (c - 1/2) + N(0, 0.05), hidden, starts in U(-5/3, 5/3).
 
     With the original's sensitivity s = 0.01 (`recgym/LongTermSatisfaction-v0`) there is no trade-off: clickbait is

@@ -59,7 +59,7 @@ class SardineEnv(RecEnv):
     `-SlateTopK-BoredInf-`, `-SlateTopK-Uncertain-`, `-SlateRerank-Static-`, `-SlateRerank-Bored-`.
 
     Items x have two or three of ten topics, users u three to five, all vectors non-negative and of norm 1. The item in
-    place j is clicked with probability propensity^j sg(slope (x . u - offset)), independently. Where there is boredom,
+    place j is clicked with probability propensity^j sigmoid(slope (x . u - offset)), independently. Where there is boredom,
     a topic clicked five times (Rerank: four) within five steps bores for five steps, and while any topic does, u
     counts as zero. Where there is influence, u <- normalise(0.95 u + 0.05 mean of the clicked items).
 

@@ -32,7 +32,7 @@ class EcommerceEnv(RecEnv):
     log-odds v - 5.1 - log relative price, else it waits in one of five places and converts later with 0.8 % a step.
 
     What couples today to tomorrow: the shopper's satisfaction follows the *quality* of what is shown, s <- 0.85 s +
-    0.15 mean sg(2 q + 0.5 u.x), u after the clicks of this step, and bad purchases are regretted; the chance to leave is sg(-0.8 - 5.5 s + 0.05 fatigue).
+    0.15 mean sigmoid(2 q + 0.5 u.x), u after the clicks of this step, and bad purchases are regretted; the chance to leave is sigmoid(-0.8 - 5.5 s + 0.05 fatigue).
     Quality hardly moves clicks, so the policy that is best for the next click loses its customers. Clicks pull the
     interest, purchases satiate their category for an hour and lift the complementary one, ignored items bore.
 

@@ -29,11 +29,11 @@ class NewsEnv(RecEnv):
     Articles appear by a Poisson process over the day, fade with half-lives of 2 to 24 hours, and gather readers by a
     slow AR(1) level, self-exciting bursts and breaking events that lift a topic. Utility: v = 4 u.x + f_u freshness +
     g_u popularity + 2 clickbait - fatigue[topic]. The reader goes down the page (cascade: reads on with 0.8, after a
-    click with 0.48) and clicks with probability sg(v - 4). Minutes on an article: log-normal with mean log
+    click with 0.48) and clicks with probability sigmoid(v - 4). Minutes on an article: log-normal with mean log
     -0.3 + 0.5 q - clickbait + 1.5 (s - 1/2), at most 15.
 
     What couples today to tomorrow: each click adds 2 q - 4 clickbait to a net exposure that fades by 0.9 a step, and
-    satisfaction s = sg(0.25 net exposure). A satisfied reader reads longer and, when patience runs out (each step costs
+    satisfaction s = sigmoid(0.25 net exposure). A satisfied reader reads longer and, when patience runs out (each step costs
     1, each satisfied click gives 1 back), returns later the same day with probability 0.95 s^2. Clickbait wins the
     click and loses the reader. Interests drift, fast and slow; a topic tires and recovers over clock time.
 

@@ -74,7 +74,7 @@ class MultinomialLogit(Choice):
 
 @dataclass(frozen=True, eq=False)
 class PositionBased(Choice):
-    """Independent clicks: P(s) = examination_s * sg(v_s - threshold). Richardson, Dominowska and Ragno 2007.
+    """Independent clicks: P(s) = examination_s * sigmoid(v_s - threshold). Richardson, Dominowska and Ragno 2007.
 
     Args:
         examination: a number e in (0, 1]: position s is examined with probability e^s; or one probability a position.
@@ -132,7 +132,7 @@ class PositionBased(Choice):
 class Cascade(Choice):
     """The user reads from the top and may click several times. Craswell et al. 2008; Guo, Liu and Wang 2009 (DCM).
 
-    An examined item is clicked with probability a_s = sg(v_s - threshold). The next position is examined with
+    An examined item is clicked with probability a_s = sigmoid(v_s - threshold). The next position is examined with
     probability `attention`, after a click with `attention * continuation`.
 
     Args:
@@ -224,7 +224,7 @@ class FirstItem(Choice):
 
 @dataclass(frozen=True, eq=False)
 class RareClick(Choice):
-    """Independent clicks as rare as on advertisements, in (0.0045, 0.0293): sg(5 sg(2 sg(0.3 v) - 2) - 6). RecoGym."""
+    """Independent clicks as rare as on advertisements, in (0.0045, 0.0293): sigmoid(5 sigmoid(2 sigmoid(0.3 v) - 2) - 6). RecoGym."""
 
     def uniforms(self, sizes: Sizes) -> int:
         return sizes.slate

@@ -57,7 +57,7 @@ class Spent(Departure):
 
 @dataclass(frozen=True, eq=False)
 class Hazard(Departure):
-    """Leaves with probability sg(level - satisfaction * s + fatigue * total fatigue).
+    """Leaves with probability sigmoid(level - satisfaction * s + fatigue * total fatigue).
 
     Args:
         level: log-odds a step at s = 0. satisfaction, fatigue: weights, >= 0; the columns of those names are read

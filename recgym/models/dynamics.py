@@ -325,8 +325,8 @@ class Satiation(Dynamics):
 class Satisfaction(Dynamics):
     """satisfaction <- memory s + (1 - memory) m - regret, in [0, 1].
 
-    m is the mean over the shown items of sg(level + quality q + match interest . embedding), the interest being what
-    the dynamics before this one have left; an empty slate leaves m at s. Buying an item of quality q costs regret * sg(-2 q): low quality is found out at home.
+    m is the mean over the shown items of sigmoid(level + quality q + match interest . embedding), the interest being what
+    the dynamics before this one have left; an empty slate leaves m at s. Buying an item of quality q costs regret * sigmoid(-2 q): low quality is found out at home.
     Reads `feedback.bought`; needs the attribute `quality`.
 
     Args:
@@ -368,7 +368,7 @@ class Satisfaction(Dynamics):
 class NetExposure(Dynamics):
     """Long-term satisfaction after Choc / Kale (RecSim): x <- memory x + sum over clicks (quality q - gap b).
 
-    satisfaction = sg(sensitivity x), x clipped to +-`limit`, b the item's clickbait, q its quality.
+    satisfaction = sigmoid(sensitivity x), x clipped to +-`limit`, b the item's clickbait, q its quality.
 
     Args:
         memory: in [0, 1]. quality, gap: coefficients. sensitivity: > 0. limit: > 0.

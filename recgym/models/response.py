@@ -207,8 +207,8 @@ class Engagement(Response):
 class Funnel(Response):
     """Click, cart, purchase: the e-commerce hurdles.
 
-    A clicked item goes into the cart with probability sg(cart + v). It is bought at once with probability
-    sg(purchase + v - price_weight * log_price), else it stays in the cart (a ring of `places`, the oldest falls out)
+    A clicked item goes into the cart with probability sigmoid(cart + v). It is bought at once with probability
+    sigmoid(purchase + v - price_weight * log_price), else it stays in the cart (a ring of `places`, the oldest falls out)
     and is bought later with probability `hazard` a step, at the price it had. v is the utility of the item.
 
     Args:
@@ -287,7 +287,7 @@ class Dwell(Response):
     """Reading: minutes on a clicked article ~ LogN(mu + quality q - gap b + ..., sigma), at most `longest`.
 
     mu_i = level + quality * q_i - gap * clickbait_i + mood * (satisfaction - 1/2). A click is satisfied when the
-    reader stays longer than half a minute; a satisfied reader shares with probability sg(share + quality * q_i).
+    reader stays longer than half a minute; a satisfied reader shares with probability sigmoid(share + quality * q_i).
 
     Args:
         level, quality, gap, mood: coefficients of mu. sigma: its spread, > 0.
@@ -354,7 +354,7 @@ class Watch(Response):
 
     The slice is Weibull with scale `exp(stay + slope v)` minutes and the given shape, cut by the epoch, the end of
     the stream and the time budget. A slice that fills the epoch leaves the user watching; any shorter one sends the
-    user back to browsing. Like: sg(like + slope v), once a visit. Gift: sg(gift + slope v + devotion ln(1 + minutes
+    user back to browsing. Like: sigmoid(like + slope v), once a visit. Gift: sigmoid(gift + slope v + devotion ln(1 + minutes
     with this streamer)), amount LogN(amount, 1), cut by the wallet. For who stays v is the utility of the
     outside option, with `Loyal` the inertia included. Browsing without joining takes `browse` minutes.
 
@@ -365,7 +365,7 @@ class Watch(Response):
         fans: streamers whose minutes a user remembers, >= 1; the least watched is forgotten first.
 
     Feedback besides: `watched_item` (B,) int32, who was on screen; `prompted` (B,) bool, something was recommended to
-    a watching user; `enjoyment` sg(v) and `slice`, the share of the epoch watched, (B,) float32.
+    a watching user; `enjoyment` sigmoid(v) and `slice`, the share of the epoch watched, (B,) float32.
     The market must have the signal `remaining` (hours to the end / 10); the population the traits `budget` (minutes)
     and `wallet` (currency units).
     """
