@@ -109,6 +109,32 @@ class Actions:
             _pick(slate, wrong, actions.reshape(slate.shape), candidates, self.null, self.static)
         return slate, wrong
 
+    @property
+    def indexed(self) -> bool:
+        """Whether an action names a choice for each position, as `encode` and `choices` need."""
+        return self.form != "embedding"
+
+    def encode(self, choices: Array) -> Array:
+        """The actions that show those choices.
+
+        Args:
+            choices: (B, S) integers in [0, n), one for each position; see `n` for what they mean.
+
+        Raises:
+            ConfigError: actions of this form name no candidates.
+        """
+        require(self.indexed, "action", 'must be "item" or "slate" to name candidates', self.form)
+        return choices[:, 0] if self.form == "item" else choices
+
+    def choices(self, actions: Array) -> Array:
+        """(B, S) choices of actions, what `encode` was given.
+
+        Raises:
+            ConfigError: actions of this form name no candidates.
+        """
+        require(self.indexed, "action", 'must be "item" or "slate" to name candidates', self.form)
+        return actions.reshape(len(actions), self.world.slate_size)
+
     def refuse(self, actions: Array, wrong: Array) -> None:
         """Raise where an action lies outside the space.
 
