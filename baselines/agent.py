@@ -28,7 +28,7 @@ from recgym.component import typed
 from recgym.envs import RecVectorEnv
 from recgym.errors import require, require_count, unknown
 from recgym.files import arrays_as_bytes, parse_arrays, read_bytes, read_json, write_atomically
-from recgym.spaces import Layout
+from recgym.observations import Layout
 
 if TYPE_CHECKING:
     from baselines.explain import Explanation

@@ -16,7 +16,7 @@ from baselines.agent import Agent
 from recgym.envs import RecVectorEnv
 from recgym.errors import ConfigError, require, require_option
 from recgym.files import check_archive
-from recgym.spaces import Block, Layout
+from recgym.observations import Block, Layout
 
 MAX_WIDTH = 4096  # units a layer
 MAX_THREADS = 1024

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from baselines.agent import Agent
 from recgym.envs import RecEnv, RecVectorEnv
 from recgym.errors import require, require_count
+from recgym.observations import Layout
 from recgym.render import Reasons
-from recgym.spaces import Layout
 
 Array = NDArray[Any]
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from recgym.envs import RecVectorEnv
 from recgym.errors import require
-from recgym.spaces import Block, Layout, Part
+from recgym.observations import Block, Layout, Part
 
 Array = NDArray[Any]
 

@@ -312,7 +312,7 @@ class Planner(Agent):
 
     def act(self, observation: Array, mask: Array, explore: bool = False) -> Array:
         users = self.env.get_state().users
-        alive = np.flatnonzero(~(self.env._terminated | self.env._truncated))
+        alive = np.flatnonzero(~(self.env.stepper.terminated | self.env.stepper.truncated))
         choices = np.zeros((len(users), self.env.world.slate_size), np.int64)
         if len(alive):
             users = users.rows(alive)

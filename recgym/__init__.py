@@ -8,14 +8,15 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from gymnasium.envs.registration import register
+from recgym.registry import fitted_worlds, register_installed, register_world, registered_worlds
 
 __version__ = "0.1.0"
 
 _WHERE = {
     "World": "world",
     "load_world": "worlds",
-    "fitted_worlds": "worlds",
+    "Action": "actions",
+    "Observation": "observations",
     "RecEnv": "envs",
     "RecVectorEnv": "envs",
     "EnvState": "envs",
@@ -32,9 +33,10 @@ _WHERE = {
     "SlateError": "errors",
     "FitError": "errors",
 }
-__all__ = [*_WHERE, "CLASSIC_IDS", "ENV_IDS"]  # noqa: PLE0604
+__all__ = ["CLASSIC_IDS", "ENV_IDS", "fitted_worlds", "register_world", "registered_worlds", *_WHERE]  # noqa: PLE0604
 
 if TYPE_CHECKING:
+    from recgym.actions import Action as Action
     from recgym.catalog import Catalog as Catalog
     from recgym.component import Component as Component
     from recgym.envs import EnvState as EnvState
@@ -45,13 +47,13 @@ if TYPE_CHECKING:
     from recgym.errors import RecgymError as RecgymError
     from recgym.errors import SlateError as SlateError
     from recgym.noise import mix as mix
+    from recgym.observations import Observation as Observation
     from recgym.population import Population as Population
     from recgym.types import Column as Column
     from recgym.types import Feedback as Feedback
     from recgym.types import Sizes as Sizes
     from recgym.types import Users as Users
     from recgym.world import World as World
-    from recgym.worlds import fitted_worlds as fitted_worlds
     from recgym.worlds import load_world as load_world
 
 
@@ -67,32 +69,39 @@ def __dir__() -> list[str]:
     return sorted([*globals(), *_WHERE])
 
 
-def _register(name: str, entry_point: str, **options: Any) -> str:
+def _register_domains() -> None:
+    for name in ("Ecommerce", "News", "LiveStream"):
+        module = f"recgym.domains.{name.lower()}"
+        ids = {f"recgym/{name}-v0": {"slate_size": 1}, f"recgym/{name}Slate-v0": {"slate_size": 5}}
+        null = name == "LiveStream"
+        register_world(name.lower(), f"{module}:world", ids, env=f"{module}:{name}Env", null_action=null)
+
+
+def _register_classics() -> None:
+    def register(name: str, builder: str, env: str, ids: dict[str, dict[str, Any]]) -> None:
+        module = f"recgym.classics.{builder.partition(':')[0]}"
+        ids = {f"recgym/{id}": given for id, given in ids.items()}
+        register_world(name, f"recgym.classics.{builder}", ids, env=f"{module}:{env}")
+
+    register("interest-evolution", "recsim:interest_evolution", "InterestEvolutionEnv", {"InterestEvolution-v0": {}})
+    long_term = {"LongTermSatisfaction-v0": {}, "LongTermSatisfaction-Hard-v0": {"sensitivity": 0.1}}
+    register("long-term-satisfaction", "recsim:long_term_satisfaction", "LongTermSatisfactionEnv", long_term)
     register(
-        f"recgym/{name}",
-        entry_point=f"recgym.{entry_point}",
-        vector_entry_point="recgym.envs:RecVectorEnv",
-        kwargs=options,
-        # Gymnasium's passive checker doubles the cost of a step and calls vector rewards wrong; our tests run it.
-        disable_env_checker=True,
+        "interest-exploration", "recsim:interest_exploration", "InterestExplorationEnv", {"InterestExploration-v0": {}}
     )
-    return f"recgym/{name}"
+    tasks = ("SingleItem-Static", "SingleItem-BoredInf", "SingleItem-Uncertain", "SlateTopK-Bored", "SlateTopK-BoredInf",
+             "SlateTopK-Uncertain", "SlateRerank-Static", "SlateRerank-Bored")  # fmt: skip
+    sardine = {f"Sardine-{task}-v0": {"task": task, "observation": "compact"} for task in tasks}
+    register("sardine", "sardine:world", "SardineEnv", sardine)
+    register("recogym", "recogym:world", "RecoGymEnv", {"RecoGym-v1": {"observation": "compact"}})
 
 
-ENV_IDS = tuple(
-    _register(f"{name}{slate}-v0", f"domains.{name.lower()}:{name}Env", world=name.lower(), slate_size=size)
-    for name in ("Ecommerce", "News", "LiveStream")
-    for slate, size in (("", 1), ("Slate", 5))
-)
-_LONG_TERM = "classics.recsim:LongTermSatisfactionEnv"
-_SARDINE = ("SingleItem-Static", "SingleItem-BoredInf", "SingleItem-Uncertain", "SlateTopK-Bored", "SlateTopK-BoredInf",
-            "SlateTopK-Uncertain", "SlateRerank-Static", "SlateRerank-Bored")  # fmt: skip
-CLASSIC_IDS = (
-    _register("InterestEvolution-v0", "classics.recsim:InterestEvolutionEnv", world="interest-evolution"),
-    _register("LongTermSatisfaction-v0", _LONG_TERM, world="long-term-satisfaction"),
-    _register("LongTermSatisfaction-Hard-v0", _LONG_TERM, world="long-term-satisfaction", sensitivity=0.1),
-    _register("InterestExploration-v0", "classics.recsim:InterestExplorationEnv", world="interest-exploration"),
-    *(_register(f"Sardine-{task}-v0", "classics.sardine:SardineEnv", world="sardine", task=task, observation="compact")
-      for task in _SARDINE),
-    _register("RecoGym-v1", "classics.recogym:RecoGymEnv", world="recogym", observation="compact"),
-)  # fmt: skip
+def _ids() -> tuple[str, ...]:
+    return tuple(id for world in registered_worlds().values() for id in world.ids)
+
+
+_register_domains()
+ENV_IDS = _ids()  # of the three domains
+_register_classics()
+CLASSIC_IDS = _ids()[len(ENV_IDS) :]  # of the literature's environments
+register_installed()

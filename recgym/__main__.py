@@ -14,8 +14,6 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-import gymnasium as gym
-
 import recgym
 from recgym.errors import RecgymError
 from recgym.files import print_anywhere
@@ -74,20 +72,18 @@ def _fit(options: argparse.Namespace) -> None:
 
 
 def _worlds(options: argparse.Namespace) -> None:
-    from recgym.worlds import BUILDERS, builder, fitted_worlds
-
-    for name in BUILDERS:
-        about = (builder(name).__doc__ or "").strip()  # none under python -OO
+    for name, world in recgym.registered_worlds().items():
+        about = (world.load().__doc__ or "").strip()  # none under python -OO
         print(f"{name:<24}{about.partition(chr(10))[0]}".rstrip())
-    for name, folder in fitted_worlds().items():
+    for name, folder in recgym.fitted_worlds().items():
         file = folder / "report.json"
         source = json.loads(file.read_text())["source"] if file.is_file() else {}
         print(f"{name:<24}Fitted to logs{': {name}, campaign {campaign}'.format(**source) if source else ''}.")
 
 
 def _envs(options: argparse.Namespace) -> None:
-    for name in sorted(spec.id for spec in gym.registry.values() if spec.namespace == "recgym"):
-        print(name)
+    for id in sorted(id for world in recgym.registered_worlds().values() for id in world.ids):
+        print(id)
 
 
 if __name__ == "__main__":

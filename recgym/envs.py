@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-import warnings
 from collections.abc import Callable, Sequence
+from enum import Enum
 from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, VectorEnv
 
+from recgym.actions import Action
 from recgym.component import Component
 from recgym.errors import ConfigError, require, require_count, require_option, unknown
-from recgym.fusion import Fused, NotFusable, Packed
-from recgym.kernel import COMPILES, kernel
-from recgym.models.reward import LikeDislike, Reward, RewardFunction, Weighted, paid, pay
+from recgym.forms import Form
+from recgym.models.reward import LikeDislike, Reward, RewardFunction, Weighted
 from recgym.noise import mix
+from recgym.observations import Layout, Observation
 from recgym.render import RENDER_MODES, Frame, Reasons, render
-from recgym.spaces import Actions, Layout, Observations
-from recgym.types import BOOL, F32, I32, Array, Feedback, Users, copied, empty
+from recgym.stepper import Stepper, some_end
+from recgym.types import BOOL, F32, I32, Array, Feedback, Users
 from recgym.world import World
 from recgym.worlds import make_world
 
-ENDED, WRONG = 1, 2  # what `_status` returns
-INFO = {
-    "objectives": 0,
-    "slate": -1,
-    "click": False,
-    "probability": 0,
-}  # of the feedback, in `info`; and if no step was taken
-FUSE_AFTER = 500_000  # steps of a user after which an env compiles its step; one of the batch itself counts as 30 more
-SHARE = 1024  # users a thread has at least, unless told otherwise; below, handing over may cost more than it brings
+# What `info` has of the feedback, and what stands there where no step was taken.
+INFO = {"objectives": 0, "slate": -1, "click": False, "probability": 0}
 
 
 class EnvState(NamedTuple):
@@ -43,10 +39,26 @@ class EnvState(NamedTuple):
     truncated: Array  # (B,) bool
 
 
-class _Specified:
-    """Gymnasium's `spec`, with Python's numbers in place of NumPy's, so that it can be written as JSON."""
+class Spec(EnvSpec):
+    """Gymnasium's spec of an environment, which can be written as JSON where its arguments have a form as text."""
 
-    _spec: Any = None
+    def to_json(self) -> str:
+        """The spec as JSON, for `gymnasium.envs.registration.EnvSpec.from_json`.
+
+        Parts are written in their JSON form, and forms of actions and observations by their names.
+
+        Raises:
+            ConfigError: an argument has no such form: a `World` itself, whose name or folder can be passed instead, or a
+                function.
+        """
+        plain = {name: _as_json(name, value) for name, value in self.kwargs.items()}
+        return EnvSpec.to_json(dataclasses.replace(self, kwargs=plain))
+
+
+class _Specified:
+    """Keeps Gymnasium's `spec` as a `Spec`, with Python's numbers in place of NumPy's."""
+
+    _spec: Spec | None = None
 
     @property
     def spec(self) -> Any:
@@ -55,11 +67,12 @@ class _Specified:
     @spec.setter
     def spec(self, spec: Any) -> None:
         if spec is not None:
-            spec.kwargs = _plain(spec.kwargs)
+            fields = {f.name: getattr(spec, f.name) for f in dataclasses.fields(spec) if f.init}
+            spec = Spec(**{**fields, "kwargs": _plain(spec.kwargs)})
         self._spec = spec
 
 
-class RecVectorEnv(_Specified, VectorEnv):
+class RecVectorEnv(_Specified, VectorEnv):  # pyright: ignore[reportIncompatibleVariableOverride]
     """B independent users of one World, stepped together.
 
     Row i of a batch reset with seed s is, bit for bit, the single environment reset with seed s + i.
@@ -68,10 +81,11 @@ class RecVectorEnv(_Specified, VectorEnv):
         world: a World, the name of one (see `recgym.worlds`), or a folder written by `World.save`.
         num_envs: B >= 1.
         slate_size: S >= 1; None leaves the world's.
-        action: "item", "slate" or "embedding", see `recgym.spaces.Actions`; None: "item" where S = 1, else "slate".
-        observation: "flat", "dict", "latent" or "compact", see `recgym.spaces.Observations`.
+        action: "item", "slate", "embedding" or a form of your own, see `recgym.actions`; None: "item" where S = 1, else
+            "slate".
+        observation: "flat", "dict", "latent", "compact" or a form of your own, see `recgym.observations`.
         reward: objective -> weight, a Reward, or a function ``(feedback, catalog, users) -> (B,)``, see
-            `recgym.models.reward`; "vector" pays all objectives, (M,) a step; None: the world's own.
+            `recgym.models.reward`; "vector" pays all objectives, (M,) per step; None: the world's own.
         like_dislike: pay +1 for a clicked and -1 for an ignored item instead.
         expected_reward: pay E[reward | state, slate] instead of the realised one: less noise to learn from. The
             objectives of the departure, which follow from what was realised, are paid as they came. The reward must
@@ -88,6 +102,11 @@ class RecVectorEnv(_Specified, VectorEnv):
     Attributes:
         objectives: the names of the columns of ``info["objectives"]``, and of a vector reward: ``dict(zip(env.objectives,
             info["objectives"].T))`` has them by name.
+        actions, observations: the forms, which decode and encode; see `recgym.actions.Action` and
+            `recgym.observations.Observation`.
+        stepper: the users and their step, see `recgym.stepper.Stepper`.
+        options: the arguments that say what is simulated, seen and paid: ``RecVectorEnv(num_envs=n, **env.options)`` is
+            the same environment for n other users.
 
     Raises:
         ConfigError: a parameter breaks a rule; the message gives parameter, rule, value and the nearest spelling.
@@ -105,8 +124,8 @@ class RecVectorEnv(_Specified, VectorEnv):
         num_envs: int = 1,
         *,
         slate_size: int | None = None,
-        action: str | None = None,
-        observation: str = "flat",
+        action: str | Callable[..., Action] | None = None,
+        observation: str | Callable[..., Observation] = "flat",
         reward: dict[str, float] | Reward | Callable[..., Any] | str | None = None,
         like_dislike: bool = False,
         expected_reward: bool = False,
@@ -132,13 +151,25 @@ class RecVectorEnv(_Specified, VectorEnv):
         if (parsed := _parse_reward(reward, like_dislike)) is not None:
             options["reward"] = parsed
         self.world, default_null = make_world(world, options, RecVectorEnv.__init__.__kwdefaults__ or ())
-        self.actions = Actions(self.world, action if action is not None else ("item" if self.world.slate_size == 1 else "slate"),
-                               default_null if null_action is None else null_action)  # fmt: skip
-        self.observations = Observations(self.world, observation)
+        own_reward = callable(self.world.reward) and not self.vector_reward
+        rule = "needs a reward that is a weighted sum of objectives"
+        require(not (expected_reward and own_reward), "expected_reward", rule, self.world.reward)
+        action = action if action is not None else ("item" if self.world.slate_size == 1 else "slate")
+        null_action = default_null if null_action is None else null_action
+        self.actions = Action.of(action, "action")(self.world, null_action)
+        self.observations = Observation.of(observation, "observation")(self.world)
+        for name, made, family in (("action", self.actions, Action), ("observation", self.observations, Observation)):
+            require(isinstance(made, family), name, f"must make a recgym.{family.__name__}", made)
+        self.stepper = Stepper(self.world, self.actions, self.observations, num_envs, vector_reward=self.vector_reward,
+                               expected_reward=expected_reward, all_feedback=render_mode is not None, threads=threads)  # fmt: skip
         self.reward = self.world.reward
         self.expected_reward = expected_reward
         self.num_envs = num_envs
         self.render_mode = render_mode
+        self.options: dict[str, Any] = dict(
+            world=self.world, action=action, null_action=null_action, observation=observation,
+            reward="vector" if self.vector_reward else self.reward, expected_reward=expected_reward,
+        )  # fmt: skip
         self.metadata = {**self.metadata, "autoreset_mode": autoreset_mode}
         self.single_action_space = self.actions.space
         self.single_observation_space = self.observations.space
@@ -147,23 +178,10 @@ class RecVectorEnv(_Specified, VectorEnv):
         self.objectives = self.world.objectives
         M = len(self.objectives)
         self.reward_space = spaces.Box(-np.inf, np.inf, (M,), np.float32) if self.vector_reward else None
-        self._own_reward = callable(self.reward) and not self.vector_reward
-        self._whole = self._own_reward or render_mode is not None  # whether a step hands on all its feedback
-        rule = "needs a reward that is a weighted sum of objectives"
-        require(not (expected_reward and self._own_reward), "expected_reward", rule, self.reward)
-        self._weights = None if callable(self.reward) else self.weights
         self._all = np.ones(num_envs, np.bool_)  # the masks of `info`: every user has what it holds
         self._all.flags.writeable = False
         self._present = {f"_{name}": self._all for name in (*INFO, "action_mask")}
         self._mode = autoreset_mode
-        self._same = ("candidates",) if self.actions.static else ()
-        self._threads = min(threads or max(1, min(processors(), num_envs // SHARE)), num_envs)
-        self._state: Users | Packed | None = None  # packed once the step is fused
-        self._fused: Fused | None = None
-        self._work = 0  # steps so far, in steps of one user in a batch; the overhead of a step is worth some thirty
-        self._terminated = np.zeros(num_envs, np.bool_)
-        self._truncated = np.zeros(num_envs, np.bool_)
-        self._any_done = False
         self._frames: list[Frame] = []
 
     @property
@@ -200,25 +218,22 @@ class RecVectorEnv(_Specified, VectorEnv):
             ConfigError: a seed is no integer in [0, 2**64), or there are not B of them; `options` are unknown.
         """
         mask = self._reset_mask(options)
-        if seed is None and self._state is None:
-            seed = int(np.random.SeedSequence().generate_state(1, np.uint32)[0])
+        stepper, users = self.stepper, self.stepper.users
+        if users is None:
+            mask = None  # the first time all rows are reset
+            seed = int(np.random.SeedSequence().generate_state(1, np.uint32)[0]) if seed is None else seed
+        rows = None if mask is None else np.flatnonzero(mask)
+        index = slice(None) if rows is None else rows
         if seed is not None:
             seeds = self._seeds(seed)
-            keys = mix(seeds)
+            keys = mix(seeds)[index]
             super().reset(seed=seeds[0])
-        users = self._users
-        mask = None if users is None else mask  # the first time all rows are reset
-        index = slice(None) if mask is None else np.flatnonzero(mask)
-        if seed is not None:
-            new = self.world.arrive(keys[index])
+            stepper.begin(self.world.arrive(keys), rows)
         else:
             assert users is not None
-            new = self.world.arrive(users.key[index], users.episode[index] + 1)
-        self._state = users = new if isinstance(index, slice) or users is None else users.put(index, new, self._same)
-        going_on = mask is not None and ~mask  # nobody, where all are reset
-        self._terminated = self._terminated & going_on
-        self._truncated = self._truncated & going_on
-        self._any_done = mask is not None and bool(self._terminated.any() or self._truncated.any())
+            stepper.begin(self.world.arrive(users.key[index], users.episode[index] + 1), rows)
+        users = stepper.users
+        assert users is not None
         self._frames = []
         B, S, M = self.num_envs, self.world.slate_size, len(self.objectives)
         kinds = {"objectives": (M, F32), "slate": (S, I32), "click": (S, BOOL), "probability": (S, F32)}
@@ -227,7 +242,7 @@ class RecVectorEnv(_Specified, VectorEnv):
         info |= (
             self._present if mask is None else {**dict.fromkeys(self._present, mask.copy()), "_action_mask": self._all}
         )
-        return self.observations.view(self._encoded(users)), info
+        return self.observations.view(stepper.observe(users)), info
 
     def _seeds(self, seed: Any) -> list[int]:
         """One a row; no sum of NumPy's integers, which wrap."""
@@ -240,11 +255,6 @@ class RecVectorEnv(_Specified, VectorEnv):
             return [int(one) for one in seed]
         require(int(seed) + n <= 2**64, "seed", f"must be at most 2**64 - {n} for {n} users", seed)
         return list(range(int(seed), int(seed) + n))
-
-    @property
-    def _users(self) -> Users | None:
-        """The users, as arrays."""
-        return None if self._state is None else self._state.unpacked()
 
     def _reset_mask(self, options: dict[str, Any] | None) -> Array | None:
         for name in options or {}:
@@ -278,101 +288,46 @@ class RecVectorEnv(_Specified, VectorEnv):
             SlateError: an action outside the space; nothing has changed then.
             ConfigError: no reset came before, or a reward of one's own is no finite number a user.
         """
-        return self._advance(self.actions.batch(actions, self.num_envs))
+        return self.advance(self.actions.batch(actions, self.num_envs))
 
-    def _advance(self, actions: Array) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
-        """A step by actions of `Actions.batch`."""
-        if self._state is None:
-            raise ConfigError("step: needs a reset first")
-        fresh, self._work = self._work < FUSE_AFTER, self._work + self.num_envs + 30
-        if fresh and self._work >= FUSE_AFTER:
-            self.fuse()
-        observation = np.empty((self.num_envs, self.observations.width), F32)
-        before = self._state
-        state, outcome = (self._fused or self._step)(before, actions, observation)
-        terminated, truncated = outcome["left"], outcome["truncated"]
-        status = _status(terminated, truncated, outcome["wrong"])
-        if status == WRONG:
-            self.actions.refuse(actions, outcome["wrong"])
-        if self._own_reward:
-            outcome["reward"] = paid(self.reward, Feedback.of(dict(outcome)), self.world.catalog, before.unpacked())
-        reward = outcome["reward"]
-        if self._any_done:  # a user that was done before takes no step in the modes NEXT_STEP and DISABLED
-            index, old = np.flatnonzero(self._terminated | self._truncated), before.unpacked()
+    def advance(self, actions: Array) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
+        """`step` by actions that `Action.batch` has checked."""
+        stepper, mode = self.stepper, self._mode
+        terminated_before, truncated_before, waiting = stepper.terminated, stepper.truncated, stepper.ended
+        stepped = stepper.step(actions)
+        before, outcome, observation = stepped
+        reward, terminated, truncated = outcome["reward"], outcome["left"], outcome["truncated"]
+        if waiting:  # a user that was done before takes no step in the modes NEXT_STEP and DISABLED
+            rows, old = np.flatnonzero(terminated_before | truncated_before), before.unpacked()
             for name, nothing in (("reward", 0), *INFO.items()):
-                outcome[name][index] = nothing
-            if self._mode is AutoresetMode.NEXT_STEP:
-                new = self.world.arrive(old.key[index], old.episode[index] + 1)
-                terminated[index] = truncated[index] = False
+                outcome[name][rows] = nothing
+            if mode is AutoresetMode.NEXT_STEP:
+                new = self.world.arrive(old.key[rows], old.episode[rows] + 1)
+                terminated[rows] = truncated[rows] = False
             else:
-                new = old.rows(index)
-                terminated[index], truncated[index] = self._terminated[index], self._truncated[index]
-            state = self._replaced(state, index, new, old, outcome, observation)
-        ended = self._any_done or status == ENDED
+                new = old.rows(rows)
+                terminated[rows], truncated[rows] = terminated_before[rows], truncated_before[rows]
+            stepper.replace(rows, new, stepped)
         mask = self.actions.mask(terminated) if self.actions.static else outcome["action_mask"]
         info: dict[str, Any] = {name: outcome[name] for name in INFO} | {"action_mask": mask, **self._present}
-        if ended and self._mode is AutoresetMode.SAME_STEP:
-            index, now = np.flatnonzero(terminated | truncated), state.unpacked()
-            self._add_final(info, index, observation[index])
-            new = self.world.arrive(now.key[index], now.episode[index] + 1)
-            state = self._replaced(state, index, new, before.unpacked(), outcome, observation)
-        elif ended:
-            self._terminated, self._truncated = terminated.copy(), truncated.copy()
-            self._any_done = bool(terminated.any() or truncated.any())
-        self._state = state
+        if waiting or some_end(terminated, truncated):
+            if mode is AutoresetMode.SAME_STEP:
+                rows, now = np.flatnonzero(terminated | truncated), stepper.users
+                assert now is not None
+                self._add_final(info, rows, observation[rows])
+                stepper.replace(rows, self.world.arrive(now.key[rows], now.episode[rows] + 1), stepped)
+            else:
+                stepper.mark(terminated.copy(), truncated.copy())
         if self.render_mode is not None:
+            assert stepper.state is not None
             feedback = Feedback.of({name: array.copy() for name, array in outcome.items()})
-            self._frames.append(Frame(before.unpacked(), feedback, reward.copy(), state.unpacked()))
-            if self._mode is not AutoresetMode.DISABLED:  # there a finished user's frames must wait for the others
+            self._frames.append(Frame(before.unpacked(), feedback, reward.copy(), stepper.state.unpacked()))
+            if mode is not AutoresetMode.DISABLED:  # there a finished user's frames must wait for the others
                 del self._frames[: -self.world.horizon - 1]
         return self.observations.view(observation), reward, terminated, truncated, info
 
-    def _replaced(
-        self, state: Users | Packed, index: Array, new: Users, before: Users, outcome: dict[str, Array], observation: Array
-    ) -> Users | Packed:  # fmt: skip
-        """Other users in some rows after a step, with what is seen of them."""
-        observation[index] = self._encoded(new)
-        if not self.actions.static:
-            outcome["action_mask"][index] = self.actions.mask(new.candidates)
-        return state.put(index, new, self._same, before)
-
-    def _encoded(self, users: Users) -> Array:
-        """Their flat observations."""
-        flat = np.empty((len(users), self.observations.width), F32)
-        self.observations.encode(users, flat)
-        return flat
-
-    def _step(self, state: Users | Packed, actions: Array, observation: Array) -> tuple[Users, dict[str, Array]]:
-        """One step as kernels and copies alone, which `fuse` can record; fills `observation`.
-
-        Returns:
-            The users and what came of it: what `step` returns and `wrong` (B,) bool, actions outside the space; all
-            feedback where it is rendered or a reward of one's own, which comes later, looks at it.
-        """
-        world, users = self.world, state.unpacked()
-        slate, wrong = self.actions.decode(actions, users.candidates)
-        after, feedback = world.advance(users, slate, world.noise(users))
-        objectives = feedback.objectives
-        if self.expected_reward:
-            known = len(world.response.objectives)
-            objectives = np.concatenate(
-                [world.expected(users, slate)[:, :known], objectives[:, known:]], axis=1, dtype=np.float32
-            )
-        outcome = dict(feedback.__dict__) if self._whole else {name: feedback[name] for name in (*INFO, "left")}
-        if self.vector_reward:
-            outcome["reward"] = copied(objectives)
-        elif self._weights is not None:
-            outcome["reward"] = pay(objectives, slate, *self._weights)
-        outcome["wrong"] = wrong
-        outcome["truncated"] = truncated = empty(feedback.left.shape, BOOL)
-        _truncate(truncated, feedback.left, after.t, world.horizon)
-        if not self.actions.static:
-            outcome["action_mask"] = self.actions.mask(after.candidates)
-        self.observations.encode(after, observation)
-        return after, outcome
-
     def fuse(self) -> bool:
-        """Compile the step into one call, see `recgym.fusion`: the same numbers to the last bit, some times as fast.
+        """Compile the step into one call, see `recgym.fusion`: the same numbers to the last bit, several times as fast.
 
         An env does so by itself once it has been at work for a second or so. Compiling takes some seconds; what was
         compiled once is read from disk.
@@ -381,24 +336,7 @@ class RecVectorEnv(_Specified, VectorEnv):
             Whether it could: the parts must be recgym's, or say `fusable`, and the reward a realised one. A reward of
             one's own is no part of the compiled step.
         """
-        if self._fused is not None:
-            return True
-        parts = [part for part in self.world.parts if part is not self.reward]
-        if not COMPILES or not all(part.fusable for part in parts) or self.expected_reward:
-            return False
-        try:
-            self._fused = Fused(self._step, self._example, self._threads)
-        except NotFusable as reason:
-            warnings.warn(f"the step of this world stays as it is, in Python: {reason}", stacklevel=3)
-            return False
-        return True
-
-    def _example(self, n: int) -> tuple[Users, Array, Array]:
-        """Arguments of `_step` for n made-up users."""
-        space = gym.vector.utils.batch_space(self.single_action_space, n)
-        space.seed(0)
-        users = self.world.arrive(mix(range(n)))
-        return users, self.actions.batch(space.sample(), n), np.empty((n, self.observations.width), F32)
+        return self.stepper.fuse()
 
     def _add_final(self, info: dict[str, Any], index: Array, observation: Array) -> None:
         """Gymnasium's `final_obs` and `final_info` of the users of those rows, whose episode has ended."""
@@ -414,18 +352,18 @@ class RecVectorEnv(_Specified, VectorEnv):
 
     def action_masks(self) -> Array:
         """(B, n) bool of the current step, or (B, S * n) for slates: sb3-contrib's convention."""
-        users = self._users
-        require(users is not None, "action_masks", "needs a reset first", "none")
-        assert users is not None
-        mask = self.actions.mask(users.candidates)
-        return np.tile(mask, self.world.slate_size) if self.actions.form == "slate" else mask
+        return self.actions.space_mask(self.actions.mask(self._users("action_masks").candidates))
 
     def get_state(self) -> EnvState:
         """A snapshot; arrays are shared, as nothing ever writes to them."""
-        users = self._users
-        require(users is not None, "get_state", "needs a reset first", "none")
+        stepper = self.stepper
+        return EnvState(self._users("get_state"), stepper.terminated.copy(), stepper.truncated.copy())
+
+    def _users(self, what: str) -> Users:
+        users = self.stepper.users
+        require(users is not None, what, "needs a reset first", "none")
         assert users is not None
-        return EnvState(users, self._terminated.copy(), self._truncated.copy())
+        return users
 
     def set_state(self, state: EnvState) -> None:
         """Go back (or on) to a snapshot of an env with the same world and number of users.
@@ -455,16 +393,15 @@ class RecVectorEnv(_Specified, VectorEnv):
         plain = {
             name: np.require(array, requirements=["C", "A", "W", "E"]) for name, array in state.users.__dict__.items()
         }
-        self._state = Users.of(plain)
-        self._terminated, self._truncated = state.terminated.copy(), state.truncated.copy()
-        self._any_done = bool(len(ended))
+        self.stepper.begin(Users.of(plain))
+        self.stepper.mark(state.terminated.copy(), state.truncated.copy())
         self._frames = []
 
     def render(self) -> tuple[Any, ...] | None:
         """A frame of each user since its last reset: text for "ansi", (height, width, 3) uint8 for "rgb_array"."""
         if self.render_mode is None:
             return None
-        users = self._users
+        users = self.stepper.users
         return tuple(render(self.world, self._frames, row, self.render_mode, users) for row in range(self.num_envs))
 
     def frame(self, row: int, reasons: Reasons | None = None) -> Any:
@@ -477,17 +414,18 @@ class RecVectorEnv(_Specified, VectorEnv):
             self.render_mode is not None, "render_mode", 'must be "ansi" or "rgb_array" for frames', self.render_mode
         )
         require_count("row", row, 0, self.num_envs - 1)
-        require(self._state is not None or reasons is None, "reasons", "need a reset first", "none")
-        return render(self.world, self._frames, row, str(self.render_mode), self._users, reasons)
+        users = self.stepper.users
+        require(users is not None or reasons is None, "reasons", "need a reset first", "none")
+        return render(self.world, self._frames, row, str(self.render_mode), users, reasons)
 
     def close_extras(self, **kwargs: Any) -> None:
         """Stop the threads."""
-        fused = getattr(self, "_fused", None)  # Gymnasium before 1.4 also closes what could not be made
-        if fused is not None:
-            fused.close()
+        stepper = getattr(self, "stepper", None)  # Gymnasium before 1.4 also closes what could not be made
+        if stepper is not None:
+            stepper.close()
 
 
-class RecEnv(_Specified, gym.Env):
+class RecEnv(_Specified, gym.Env):  # pyright: ignore[reportIncompatibleVariableOverride]
     """One user: a `RecVectorEnv` of one row, whose arguments these are (but for `num_envs` and `autoreset_mode`).
 
     ``dict(zip(env.objectives, info["objectives"]))`` has the objectives of a step by name.
@@ -507,6 +445,7 @@ class RecEnv(_Specified, gym.Env):
             )
         self.batch = RecVectorEnv(world, 1, render_mode=render_mode, autoreset_mode=AutoresetMode.DISABLED, **options)
         self.world = self.batch.world
+        self.options = self.batch.options
         self.objectives = self.batch.objectives
         self.action_space = self.batch.single_action_space
         self.observation_space = self.batch.single_observation_space
@@ -542,33 +481,18 @@ class RecEnv(_Specified, gym.Env):
             SlateError: an action outside the space; nothing has changed then.
             ConfigError: no reset came before, or a reward of one's own is no finite number.
         """
-        batch = self.batch
-        if batch._any_done:
+        batch, stepper = self.batch, self.batch.stepper
+        if stepper.ended:
             raise ConfigError("step: the episode has ended, reset first")
         actions = batch.actions.batch(action, None)
-        if batch._fused is not None and batch._state is not None and not batch._whole:
-            return self._quick(batch._fused, batch._state, actions)
-        observation, reward, terminated, truncated, info = batch._advance(actions)
-        reward = reward[0] if batch.vector_reward else float(reward[0])
-        return _first(observation), reward, bool(terminated[0]), bool(truncated[0]), self._info(info)
-
-    def _quick(
-        self, fused: Fused, state: Users | Packed, actions: Array
-    ) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """The same by a fused step, without an array of one row for each number."""
-        batch = self.batch
-        flat = np.empty((1, batch.observations.width), F32)
-        after, outcome = fused.run(state, actions, flat)
-        row = fused.layout.row(outcome)
-        if row["wrong"]:
-            batch.actions.refuse(actions, np.ones(1, BOOL))
-        batch._state = after
-        terminated, truncated = row["left"], row["truncated"]
-        if terminated or truncated:
-            batch._terminated[0], batch._truncated[0], batch._any_done = terminated, truncated, True
+        if not stepper.quick:
+            observation, reward, terminated, truncated, info = batch.advance(actions)
+            reward = reward[0] if batch.vector_reward else float(reward[0])
+            return _first(observation), reward, bool(terminated[0]), bool(truncated[0]), self._info(info)
+        row, flat = stepper.step_row(actions)
         info = {name: row[name] for name in INFO}
         info["action_mask"] = batch.actions.mask(flat)[0].copy() if batch.actions.static else row["action_mask"]
-        return batch.observations.view(flat[0]), row["reward"], terminated, truncated, info
+        return batch.observations.view(flat[0]), row["reward"], row["left"], row["truncated"], info
 
     def fuse(self) -> bool:
         """Compile the step, see `RecVectorEnv.fuse`."""
@@ -602,25 +526,6 @@ class RecEnv(_Specified, gym.Env):
         self.batch.close()
 
 
-@kernel
-def _truncate(truncated, terminated, t, horizon):
-    """Marks who reached the horizon without leaving."""
-    for b in range(t.shape[0]):
-        truncated[b] = t[b] >= horizon and not terminated[b]
-
-
-@kernel
-def _status(terminated, truncated, wrong):
-    """WRONG where an action lies outside the space, ENDED where an episode ended, else 0."""
-    status = 0
-    for b in range(terminated.shape[0]):
-        if wrong[b]:
-            return WRONG
-        if terminated[b] or truncated[b]:
-            status = ENDED
-    return status
-
-
 def _first(batch: Any) -> Any:
     return {name: value[0] for name, value in batch.items()} if isinstance(batch, dict) else batch[0]
 
@@ -649,7 +554,23 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def processors() -> int:
-    """Processors that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
+def _as_json(name: str, value: Any) -> Any:
+    """An argument of an environment as JSON has it, see `Spec.to_json`."""
+    if isinstance(value, World):
+        raise ConfigError(
+            f"{name}: a World cannot be written as JSON; write it to a folder by World.save and pass the folder, or pass a name"
+        )
+    if isinstance(value, Component):
+        return value.to_dict()
+    if isinstance(value, type) and issubclass(value, Form):
+        return value.form
+    if isinstance(value, dict):
+        return {key: _as_json(name, one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_as_json(name, one) for one in value]
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    require(not callable(value), name, "must be a name or a part, which can be written as JSON, and no function", value)
+    return value

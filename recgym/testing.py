@@ -34,7 +34,7 @@ from recgym.noise import noise as draw_noise
 from recgym.population import Population
 from recgym.types import Array, Column, Feedback, Record, Users
 from recgym.world import World
-from recgym.worlds import DOMAINS, load_world
+from recgym.worlds import load_world
 
 FRAME = 32  # rows of memory on either side of the noise that a part is given
 SIGMAS = 5.0  # how far a sample mean may lie from the stated one: false alarms below one in a million
@@ -97,7 +97,7 @@ def check_component(
 
 def _host(component: Component, family: str, world: World | None, slate_size: int) -> World:
     """A World that holds the component: the given one, or a domain as it is, or one with bare parts around."""
-    bases = [world] if world is not None else [load_world(domain) for domain in DOMAINS]
+    bases = [world] if world is not None else [load_world(domain) for domain in ("ecommerce", "news", "livestream")]
     bare = dict(preference=DotProduct(4.0), dynamics=(), departure=Never(), reward=Weighted({"click": 1.0}))
     failures = []
     for others in [{}] if world is not None else [{}, bare]:

@@ -1,4 +1,4 @@
-"""Worlds by name: the three domains, the classics, worlds fitted to logs that ship with the package, and folders on disk."""
+"""Worlds from a name, a folder or parts: what `recgym.load_world` and the environments make."""
 
 from __future__ import annotations
 
@@ -6,43 +6,15 @@ import dataclasses
 import difflib
 import inspect
 import os
-from collections.abc import Callable, Iterable
-from importlib import import_module
-from importlib.resources import files
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from recgym.errors import ConfigError, brief, require, unknown
+from recgym.registry import Registered, fitted_worlds, registered_worlds
 from recgym.world import World
-
-DOMAINS = ("ecommerce", "news", "livestream")
-BUILDERS = {  # name -> module:function
-    **{name: f"recgym.domains.{name}:world" for name in DOMAINS},
-    "interest-evolution": "recgym.classics.recsim:interest_evolution",
-    "interest-exploration": "recgym.classics.recsim:interest_exploration",
-    "long-term-satisfaction": "recgym.classics.recsim:long_term_satisfaction",
-    "recogym": "recgym.classics.recogym:world",
-    "sardine": "recgym.classics.sardine:world",
-}
-NULL_ACTION = ("livestream",)  # domains where recommending nothing is an action by default
-
-
-def builder(name: str) -> Callable[..., World]:
-    """The function that makes the world of a name in `BUILDERS`."""
-    module, _, function = BUILDERS[name].partition(":")
-    return getattr(import_module(module), function)
-
-
-def fitted_worlds() -> dict[str, Path]:
-    """Name -> folder of the worlds that ship with the package."""
-    folder = Path(str(files("recgym") / "data"))
-    return (
-        {path.name: path for path in sorted(folder.iterdir()) if (path / "world.json").is_file()}
-        if folder.is_dir()
-        else {}
-    )
 
 
 def load_world(name: str | os.PathLike[str], **options: Any) -> World:
@@ -70,19 +42,14 @@ def make_world(
         for name, value in options.items()
         if name not in parts
     }
-    null = False
-    known: list[str] = []
-    if isinstance(world, str) and world in BUILDERS:
-        null = world in NULL_ACTION
-        build = builder(world)
-        known = [name for name, p in inspect.signature(build).parameters.items() if p.kind is p.KEYWORD_ONLY]
-        if set(parameters) <= set(known):
-            return build(**parameters, **parts), null
-    elif not isinstance(world, World):
+    known = registered_worlds()
+    if isinstance(world, str) and world in known:
+        return _built(known[world], parameters, parts, {*replaceable, *others}), known[world].null_action
+    if not isinstance(world, World):
         require(isinstance(world, (str, os.PathLike)), "world", "must be a World, a name or a folder", world)
         folder = fitted_worlds().get(str(world), Path(world))
         if not _is_file(folder / "world.json"):
-            names = sorted([*BUILDERS, *fitted_worlds()])
+            names = sorted([*known, *fitted_worlds()])
             near = difflib.get_close_matches(str(world), names, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise ConfigError(
@@ -90,10 +57,24 @@ def make_world(
             )
         world = World.load(folder)
     for name in parameters:
-        if name not in known:
-            unknown("option", name, {*known, *replaceable, *others})
-    assert isinstance(world, World)
-    return (world.replace(**parts) if parts else world), null
+        unknown("option", name, {*replaceable, *others})
+    return (world.replace(**parts) if parts else world), False
+
+
+def _built(registered: Registered, parameters: dict[str, Any], parts: dict[str, Any], others: set[str]) -> World:
+    """The World of a builder."""
+    build = registered.load()
+    arguments = inspect.signature(build).parameters.values()
+    named = [p.name for p in arguments if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    for name in parameters:
+        if name not in named:
+            unknown("option", name, {*named, *others})
+    takes_parts = any(p.kind is p.VAR_KEYWORD for p in arguments)
+    given = parts if takes_parts else {name: part for name, part in parts.items() if name in named}
+    world = build(**parameters, **given)
+    require(isinstance(world, World), "world", f"{registered.origin} must return a World", world)
+    rest = {name: part for name, part in parts.items() if name not in given}
+    return world.replace(**rest) if rest else world
 
 
 def _is_file(path: Path) -> bool:

@@ -40,8 +40,8 @@ from recgym.models.dynamics import (
 from recgym.models.preference import Cosine, DotProduct, NegativeDistance
 from recgym.models.response import Clicks, Engagement, WatchTime
 from recgym.noise import noise as draw_noise
+from recgym.observations import CompactObservation, FlatObservation, Observation
 from recgym.population import NormalInterests, SparseInterests, UniformInterests, UserTypes
-from recgym.spaces import Observations
 from recgym.testing import check_component, check_env, random_slates
 from recgym.types import Array, Feedback
 
@@ -1024,7 +1024,7 @@ def encoded_by_hand(world: World, users: Users, form: str) -> Array:
 def test_observations_by_hand(env_id: str, form: str) -> None:
     world = classic(env_id) if env_id in recgym.CLASSIC_IDS else with_seen()
     *_, (_, _, _, users) = play(world, users=12, steps=9)
-    encoder = Observations(world, form)
+    encoder = Observation.of(form, "observation")(world)
     out = np.full((12, encoder.width), np.nan, np.float32)
     encoder.encode(users, out)
     np.testing.assert_allclose(out, encoded_by_hand(world, users, form), rtol=1e-5, atol=3e-6)
@@ -1035,7 +1035,7 @@ def test_observations_by_hand(env_id: str, form: str) -> None:
 
 
 def test_visible_vectors_follow_the_visible_numbers() -> None:
-    encoder = Observations(with_seen(), "compact")
+    encoder = CompactObservation(with_seen())
     parts = encoder.layout["user"].parts
     assert [(p.name, p.width, p.low, p.high) for p in parts[-2:]] == [("number", 1, 0.0, 1.0), ("vector", 3, -0.5, 1.0)]
 
@@ -1044,7 +1044,7 @@ def test_visible_vectors_follow_the_visible_numbers() -> None:
 def test_columns_that_cannot_be_shown(part: Dynamics, name: str) -> None:
     world = by_name("interest-evolution").replace(dynamics=(part,))
     with pytest.raises(ConfigError, match=rf"{name}: a visible column must have shape \(\) or \(n,\)"):
-        Observations(world, "flat")
+        FlatObservation(world)
 
 
 @pytest.mark.parametrize("form", ["flat", "dict", "latent", "compact"])

@@ -164,28 +164,28 @@ def test_threads_share_a_batch(users: int, threads: int) -> None:
     plain = RecVectorEnv("news", users, threads=1)
     fused = RecVectorEnv("news", users, threads=threads)
     assert fused.fuse()
-    assert fused._fused._threads == min(threads, users)  # type: ignore[union-attr]
-    assert fused._fused._pool is not None  # type: ignore[union-attr]
+    assert fused.stepper.fused._threads == min(threads, users)  # type: ignore[union-attr]
+    assert fused.stepper.fused._pool is not None  # type: ignore[union-attr]
     plain.action_space.seed(0)
     assert same(plain.reset(seed=0)[0], fused.reset(seed=0)[0])
     for t in range(25):
         action = plain.action_space.sample()
         assert all(same(x, y) for x, y in zip(plain.step(action), fused.step(action), strict=True)), t
     fused.close()
-    fused._fused(fused._state, action, np.empty((users, fused.observations.width), F32))  # type: ignore[call-arg, arg-type]
+    fused.stepper.fused(fused.stepper.state, action, np.empty((users, fused.observations.width), F32))  # type: ignore[call-arg, arg-type]
 
 
 @pytest.mark.usefixtures("uncompiled")
 def test_an_env_fuses_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("recgym.envs.FUSE_AFTER", 31 * 6)
+    monkeypatch.setattr("recgym.stepper.FUSE_AFTER", 31 * 6)
     env, plain = (RecEnv(interest_exploration(items=100)) for _ in range(2))
-    plain.batch._work = 10**9  # past it
+    plain.batch.stepper.work = 10**9  # past it
     for e in (env, plain):
         e.reset(seed=4)
     for t in range(12):
-        assert (env.batch._fused is not None) == (t >= 6)
+        assert (env.batch.stepper.fused is not None) == (t >= 6)
         assert all(same(x, y) for x, y in zip(env.step([1, 2]), plain.step([1, 2]), strict=True))
-    assert plain.batch._fused is None
+    assert plain.batch.stepper.fused is None
 
 
 @pytest.mark.usefixtures("uncompiled")
@@ -213,8 +213,8 @@ def test_copies_go_on_alone(how: Any) -> None:
     env.reset(seed=0)
     env.step([1, 2])
     other = how(env)
-    assert other.batch._fused is not None
-    assert isinstance(other.batch._state, Packed)
+    assert other.batch.stepper.fused is not None
+    assert isinstance(other.batch.stepper.state, Packed)
     assert all(same(x, y) for x, y in zip(env.step([2, 3]), other.step([2, 3]), strict=True))
 
 
@@ -359,10 +359,15 @@ def test_a_part_of_ones_own_is_fused_where_it_says_so() -> None:
 
 def test_worlds_that_differ_in_numbers_share_one_program() -> None:
     one, two = (clicks(InterestDrift(rate), horizon=h) for h, rate in ((10, 0.1), (20, 0.2)))
-    programs = [_Program(*[_Recording(env._step, env._example(n)) for n in (2, 3)]) for env in (one, two)]
+    programs = [
+        _Program(*[_Recording(env.stepper.plain, env.stepper.example(n)) for n in (2, 3)]) for env in (one, two)
+    ]
     assert programs[0].source == programs[1].source
     other = clicks(InterestDrift(), InterestDrift())
-    assert _Program(*[_Recording(other._step, other._example(n)) for n in (2, 3)]).source != programs[0].source
+    assert (
+        _Program(*[_Recording(other.stepper.plain, other.stepper.example(n)) for n in (2, 3)]).source
+        != programs[0].source
+    )
 
 
 def test_where_compiled_steps_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

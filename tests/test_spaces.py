@@ -12,8 +12,9 @@ from gymnasium import spaces
 
 import recgym
 from recgym import ConfigError, SlateError, mix
+from recgym.actions import Action, EmbeddingAction, ItemAction, SlateAction
 from recgym.envs import RecVectorEnv
-from recgym.spaces import Actions, Observations
+from recgym.observations import Observation
 from recgym.testing import random_slates
 from recgym.types import Users
 from recgym.world import World
@@ -30,28 +31,30 @@ def played(world: World, n: int = 9, steps: int = 25, seed: int = 0) -> Users:
 
 
 def test_a_block_that_is_not_there(world_of: WorldOf) -> None:
-    layout = Observations(world_of("news"), "compact").layout
+    layout = observed(world_of("news"), "compact").layout
     assert set(layout) == {"user", "history"}
     with pytest.raises(ConfigError, match=r"observation: has no block 'candidates', only \['user', 'history'\]"):
         layout["candidates"]
 
 
-def shown(actions: Actions, given: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-    """The slates of actions, or the error."""
-    slate, wrong = actions.decode(given, candidates)
-    actions.refuse(given, wrong)
-    return slate
+def shown(actions: Action, given: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """The slates of actions to users with those candidates."""
+    return actions.decode(given, Users(candidates=candidates))
+
+
+def observed(world: World, form: str) -> Observation:
+    return Observation.of(form, "observation")(world)
 
 
 def test_item_and_slate_actions_pick_candidates(world_of: WorldOf) -> None:
     candidates = np.array([[5, 9, -1, 7], [1, 2, 3, 4]], np.int32)
     world = world_of("ecommerce", 3).replace(candidates={"kind": "Uniform", "candidates": 4})
-    slate = Actions(world, "slate")
+    slate = SlateAction(world)
     assert slate.space == spaces.MultiDiscrete([4] * 3)
     decoded = shown(slate, slate.batch([[0, 1, 3], [3, 2, 1]], 2), candidates)
     assert decoded.dtype == np.int32
     assert decoded.tolist() == [[5, 9, 7], [4, 3, 2]]
-    item = Actions(world.replace(slate_size=1), "item")
+    item = ItemAction(world.replace(slate_size=1))
     assert item.space == spaces.Discrete(4)
     assert shown(item, item.batch(np.array([2, 0], np.int16), 2), candidates).tolist() == [[-1], [1]]
 
@@ -59,7 +62,7 @@ def test_item_and_slate_actions_pick_candidates(world_of: WorldOf) -> None:
 def test_a_repeated_item_counts_once_at_its_first_position(world_of: WorldOf) -> None:
     world = world_of("ecommerce", 3).replace(candidates={"kind": "Uniform", "candidates": 4})
     candidates = np.array([[5, 9, -1, 7]] * 3, np.int32)
-    actions = Actions(world, "slate")
+    actions = SlateAction(world)
     decoded = shown(actions, actions.batch([[1, 1, 0], [0, 2, 0], [3, 3, 3]], 3), candidates)
     assert decoded.tolist() == [[9, -1, 5], [5, -1, -1], [7, -1, -1]]
 
@@ -67,7 +70,7 @@ def test_a_repeated_item_counts_once_at_its_first_position(world_of: WorldOf) ->
 def test_null_action_is_zero_and_moves_the_candidates(world_of: WorldOf) -> None:
     world = world_of("ecommerce", 3).replace(candidates={"kind": "Uniform", "candidates": 4})
     candidates = np.array([[5, 9, -1, 7]] * 2, np.int32)
-    actions = Actions(world, "slate", null=True)
+    actions = SlateAction(world, null=True)
     assert actions.space == spaces.MultiDiscrete([5] * 3)
     assert shown(actions, actions.batch([[0, 1, 4], [0, 0, 3]], 2), candidates).tolist() == [[-1, 5, 7], [-1, -1, -1]]
     assert actions.mask(candidates).tolist() == [[True, True, True, False, True]] * 2
@@ -77,7 +80,7 @@ def test_null_action_is_zero_and_moves_the_candidates(world_of: WorldOf) -> None
 def test_embedding_action_shows_the_best_dot_products(world_of: WorldOf, rng: np.random.Generator, null: bool) -> None:
     world = world_of("news", 5)
     users = played(world)
-    actions = Actions(world, "embedding", null=null)
+    actions = EmbeddingAction(world, null=null)
     d = world.sizes.dimensions
     assert actions.space == spaces.Box(-1.0, 1.0, (d + null,), np.float32)
     given = rng.uniform(-1, 1, (9, d + null)).astype(np.float32)
@@ -121,7 +124,7 @@ def test_actions_outside_the_space(
     world_of: WorldOf, form: str, slate_size: int, action: object, fragment: str
 ) -> None:
     world = world_of("ecommerce", slate_size)
-    actions, users = Actions(world, form), world.arrive(mix(0))
+    actions, users = Action.of(form, "action")(world), world.arrive(mix(0))
     with pytest.raises(SlateError, match=fragment):
         shown(actions, actions.batch(action, 1), users.candidates)
 
@@ -137,13 +140,13 @@ def test_the_error_names_the_user(world_of: WorldOf) -> None:
 
 def test_item_actions_need_slates_of_one(world_of: WorldOf) -> None:
     with pytest.raises(ConfigError, match=r'action: "item" needs slate_size=1, not 3; use "slate", got \'item\''):
-        Actions(world_of("ecommerce", 3), "item")
+        ItemAction(world_of("ecommerce", 3))
 
 
 def test_encoding_by_hand(world: World) -> None:
     """Every number of the flat observation, from the records in plain NumPy."""
     users = played(world)
-    observations = Observations(world, "flat")
+    observations = observed(world, "flat")
     out = np.full((len(users), observations.width), np.nan, np.float32)
     observations.encode(users, out)
     catalog, H, K = world.catalog, world.history, world.n_candidates
@@ -176,7 +179,7 @@ def test_empty_candidates_are_zero_and_masked(world: World) -> None:
     users = played(world)
     candidates = users.candidates.copy()
     candidates[:, 3:] = -1
-    observations = Observations(world, "dict")
+    observations = observed(world, "dict")
     out = np.empty((len(users), observations.width), np.float32)
     observations.encode(users.replace(candidates=candidates), out)
     view = observations.view(out)
@@ -187,7 +190,7 @@ def test_empty_candidates_are_zero_and_masked(world: World) -> None:
 
 def test_dict_is_flat_by_the_layout(world: World) -> None:
     users = played(world)
-    flat, named = Observations(world, "flat"), Observations(world, "dict")
+    flat, named = observed(world, "flat"), observed(world, "dict")
     a, b = np.empty((9, flat.width), np.float32), np.empty((9, named.width), np.float32)
     flat.encode(users, a)
     named.encode(users, b)
@@ -203,7 +206,7 @@ def test_dict_is_flat_by_the_layout(world: World) -> None:
 
 def test_latent_adds_the_hidden_state(world: World) -> None:
     users = played(world)
-    flat, latent = Observations(world, "flat"), Observations(world, "latent")
+    flat, latent = observed(world, "flat"), observed(world, "latent")
     a, b = np.empty((9, flat.width), np.float32), np.empty((9, latent.width), np.float32)
     flat.encode(users, a)
     latent.encode(users, b)
@@ -225,7 +228,7 @@ def test_the_hidden_state_stays_hidden(world_of: WorldOf, observation: str) -> N
         users = played(world)
         hidden = {column: users[column] + 1 for column, c in world.owned.items() if not c.visible}
         changed = users.replace(interest=-users.interest, sensitivity=users.sensitivity + 1, **hidden)
-        encoder = Observations(world, observation)
+        encoder = observed(world, observation)
         a, b = np.empty((9, encoder.width), np.float32), np.empty((9, encoder.width), np.float32)
         encoder.encode(users, a)
         encoder.encode(changed, b)
@@ -248,7 +251,7 @@ def test_observations_lie_in_their_space(env_id: str, observation: str) -> None:
 @pytest.mark.parametrize("observation", ["flat", "latent"])
 def test_no_bound_of_the_space_is_degenerate(world: World, observation: str) -> None:
     """Gymnasium warns of a Box whose low equals its high, and scalers divide by the width."""
-    space: Any = Observations(world, observation).space
+    space: Any = observed(world, observation).space
     assert (space.low < space.high).all()
     assert np.isfinite(space.low).all()
     assert np.isfinite(space.high).all()

@@ -33,7 +33,7 @@ from recgym.models.dynamics import Dynamics, Fatigue, NetExposure, Satisfaction,
 from recgym.models.preference import DotProduct, Loyal
 from recgym.models.response import Clicks, Dwell, Watch
 from recgym.models.reward import Weighted
-from recgym.spaces import Observations
+from recgym.observations import FlatObservation, LatentObservation
 from recgym.testing import check_component, check_world, random_slates
 from recgym.types import Array
 
@@ -327,7 +327,7 @@ def others(value: Any) -> Iterator[Any]:
 def trajectory(world: World, steps: int) -> dict[str, Array]:
     """All that a user, an agent or a planner can see of a world."""
     found: dict[str, Array] = {}
-    encoder = Observations(world, "latent")
+    encoder = LatentObservation(world)
     weights = world.reward.weights(world.objectives)
     for t, (before, slate, feedback, after) in enumerate(play(world, users=48, steps=steps)):
         observation = np.empty((48, encoder.width), np.float32)
@@ -454,7 +454,7 @@ def test_a_part_of_ones_own(world: World, tmp_path: Path) -> None:
     check_component(own)
     mine = world.replace(dynamics=(*world.dynamics, own))
     check_world(mine, users=64, steps=60)
-    layout = Observations(mine, "flat").layout["user"]
+    layout = FlatObservation(mine).layout["user"]
     assert "boredom" in [part.name for part in layout.parts]
     mine.save(tmp_path)
     assert World.load(tmp_path).dynamics[-1].kind == "Bored"

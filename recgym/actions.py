@@ -1,0 +1,318 @@
+"""Forms of actions: what an agent says, and the slate that it shows.
+
+`ItemAction` names one candidate, `SlateAction` one for each position, `EmbeddingAction` points into the space of the
+embeddings. Another form is another subclass of `Action`.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from recgym.errors import ConfigError, SlateError, brief, require
+from recgym.forms import Form
+from recgym.kernel import kernel
+from recgym.types import BOOL, I32, Array, Users, empty
+from recgym.world import World
+
+
+class Action(Form):
+    """A form of actions in a world.
+
+    A form of your own is a subclass with a name (`form`), the `space` of one user's action and `decode`. Pass the class
+    to an environment, ``action=Swipe``; once the class is defined, its name will do, ``action="swipe"``.
+
+    Args:
+        world: what is recommended to whom. null: whether recommending nothing is an action.
+
+    Attributes:
+        shape: of one user's action. n: choices a position has: the K candidates, and nothing where `null`.
+        static: whether all items are candidates at every step.
+
+    Raises:
+        ConfigError: the form does not fit the world, or its space is no Discrete, MultiDiscrete, MultiBinary or Box.
+    """
+
+    indexed = False  # whether an action names a choice for each position, as `encode` and `choices` need
+
+    def __init__(self, world: World, null: bool = False) -> None:
+        require(isinstance(null, bool), "null_action", "must be True or False", null)
+        self.world, self.null = world, null
+        self.n = world.n_candidates + null
+        self.static = world.candidates.static(world.market, world.sizes.items)
+        self.space = space = self.make_space()
+        self._low, self._high = bounds = _bounds(space)
+        self._dtype = bounds[0].dtype
+        self.shape: tuple[int, ...] = space.shape or ()
+        self._ones: Array = np.empty((0, self.n), np.bool_)
+
+    @abstractmethod
+    def make_space(self) -> spaces.Space[Any]:
+        """The space of one user's action.
+
+        Raises:
+            ConfigError: the form does not fit `self.world`.
+        """
+
+    @abstractmethod
+    def decode(self, actions: Array, users: Users) -> Array:
+        """The slates that actions show.
+
+        Args:
+            actions: (B, *shape) int64, or float32 for a Box of floats; all in the space. users: who sees the slates;
+                `users.candidates` is (B, K) int32, -1 where there is none.
+
+        Returns:
+            (B, S) int32 ids of candidates, -1 where a position shows nothing; no item is shown twice.
+        """
+
+    def encode(self, choices: Array) -> Array:
+        """The actions that show given choices.
+
+        Args:
+            choices: (B, S) integers in [0, n): the number of a candidate in `users.candidates`; where `null`, 0 is
+                nothing and k + 1 the candidate k.
+
+        Raises:
+            ConfigError: actions of this form name no candidates.
+        """
+        raise ConfigError(f"action: must be an action that names candidates here, got {self.form!r}")
+
+    def choices(self, actions: Array) -> Array:
+        """(B, S) choices that actions name: the inverse of `encode`.
+
+        Raises:
+            ConfigError: actions of this form name no candidates.
+        """
+        raise ConfigError(f"action: must be an action that names candidates here, got {self.form!r}")
+
+    def mask(self, candidates: Array) -> Array:
+        """(B, n) bool: which choices show a candidate that is there; nothing, where it is a choice, always counts.
+
+        Where all items are candidates at every step, one read-only array serves all steps.
+        """
+        if self.static:
+            if len(self._ones) != len(candidates):
+                self._ones = np.ones((len(candidates), self.n), np.bool_)
+                self._ones.flags.writeable = False
+            return self._ones
+        mask = empty((candidates.shape[0], self.n), BOOL)
+        _mask(mask, candidates, self.null)
+        return mask
+
+    def space_mask(self, mask: Array) -> Array:
+        """The mask (B, n) as sb3-contrib wants it for this space, one column for each value of each dimension."""
+        return mask
+
+    def batch(self, actions: Any, n_users: int | None) -> Array:
+        """Actions of n users, or the action of a single user (None), checked, as an array that a kernel takes.
+
+        Returns:
+            (n, *shape) int64, or float32 for a Box of floats; C-contiguous, writeable and in the space.
+
+        Raises:
+            SlateError: not integers (or numbers, for a Box of floats), of another shape, or outside the space.
+        """
+        try:
+            array = np.asarray(actions)
+        except Exception:  # ragged, or whatever an object's own conversion raises
+            raise SlateError(f"action: must be an array, got {brief(actions)}") from None
+        real = self._dtype.kind == "f"
+        if array.dtype.kind not in ("fiu" if real else "iu"):
+            what = "numbers" if real else "integers"
+            raise SlateError(f"action: must be {what}, got {brief(actions)} of type {array.dtype}")
+        shape = self.shape if n_users is None else (n_users, *self.shape)
+        if array.shape != shape:
+            raise SlateError(f"action: must have shape {shape}, got {array.shape}")
+        if n_users is None:
+            array = array[None]
+        given = array
+        if array.dtype != self._dtype:  # what is outside stays outside: infinity is, and so is the largest integer
+            if real:
+                with np.errstate(over="ignore"):
+                    array = array.astype(self._dtype)
+            elif array.dtype == np.uint64:
+                array = np.minimum(array, np.uint64(2**63 - 1))
+        array = np.ascontiguousarray(array, self._dtype)
+        array = array if array.flags.carray else array.copy()  # writeable and aligned too
+        wrong = _outside(array.reshape(len(array), -1), self._low, self._high)
+        if wrong >= 0:
+            self.refuse(given[wrong], wrong)
+        return array
+
+    def refuse(self, action: Any, user: int) -> None:
+        """Raise the error of an action outside the space.
+
+        Raises:
+            SlateError: always.
+        """
+        low, high = np.unique(self._low), np.unique(self._high)
+        rule = f"[{low[0]:g}, {high[0]:g}]" if len(low) == len(high) == 1 else str(self.space)
+        raise SlateError(f"action: must lie in {rule}, got {brief(action.tolist())} for user {user}")
+
+
+class ItemAction(Action):
+    """One candidate, for slates of one: `Discrete(n)`, 0 for nothing where that is an action."""
+
+    form = "item"
+    indexed = True
+
+    def make_space(self) -> spaces.Space[Any]:
+        S = self.world.slate_size
+        require(S == 1, "action", f'"item" needs slate_size=1, not {S}; use "slate"', self.form)
+        return spaces.Discrete(self.n)
+
+    def decode(self, actions: Array, users: Users) -> Array:
+        return _picked(self, actions.reshape(len(actions), 1), users.candidates)
+
+    def encode(self, choices: Array) -> Array:
+        return choices[:, 0]
+
+    def choices(self, actions: Array) -> Array:
+        return actions[:, None]
+
+
+class SlateAction(Action):
+    """One candidate for each position, `MultiDiscrete([n] * S)`, 0 for nothing where that is an action.
+
+    An item that is repeated in a slate is shown once, at its first position; the others stay empty.
+    """
+
+    form = "slate"
+    indexed = True
+
+    def make_space(self) -> spaces.Space[Any]:
+        return spaces.MultiDiscrete([self.n] * self.world.slate_size)
+
+    def decode(self, actions: Array, users: Users) -> Array:
+        return _picked(self, actions, users.candidates)
+
+    def encode(self, choices: Array) -> Array:
+        return choices
+
+    def choices(self, actions: Array) -> Array:
+        return actions
+
+    def space_mask(self, mask: Array) -> Array:
+        return np.tile(mask, self.world.slate_size)
+
+
+class EmbeddingAction(Action):
+    """A point in the space of the embeddings, `Box(-1, 1, (d,))`: it shows the S candidates of the largest dot product.
+
+    Where recommending nothing is an action, the point has one more coordinate, the score of showing nothing: candidates
+    that score no more are not shown. Dulac-Arnold et al., "Deep reinforcement learning in large discrete action
+    spaces", 2015.
+    """
+
+    form = "embedding"
+
+    def make_space(self) -> spaces.Space[Any]:
+        return spaces.Box(-1.0, 1.0, (self.world.sizes.dimensions + self.null,), np.float32)
+
+    def decode(self, actions: Array, users: Users) -> Array:
+        slate = empty((users.candidates.shape[0], self.world.slate_size), I32)
+        _nearest(slate, actions, users.candidates, self.world.catalog.embedding, self.null)
+        return slate
+
+
+def _bounds(space: spaces.Space[Any]) -> tuple[Array, Array]:
+    """Least and largest value of each number of an action, flat: int64, or float32 of a Box of floats."""
+    if isinstance(space, spaces.Discrete):
+        low, high = np.array([space.start]), np.array([space.start + space.n - 1])
+    elif isinstance(space, spaces.MultiDiscrete):
+        low, high = space.start, space.start + space.nvec - 1
+    elif isinstance(space, spaces.MultiBinary):
+        low, high = np.zeros(space.shape), np.ones(space.shape)
+    else:
+        known = "a Discrete, MultiDiscrete, MultiBinary or Box space"
+        require(isinstance(space, spaces.Box), "action", f"must be of {known}", space)
+        assert isinstance(space, spaces.Box)
+        low, high = space.low, space.high
+    dtype = np.float32 if isinstance(space, spaces.Box) and space.dtype.kind == "f" else np.int64  # type: ignore[union-attr]
+    return low.ravel().astype(dtype), high.ravel().astype(dtype)
+
+
+def _picked(form: Action, choices: Array, candidates: Array) -> Array:
+    """(B, S) int32: the candidates of choices (B, S), each at its first position."""
+    slate = empty((candidates.shape[0], form.world.slate_size), I32)
+    _pick(slate, choices, candidates, form.null, form.static)
+    return slate
+
+
+@kernel
+def _outside(actions, low, high):
+    """The first row that has a number below `low` or above `high`, or NaN; -1 if none has."""
+    for b in range(actions.shape[0]):
+        for k in range(actions.shape[1]):
+            if not (actions[b, k] >= low[k] and actions[b, k] <= high[k]):
+                return b
+    return -1
+
+
+@kernel
+def _pick(slate, choices, candidates, null, static):
+    B, S = slate.shape
+    for b in range(B):
+        for s in range(S):
+            a = choices[b, s]
+            item = -1
+            if a >= null:
+                item = a - null if static else candidates[b, a - null]  # static: all items, in their order
+            for r in range(s):  # an item counts once, at its first position
+                if slate[b, r] == item:
+                    item = -1
+            slate[b, s] = item
+
+
+@kernel
+def _nearest(slate, actions, candidates, embedding, null):
+    B, S = slate.shape
+    K, d = candidates.shape[1], embedding.shape[1]
+    slate[:] = -1
+    taken = np.empty(K, np.bool_)
+    for b in range(B):
+        taken[:] = False
+        for s in range(S):
+            best, top = -1, np.float32(-np.inf)
+            if null:
+                top = actions[b, d]
+            for k in range(K):
+                i = candidates[b, k]
+                if i >= 0 and not taken[k]:
+                    score = np.float32(0.0)
+                    for j in range(d):
+                        score += actions[b, j] * embedding[i, j]
+                    if score > top:
+                        best, top = k, score
+            if best < 0:
+                break
+            taken[best] = True
+            slate[b, s] = candidates[b, best]
+
+
+@kernel
+def _mask(mask, candidates, null):
+    for b in range(mask.shape[0]):
+        for a in range(mask.shape[1]):
+            mask[b, a] = a < null or candidates[b, a - null] >= 0
+
+
+@kernel
+def allowed(slate, wrong, candidates):
+    """Empties the slates that show a user what is no candidate, or an item twice, and marks them as wrong."""
+    for b in range(slate.shape[0]):
+        wrong[b] = False
+        for s in range(slate.shape[1]):
+            i = slate[b, s]
+            found = i == -1
+            for k in range(candidates.shape[1]):
+                found |= i >= 0 and candidates[b, k] == i
+            for r in range(s):
+                found &= i == -1 or slate[b, r] != i
+            wrong[b] |= not found
+        if wrong[b]:
+            slate[b] = -1

@@ -1,0 +1,261 @@
+"""The step of an environment: `World.step` between an action and an observation, in Python at first, compiled later.
+
+`recgym.envs` adds what Gymnasium asks for around it: spaces, seeds, infos and new episodes.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+
+from recgym.actions import Action, allowed
+from recgym.errors import ConfigError
+from recgym.fusion import Fused, NotFusable, Packed
+from recgym.kernel import COMPILES, kernel
+from recgym.models.reward import paid, pay
+from recgym.noise import mix
+from recgym.observations import Observation
+from recgym.types import BOOL, F32, Array, Feedback, Users, copied, empty
+from recgym.world import World
+
+FEEDBACK = ("objectives", "slate", "click", "probability")  # what an env hands on of each step's feedback
+FUSE_AFTER = 500_000  # steps of a user after which a step is compiled; one of the batch itself counts as 30 more
+SHARE = 1024  # users a thread has at least, unless told otherwise; below, handing over may cost more than it brings
+
+
+class Stepped(NamedTuple):
+    """What one step of B users did."""
+
+    before: Users | Packed
+    outcome: dict[
+        str, Array
+    ]  # `FEEDBACK`, and: reward, left, truncated, (B,); action_mask unless it is always the same
+    observation: Array  # (B, width) float32, flat
+
+
+class Stepper:
+    """B users of a world, and the step that takes them on.
+
+    Args:
+        world, actions, observations: the parts. num_envs: B.
+        vector_reward: pay all objectives, (B, M) float32. expected_reward: pay their expectation where it is known.
+        all_feedback: whether the outcome of a step has all of its `recgym.Feedback`.
+        threads: how many share a compiled step; None: the processors of this process, each with 1024 users at least.
+
+    Attributes:
+        state: the users, packed once the step is compiled; None before `begin`.
+        terminated, truncated: (B,) bool, whose episode has ended. ended: whether anybody's has.
+        fused: the compiled step, see `recgym.fusion`, or None.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        actions: Action,
+        observations: Observation,
+        num_envs: int,
+        *,
+        vector_reward: bool = False,
+        expected_reward: bool = False,
+        all_feedback: bool = False,
+        threads: int | None = None,
+    ) -> None:
+        self.world, self.actions, self.observations, self.num_envs = world, actions, observations, num_envs
+        self.vector_reward, self.expected_reward = vector_reward, expected_reward
+        own = callable(world.reward) and not vector_reward
+        self.own_reward = world.reward if own else None  # a function of the feedback, which no compiled step holds
+        self.all_feedback = all_feedback or own
+        self.weights = None if callable(world.reward) else world.reward.weights(world.objectives)
+        self.threads = min(threads or max(1, min(processors(), num_envs // SHARE)), num_envs)
+        self.state: Users | Packed | None = None
+        self.terminated, self.truncated = np.zeros(num_envs, np.bool_), np.zeros(num_envs, np.bool_)
+        self.ended = False
+        self.fused: Fused | None = None
+        self.work = 0  # steps so far, in steps of one user in a batch; the overhead of a step is worth some thirty
+        self._same = ("candidates",) if actions.static else ()  # columns that are alike for all users, always
+
+    @property
+    def users(self) -> Users | None:
+        """The users, as arrays; None before `begin`."""
+        return None if self.state is None else self.state.unpacked()
+
+    def begin(self, users: Users, rows: Array | None = None) -> None:
+        """Take on new users: all, or those of the rows (n,) given, in ascending order."""
+        before = self.users
+        if rows is None or before is None:
+            self.state = users
+            self.mark(np.zeros(self.num_envs, np.bool_), np.zeros(self.num_envs, np.bool_))
+            return
+        self.state = before.put(rows, users, self._same)
+        ended = self.terminated.copy(), self.truncated.copy()
+        for done in ended:
+            done[rows] = False
+        self.mark(*ended)
+
+    def mark(self, terminated: Array, truncated: Array) -> None:
+        """Take note of whose episode has ended, (B,) bool each."""
+        self.terminated, self.truncated, self.ended = terminated, truncated, some_end(terminated, truncated)
+
+    def step(self, actions: Array) -> Stepped:
+        """One step of all users.
+
+        Args:
+            actions: of `Action.batch`.
+
+        Raises:
+            ConfigError: nobody is there yet; a reward or a form of actions of one's own breaks its rule. Nothing has
+                changed then.
+        """
+        before = self.state
+        if before is None:
+            raise ConfigError("step: needs a reset first")
+        fresh, self.work = self.work < FUSE_AFTER, self.work + self.num_envs + 30
+        if fresh and self.work >= FUSE_AFTER:
+            self.fuse()
+        observation = np.empty((self.num_envs, self.observations.width), F32)
+        after, outcome = (self.fused or self.plain)(before, actions, observation)
+        if "wrong" in outcome and outcome["wrong"].any():
+            form, user = self.actions.form, int(outcome["wrong"].argmax())
+            rule = "must give candidates of the user, each once, or -1"
+            raise ConfigError(
+                f"action: {form!r}.decode {rule}, and did not for action {actions[user].tolist()} of user {user}"
+            )
+        if self.own_reward is not None:
+            outcome["reward"] = paid(self.own_reward, Feedback.of(dict(outcome)), self.world.catalog, before.unpacked())
+        self.state = after
+        return Stepped(before, outcome, observation)
+
+    def replace(self, rows: Array, users: Users, stepped: Stepped) -> None:
+        """Put other users in some rows after a step, and what is seen of them into its outcome and observation."""
+        assert self.state is not None
+        stepped.observation[rows] = self.observe(users)
+        if not self.actions.static:
+            stepped.outcome["action_mask"][rows] = self.actions.mask(users.candidates)
+        self.state = self.state.put(rows, users, self._same, stepped.before.unpacked())
+
+    def observe(self, users: Users) -> Array:
+        """(B, width) float32: their flat observations."""
+        flat = np.empty((len(users), self.observations.width), F32)
+        self.observations.encode(users, flat)
+        return flat
+
+    @property
+    def quick(self) -> bool:
+        """Whether `step_row` can be had: a single user, whose step is compiled and needs nothing but its numbers."""
+        return self.fused is not None and self.state is not None and not self.all_feedback
+
+    def step_row(self, actions: Array) -> tuple[dict[str, Any], Array]:
+        """`step` for a single user, for a tenth of its cost: numbers come as numbers, not as arrays of one row.
+
+        Returns:
+            The outcome by name, without its first axis, and the observation, (1, width) float32.
+
+        Raises:
+            ConfigError: see `step`.
+        """
+        assert self.fused is not None
+        assert self.state is not None
+        observation = np.empty((1, self.observations.width), F32)
+        after, outcome = self.fused.run(self.state, actions, observation)
+        row = self.fused.layout.row(outcome)
+        if row.get("wrong"):
+            self.step(actions)  # which words the error
+        self.state = after
+        if row["left"] or row["truncated"]:
+            self.terminated[0], self.truncated[0], self.ended = row["left"], row["truncated"], True
+        return row, observation
+
+    def plain(self, state: Users | Packed, actions: Array, observation: Array) -> tuple[Users, dict[str, Array]]:
+        """The step as kernels and copies alone, which `fuse` can record. It fills `observation`.
+
+        Returns:
+            The users after it, and its outcome; see `Stepped`. A form of actions that is not recgym's is watched: in
+            ``outcome["wrong"]``, (B,) bool, is marked whose slate it must not show, and they are shown nothing.
+        """
+        world, users = self.world, state.unpacked()
+        slate, wrong = self.actions.decode(actions, users), None
+        if not self.actions.ours():
+            slate, wrong = self._watched(slate, users)
+        after, feedback = world.advance(users, slate, world.noise(users))
+        objectives = feedback.objectives
+        if self.expected_reward:
+            known = len(world.response.objectives)
+            expected = world.expected(users, slate)[:, :known]
+            objectives = np.concatenate([expected, objectives[:, known:]], axis=1, dtype=np.float32)
+        outcome = (
+            dict(feedback.__dict__) if self.all_feedback else {name: feedback[name] for name in (*FEEDBACK, "left")}
+        )
+        if self.vector_reward:
+            outcome["reward"] = copied(objectives)
+        elif self.weights is not None:
+            outcome["reward"] = pay(objectives, slate, *self.weights)
+        if wrong is not None:
+            outcome["wrong"] = wrong
+        outcome["truncated"] = truncated = empty(feedback.left.shape, BOOL)
+        _truncate(truncated, feedback.left, after.t, world.horizon)
+        if not self.actions.static:
+            outcome["action_mask"] = self.actions.mask(after.candidates)
+        self.observations.encode(after, observation)
+        return after, outcome
+
+    def _watched(self, slate: Any, users: Users) -> tuple[Array, Array]:
+        """A copy of slates without those that must not be shown, and whose they are."""
+        shape = (len(users), self.world.slate_size)
+        if not (isinstance(slate, np.ndarray) and slate.shape == shape and slate.dtype == np.int32):
+            found = f"{slate.dtype} {slate.shape}" if isinstance(slate, np.ndarray) else type(slate).__name__
+            raise ConfigError(f"action: {self.actions.form!r}.decode must give int32 of shape {shape}, got {found}")
+        slate, wrong = copied(slate), empty(shape[0], BOOL)
+        allowed(slate, wrong, users.candidates)
+        return slate, wrong
+
+    def fuse(self) -> bool:
+        """Compile the step into one call; see `recgym.envs.RecVectorEnv.fuse`."""
+        if self.fused is not None:
+            return True
+        parts = [part for part in (*self.world.parts, self.actions, self.observations) if part is not self.world.reward]
+        if not COMPILES or self.expected_reward or not all(part.fusable for part in parts):
+            return False
+        try:
+            self.fused = Fused(self.plain, self.example, self.threads)
+        except NotFusable as reason:
+            warnings.warn(f"the step of this world stays as it is, in Python: {reason}", stacklevel=4)
+            return False
+        return True
+
+    def example(self, n: int) -> tuple[Users, Array, Array]:
+        """Arguments of `plain` for n users that are made up for the purpose."""
+        space = gym.vector.utils.batch_space(self.actions.space, n)
+        space.seed(0)
+        users = self.world.arrive(mix(range(n)))
+        return users, self.actions.batch(space.sample(), n), np.empty((n, self.observations.width), F32)
+
+    def close(self) -> None:
+        """Stop the threads."""
+        if self.fused is not None:
+            self.fused.close()
+
+
+def processors() -> int:
+    """Processors that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+@kernel
+def some_end(terminated, truncated):
+    """Whether anybody's episode ended."""
+    ended = False
+    for b in range(terminated.shape[0]):
+        ended |= terminated[b] or truncated[b]
+    return ended
+
+
+@kernel
+def _truncate(truncated, terminated, t, horizon):
+    """Marks who reached the horizon without leaving."""
+    for b in range(t.shape[0]):
+        truncated[b] = t[b] >= horizon and not terminated[b]
