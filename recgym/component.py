@@ -1,10 +1,11 @@
 """What every part of a World is: a frozen dataclass whose fields are its configuration.
 
-A part computes with arrays and keeps no state of its own. It may declare user columns (state that it owns)
-and how many uniforms a step it consumes; the World hands it a block of noise of exactly that size.
+A part computes with arrays and keeps no state of its own. It may declare columns of the users, which are its state, and
+how many uniforms it consumes per user and step; the World hands it a block of noise of exactly that size.
 
-A step can be compiled into one call, see `recgym.fusion`, if every part makes its arrays by `empty`, `zeros`, `filled`
-and `copied` of `recgym.types` and computes in kernels of its own, and says ``fusable = True``.
+A step can be compiled into one call (`recgym.fusion`) if every part says ``fusable = True``. A part may say so if it makes
+its arrays by `empty`, `zeros`, `filled` and `copied` of `recgym.types` and does all its arithmetic in kernels
+(`recgym.kernel.kernel`) that are defined at the top level of a module.
 """
 
 from __future__ import annotations
@@ -36,14 +37,12 @@ KINDS: dict[str, list[type[Component]]] = {}  # class name -> the parts called s
 class Component:
     """Base of all parts. `kind`, the class name, tags the part where it is written as JSON.
 
-    Fields are of the types that their annotations say. Numbers, texts and tuples of NumPy's or other libraries become
-    Python's own, so that numba and JSON take them; NaN and infinity are refused.
+    Fields have the types that their annotations say. Numbers, texts and tuples of NumPy and other libraries become
+    Python's own, which numba and JSON take; NaN and infinity are refused.
     """
 
     kind: str = field(default="", init=False, repr=False)
-    fusable: ClassVar[bool] = (
-        True  # whether a recording holds its steps, see `recgym.fusion`; others' parts must say so
-    )
+    fusable: ClassVar[bool] = True  # whether it can be part of a compiled step; parts from outside recgym must say so
 
     def __init_subclass__(cls, abstract: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -71,12 +70,12 @@ class Component:
         return {}
 
     def uniforms(self, sizes: Sizes) -> int:
-        """Uniforms a user and step; a function of sizes only, never of state or action."""
+        """Uniforms that it consumes per user and step; they depend on the sizes alone, never on state or action."""
         return 0
 
     def reads(self) -> tuple[str, ...]:
-        """What the part needs from others: "users.name" (a column), "scalars.name" (a column of shape ()),
-        "topics.name" (one of shape (T,)), "signals.name" (of the market), "feedback.name" (of the response).
+        """What the part needs from others: "users.name" (a column), "scalars.name" (a column of shape ()), "topics.name"
+        (a column of shape (T,)), "signals.name" (of the market), "feedback.name" (of the response).
         """
         return ()
 
@@ -120,7 +119,7 @@ class Component:
 
 
 def _register(cls: type[Component]) -> None:
-    """Make a part known by its name, within its family; one that is defined again takes the place of the old.
+    """Make a part known by its name within its family. A class that is defined again replaces its old version.
 
     Raises:
         ConfigError: a part of recgym's is called so.

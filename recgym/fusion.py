@@ -1,15 +1,34 @@
 """A step as one compiled call.
 
-A step is some fifteen kernels on some forty arrays. For one user, calling them from Python costs ten times what they
-compute, and in a batch the threads queue for the interpreter between them. So a step is recorded: which kernels ran
-on which arrays, in which order. The recording is written out as one function of the same kernels, a module of Python
-that numba compiles, and kept on disk (`recgym.files.cache_folder`), as compiling takes seconds. The numbers are the same to the last bit,
-which is checked before the first use.
+A step runs some fifteen kernels on some forty arrays. For a single user, calling the kernels from Python takes ten times
+as long as what they compute, and in a batch the threads wait for Python's lock between them. So a step is recorded: which
+kernels ran, on which arrays, in which order. The recording is written out as the source of one function that calls the
+same kernels, and numba compiles it. Both are kept on disk (`recgym.files.cache_folder`), as compiling takes seconds. The
+function gives the same numbers to the last bit, which is checked before its first use.
 
-What can be recorded is what `recgym.tape` sees: arrays made by `empty`, `zeros`, `filled` and `copied`, slices of
-their first axis, reshapes of them, and kernels that return nothing. An array from elsewhere must be the same object
-each time. A slice or an operator of NumPy's that writes is not seen, nor is a branch of Python's that no example took:
-such a part must say ``fusable = False``. Anything else that cannot be recorded raises `NotFusable`.
+Part of the function for `recgym/News-v0`, with simple parts, reads:
+
+    def step(first, end, before, fixed, after, outcome, given_0, given_1, constant_0, ..., reals, integers):
+        users, B = given_0.shape[0], end - first
+        before_clock = carray(pointer(before, users * 168 + first * 4), (B,), np.float32)
+        ...
+        x0 = outcome_slate
+        _pick_0(x0, given_0.reshape((B, 1,)), before_candidates, (integers[0] != 0), (integers[1] != 0))
+        x1 = np.empty((4, B,), np.float32)
+        _noise_1(x1, fixed_key, fixed_episode, before_t)
+        ...
+        x5 = outcome_click; fill(x5, 0)
+        _cascade_4(x5, x6, x3, reals[3], reals[4], reals[5], x1[2:4])
+        x10 = after_t; copy(x10, before_t)
+
+It steps the users `first` to `end`. Their columns lie in the buffers `before` and `fixed` (`recgym.packed`), and what the
+step makes in `after` and `outcome`; `given` are the actions and the array for the observation. Numbers of the world come
+in arrays, so that worlds that differ in numbers alone share one function.
+
+A recording knows what `recgym.tape` sees: arrays made by `empty`, `zeros`, `filled` and `copied` of `recgym.types`, slices
+of their first axis, reshapes of them, and kernels that return nothing. Any other array must be the same object at each
+step. What the tape does not see is an operator or a slice of NumPy's that writes, and a branch in Python that no example
+took: a part that has one must say ``fusable = False``. Whatever else cannot be recorded raises `NotFusable`.
 """
 
 from __future__ import annotations
@@ -18,7 +37,6 @@ import hashlib
 import math
 import os
 import re
-import struct
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -37,6 +55,7 @@ from numba.extending import intrinsic
 
 from recgym.files import cache_folder, write_atomically
 from recgym.kernel import Kernel, kernel
+from recgym.packed import Layout, Packed
 from recgym.tape import Made, Tape, tapes
 from recgym.types import Array, Users
 
@@ -51,94 +70,16 @@ class NotFusable(Exception):
     """The step does something that a recording cannot hold."""
 
 
-class Layout:
-    """Where arrays lie in a buffer of bytes: one after the other, the wide types first.
-
-    Args:
-        arrays: examples, with a row a user.
-
-    Attributes:
-        width: bytes a user. columns: of each array its name, the bytes before it a user, its dtype and a row's shape.
-    """
-
-    def __init__(self, arrays: dict[str, Array]) -> None:
-        self.columns: list[tuple[str, int, np.dtype[Any], tuple[int, ...]]] = []
-        self.width = 0
-        for name, array in sorted(arrays.items(), key=lambda pair: -pair[1].dtype.itemsize):
-            row = array.shape[1:]
-            self.columns.append((name, self.width, array.dtype, row))
-            self.width += array.dtype.itemsize * math.prod(row)
-        numbers = [column for column in self.columns if column[3] == ()]
-        self._names = [name for name, *_ in numbers]
-        ends = [0, *[start + dtype.itemsize for _, start, dtype, _ in numbers]]
-        places = [f"{start - end}x{dtype.char}" for end, (_, start, dtype, _) in zip(ends[:-1], numbers, strict=True)]
-        self._format = "=" + "".join(places)
-        self._arrays = [column for column in self.columns if column[3] != ()]
-
-    def row(self, buffer: Array) -> dict[str, Any]:
-        """The row of a single user, whose buffer it is: numbers where a row has the shape (), else views."""
-        row: dict[str, Any] = dict(zip(self._names, struct.unpack_from(self._format, buffer), strict=True))  # type: ignore[arg-type]
-        for name, start, dtype, shape in self._arrays:
-            row[name] = np.ndarray(shape, dtype, buffer, start)
-        return row
-
-    def arrays(self, buffer: Array, n: int) -> dict[str, Array]:
-        """The arrays of n users, as views of their buffer."""
-        return {name: np.ndarray((n, *row), dtype, buffer, n * start) for name, start, dtype, row in self.columns}
-
-
-class Packed:
-    """Users in two buffers of bytes, as making an array costs more than a step does with it.
-
-    Args:
-        layouts: of the columns that a step changes, and of the others. buffers: uint8, one each; a step makes a new
-            one of the first and shares the second. n: users.
-    """
-
-    __slots__ = ("_users", "buffers", "layouts", "n")
-
-    def __init__(self, layouts: tuple[Layout, Layout], buffers: tuple[Array, Array], n: int) -> None:
-        self.layouts, self.buffers, self.n = layouts, buffers, n
-        self._users: Users | None = None
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Packed, (self.layouts, self.buffers, self.n)
-
-    @classmethod
-    def of(cls, layouts: tuple[Layout, Layout], users: Users) -> Packed:
-        """A copy of users."""
-        n = len(users)
-        packed = cls(layouts, (np.empty(n * layouts[0].width, np.uint8), np.empty(n * layouts[1].width, np.uint8)), n)
-        for name, array in packed.unpacked().__dict__.items():
-            array[...] = users[name]
-        return packed
-
-    def unpacked(self) -> Users:
-        """The users, as views of the buffers."""
-        if self._users is None:
-            moving, fixed = zip(self.layouts, self.buffers, strict=True)
-            self._users = Users.of(moving[0].arrays(moving[1], self.n) | fixed[0].arrays(fixed[1], self.n))
-        return self._users
-
-    def put(self, index: Array, other: Users, same: tuple[str, ...], before: Users) -> Packed:
-        """As `Users.put` does; the first buffer is what a step has just made, so that it is written in place."""
-        new = Packed(self.layouts, (self.buffers[0], self.buffers[1].copy()), self.n)
-        for name, array in new.unpacked().__dict__.items():
-            if name not in same:
-                array[index] = other[name]
-        return new
-
-
 class Fused:
-    """A step as one compiled call; called, it does what the step does.
+    """A compiled step. Calling it gives what calling the step itself would give.
 
     Args:
-        step: ``(users, *arrays) -> (users, outcome)``; each array has a row a user. It may write into `arrays`.
-        example: arguments for n users, new arrays each time.
-        threads: how many share a batch, the caller's being the first.
+        step: ``(users, *arrays) -> (users, outcome)``, where each array has one row per user. It may write into `arrays`.
+        example: a function that makes arguments for n users, new arrays at each call.
+        threads: how many threads share a batch, counting that of the caller.
 
     Attributes:
-        layout: of the outcome.
+        layout: of the buffer that holds the outcome.
 
     Raises:
         NotFusable: the step cannot be recorded, or the compiled one does not do the same.
@@ -162,7 +103,7 @@ class Fused:
         self._process = os.getpid()
 
     def close(self) -> None:
-        """Stop the threads; it goes on without them."""
+        """Stop the threads. The step can be called on, and then runs in the thread of the caller alone."""
         if self._pool is not None:
             self._pool.shutdown()
             self._pool = None
@@ -199,7 +140,7 @@ class Fused:
 
 
 def _check(step: Step, fused: Fused, example: Callable[[int], Arguments]) -> None:
-    """A few steps in a row both ways: they must give the same bits."""
+    """Take a few steps in a row both ways, and raise NotFusable unless they give the same bits."""
     users: Users | Packed = example(3)[0]
     expected: Users = example(3)[0]
     for _ in range(CHECKS):
@@ -215,7 +156,7 @@ def _check(step: Step, fused: Fused, example: Callable[[int], Arguments]) -> Non
 
 
 class _Recording:
-    """One run of a step."""
+    """One run of a step, with what it made and called."""
 
     def __init__(self, step: Step, arguments: Arguments) -> None:
         users, *self.arrays = arguments
@@ -237,7 +178,7 @@ class _Recording:
         self.owners = {id(array): array for array in (*self.users.values(), *self.arrays, *made)}
 
     def owner(self, array: Array) -> Array | None:
-        """The input or recorded array that this is or looks into."""
+        """The input or the recorded array that an array is, or is a view of; None where it is neither."""
         while id(array) not in self.owners:
             if not isinstance(array.base, np.ndarray):
                 return None
@@ -246,7 +187,7 @@ class _Recording:
 
 
 class _Program:
-    """The source of a recorded step, from two recordings of different size: what differs is the number of users.
+    """The source of a recorded step. It takes two recordings, of 2 and of 3 users, to tell what depends on their number.
 
     Attributes:
         source: a module with the function `step`. modules: whose kernels it calls. signature: the types of its arguments.
@@ -262,19 +203,20 @@ class _Program:
         self._read: set[str] = set()
         if len(small.entries) != len(large.entries) or small.after.keys() != small.users.keys():
             raise NotFusable("what it does depends on the users")
-        # Where what the step makes is to be found in the end; an array with several places is copied to the others.
+        # Arrays that the step returns are made right in the buffers that are returned. `_targets` tells where; an array
+        # that is returned under several names is made under the first and copied to the others.
         changed = {name: array for name, array in small.after.items() if array is not small.users[name]}
         results = {f"after_{name}": (array, large.after[name]) for name, array in changed.items()}
         results |= {f"outcome_{name}": (array, large.outcome[name]) for name, array in small.outcome.items()}
-        self._places: dict[int, str] = {}
-        for place, (array, _) in results.items():
+        self._targets: dict[int, str] = {}
+        for target, (array, _) in results.items():
             if id(array) in small.made:
-                self._places.setdefault(id(array), place)
+                self._targets.setdefault(id(array), target)
         lines = [self._line(*entries) for entries in zip(small.entries, large.entries, strict=True)]
-        for place, pair in results.items():
-            if self._places.get(id(pair[0])) != place:
-                with _naming(place.partition("_")[2]):
-                    lines.append(f"copy({place}, {self._array(*pair)})")
+        for target, pair in results.items():
+            if self._targets.get(id(pair[0])) != target:
+                with _naming(target.partition("_")[2]):
+                    lines.append(f"copy({target}, {self._array(*pair)})")
         fixed = {name: array for name, array in small.users.items() if name not in changed}
         self.users, self.outcome = (Layout(changed), Layout(fixed)), Layout(small.outcome)
         given = [f"given_{i}" for i in range(len(small.arrays))]
@@ -317,7 +259,7 @@ class _Program:
         if isinstance(small, Made):
             name = self._recordings[0].made[id(small.array)]
             new = f"np.empty({self._shape(small.array, large.array)}, {_dtype(small.array.dtype)})"
-            line = f"{name} = {self._places.get(id(small.array), new)}"
+            line = f"{name} = {self._targets.get(id(small.array), new)}"
             if small.how == "copy":
                 return f"{line}; copy({name}, {self._array(small.source, large.source)})"
             if small.how == "empty":
@@ -344,7 +286,7 @@ class _Program:
         return self._number(small, large)
 
     def _number(self, small: Any, large: Any) -> str:
-        """A number, which is handed over in an array: worlds that differ in numbers alone share a compiled step."""
+        """The expression of a number. It is read from an array, so that worlds that differ in numbers alone share a step."""
         if type(small) is not type(large) or small != large:
             raise NotFusable(f"a number depends on the users: {small!r}, {large!r}")
         if isinstance(small, bool):
@@ -372,7 +314,7 @@ class _Program:
         return f"{expression}({self._shape(small, large)})" if expression.endswith(".reshape") else expression
 
     def _view(self, recording: _Recording, array: Array) -> str | None:
-        """A whole array by its name, a slice of its first axis, or its method `reshape`; None where it is a constant."""
+        """The expression of an array: its name, a slice of its first axis, or its method `reshape`; None for a constant."""
         owner = recording.owner(array)
         if owner is None:
             return None
@@ -408,7 +350,7 @@ class _Program:
 
 @contextmanager
 def _naming(what: str) -> Iterator[None]:
-    """Says what could not be fused: a column, an output or a kernel."""
+    """Puts into an error what could not be fused: a column, an output or a kernel."""
     try:
         yield
     except NotFusable as reason:
@@ -439,7 +381,7 @@ def copy(out, source):
 
 @intrinsic
 def pointer(context: Any, buffer: Any, offset: Any) -> Any:
-    """The address of a byte of a buffer, for `numba.carray`: a view and a reshape take fifty times as long."""
+    """The address of a byte of a buffer, for `numba.carray`, which takes a fiftieth of the time of a view and a reshape."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array = context.make_array(signature.args[0])(context, builder, arguments[0])
@@ -458,7 +400,7 @@ def _compiled(source: str, modules: tuple[str, ...], signature: tuple[Any, ...])
 
 
 def _module(source: str, modules: Sequence[str]) -> ModuleType:
-    """The source as a module, in a file whose name tells it and all that it calls apart from any other."""
+    """The source as a module. Its file is named by a digest of the source and of all code that it calls."""
     digest = hashlib.sha256(source.encode())
     called = [sys.modules[module].__file__ for module in modules]
     for file in sorted({*Path(__file__).parent.rglob("*.py"), *[Path(file) for file in called if file]}):
@@ -471,7 +413,7 @@ def _module(source: str, modules: Sequence[str]) -> ModuleType:
 
 
 def _kept(name: str, source: str) -> str:
-    """The path of a file with the source, beside which numba keeps what it compiles; a made-up one where none can be."""
+    """The path of a file with the source, beside which numba keeps what it compiles; a made-up path if none can be written."""
     try:
         folder = cache_folder()
         path = folder / name

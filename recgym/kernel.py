@@ -1,8 +1,9 @@
-"""The decorator of all kernels, and the scalar functions they share.
+"""The decorator of all kernels, and the scalar functions that they share.
 
-Kernels are plain IEEE arithmetic row by row, so a user's numbers do not depend on the batch that user is in. They
-live at module level, else numba's disk cache does not find them. With ``NUMBA_DISABLE_JIT=1`` they run as plain Python:
-slowly, for a debugger or a measurement of coverage, and with other last digits, as numbers of NumPy's round otherwise.
+A kernel is a function of arrays and numbers that numba compiles: plain IEEE arithmetic, row by row, so that a user's
+numbers do not depend on the batch that the user is in. Kernels are defined at the top level of a module, where numba's
+cache on disk finds them. With ``NUMBA_DISABLE_JIT=1`` they run as plain Python, for a debugger or to measure coverage:
+slowly, and with other last digits, as NumPy's scalars round differently.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ COMPILES = not config.DISABLE_JIT
 
 
 class _Cache(FunctionCache):
-    """numba's cache on disk, whose faults (a full disk, a torn file, a lost folder) cost the time to compile, never a run."""
+    """numba's cache on disk. A fault of it (a full disk, a torn file, a lost folder) costs time to compile, never a run."""
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
@@ -42,7 +43,7 @@ class _Cache(FunctionCache):
 
 
 def _cache(function: Callable[..., Any]) -> _Cache | NullCache:
-    """Beside the source or in the user's folder of caches, as numba has it; else in recgym's own; else none."""
+    """A cache where numba puts it (beside the source or in the user's cache folder), else in recgym's own, else none."""
     given = config.CACHE_DIR
     try:
         return _Cache(function)
@@ -57,7 +58,7 @@ def _cache(function: Callable[..., Any]) -> _Cache | NullCache:
 
 
 def compiled(function: Callable[..., Any], **options: Any) -> Any:
-    """The function compiled by numba when it is first called, kept on disk where there is a place for it."""
+    """A function that numba compiles when it is first called, and keeps on disk where it can."""
     dispatcher: Any = njit(nogil=True, error_model="numpy", **options)(function)
     if COMPILES:
         dispatcher._cache = _cache(function)
@@ -102,11 +103,11 @@ def sigmoid(x):
 def dot(a, i, b, j):
     """Inner product of row i of `a` and row j of `b`.
 
-    The one place where sums may be reordered, in vector lanes: the order depends on the row length, never on the row. It
-    depends on the processor's vector unit, too: the last bits of a sum, and so now and then a choice that hangs on
-    them, are the same on machines of one kind, and may differ between kinds (of code for LLVM's "znver4" and "generic"
-    sums of up to 33 numbers agree to the bit and longer ones do not; that for "haswell" differs from 5 numbers on).
-    Results record the processor's name for that reason.
+    This is the one function whose sums may be reordered, into vector lanes. The order depends on the length of the rows,
+    never on the rows. It also depends on the processor's vector unit: the last bits of a sum, and now and then a choice
+    that hangs on them, are the same on machines of one kind and may differ between kinds. (Code for LLVM's "znver4" and
+    "generic" agrees to the bit for sums of up to 33 numbers; code for "haswell" differs from 5 numbers on.) That is why
+    results record the name of the processor.
     """
     total = np.float32(0.0)
     for k in range(a.shape[1]):

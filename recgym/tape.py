@@ -10,7 +10,7 @@ import numpy as np
 
 
 class Made(NamedTuple):
-    """A new array: "empty", "zeros", "full" of a value, or a "copy" of another array."""
+    """An array that was made: "empty", "zeros", "full" of the value `source`, or a "copy" of the array `source`."""
 
     array: np.ndarray
     how: str
@@ -18,7 +18,7 @@ class Made(NamedTuple):
 
 
 class Ran(NamedTuple):
-    """A kernel, what it was given and what it returned."""
+    """A kernel that ran: its arguments and its result."""
 
     kernel: Any
     arguments: tuple[Any, ...]
@@ -27,17 +27,17 @@ class Ran(NamedTuple):
 
 @dataclass(eq=False)
 class Tape:
-    """What happens in this thread while the tape is in `tapes`."""
+    """A record of one thread. While the tape is in `tapes`, each array made and each kernel run there is added to it."""
 
     thread: int = field(default_factory=get_ident)
     entries: list[Made | Ran] = field(default_factory=list)
 
 
-tapes: list[Tape] = []  # those that run now; nearly always none
+tapes: list[Tape] = []  # those that are recording; nearly always none
 
 
 def note(entry: Made | Ran) -> None:
-    """Write an entry on the tape of this thread, if it has one."""
+    """Add an entry to the tape of this thread, if one is recording."""
     for tape in list(tapes):
         if tape.thread == get_ident():
             tape.entries.append(entry)

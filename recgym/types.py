@@ -1,9 +1,9 @@
 """The data that changes: Users and Feedback (owner: the environment). The items are in `catalog.py`.
 
-Each is a record of NumPy arrays, one row an item or a user, never written in place once handed over:
-a change is a new record that shares every array it did not change. So a snapshot costs nothing.
+Each is a record of NumPy arrays with one row per user. Nothing writes into an array once it has been handed over: a
+change makes a new record, which shares every array that did not change. So a snapshot costs nothing.
 
-Sizes: B users, S slate positions, K candidates, N items, d latent dimensions, T topics, H history places,
+Sizes: B users, S slate positions, K candidates, N items, d latent dimensions, T topics, H rows of the history,
 F market signals, C feedback channels, M objectives, A item attributes.
 """
 
@@ -19,11 +19,11 @@ from recgym.tape import Made, note, tapes
 
 Array = NDArray[Any]
 
-# As instances: NumPy need not look them up when an array is made, which a step does some thirty times.
+# Instances of dtypes: NumPy takes them faster than classes, and a step makes some thirty arrays.
 F32, F64, I32, BOOL = (np.dtype(kind) for kind in (np.float32, np.float64, np.int32, np.bool_))
 
 
-# A step makes its arrays by these four, so that a recording of it knows where each one comes from.
+# A step makes its arrays by these four functions, so that a recording of it (`recgym.tape`) knows where each comes from.
 
 
 def empty(shape: int | tuple[int, ...], dtype: np.dtype[Any]) -> Array:
@@ -43,7 +43,7 @@ def zeros(shape: int | tuple[int, ...], dtype: np.dtype[Any]) -> Array:
 
 
 def filled(shape: int | tuple[int, ...], value: float, dtype: np.dtype[Any]) -> Array:
-    """What `np.full` gives, in a third of the time where the array is small."""
+    """What `np.full` gives; for a small array it takes a third of the time."""
     array = np.empty(shape, dtype)
     array.fill(value)
     if tapes:
@@ -71,7 +71,7 @@ class Sizes(NamedTuple):
 
 
 class Column(NamedTuple):
-    """A user column that one component owns: shape of a row, dtype, inclusive range, value at arrival.
+    """A column of `Users` that one component owns: shape of a row, dtype, inclusive range, value at arrival.
 
     A visible column, of shape () or (n,), is part of the observation's user block, divided by `high`.
     """
@@ -120,10 +120,12 @@ class Record:
         return type(self).of({name: array[index] for name, array in self.__dict__.items()})
 
     def put(self, index: Array, other: Self, same: tuple[str, ...] = (), before: Record | None = None) -> Self:
-        """A record in which rows `index`, in ascending order, are the rows of `other`; arrays in `same` agree anyway.
+        """This record with the rows of `other` in the rows `index`, which ascend.
 
-        Nothing is written in place, unless this record is what a step has just made of `before`, and is given up: then
-        only what the two share is copied, for a part returns new arrays.
+        Args:
+            index: (n,) rows. other: n rows. same: names of arrays that are alike in all rows, and are left as they are.
+            before: the record that a step has just made this one of. Arrays that this record does not share with it
+                are then written in place, as nobody else has them; without `before` nothing is written in place.
         """
         if len(index) == len(self):
             return other
@@ -138,7 +140,7 @@ class Record:
 
 
 class Users(Record):
-    """One row a user. Components own further columns, declared by their `columns`; they are attributes too."""
+    """One row per user. Components own further columns, which their `columns` declare; those are attributes, too."""
 
     key: Array  # (B,) uint64, the random stream
     episode: Array  # (B,) int32
@@ -155,12 +157,12 @@ class Users(Record):
     candidates: Array  # (B, K) int32, -1 = empty
 
     def unpacked(self) -> Self:
-        """These users, as they are; see `recgym.fusion.Packed`."""
+        """These users themselves: the counterpart of `recgym.packed.Packed.unpacked`."""
         return self
 
 
 class Feedback(Record):
-    """What one step did. Responses add further arrays that their dynamics read."""
+    """What one step did. Responses add further arrays, which dynamics may read."""
 
     slate: Array  # (B, S) int32, -1 = nothing in this position
     utility: Array  # (B, S) float32, -inf where empty

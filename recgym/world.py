@@ -63,7 +63,7 @@ class World(Component):
         catalog, population, market, candidates, preference, choice, response, dynamics, departure, reward: the parts.
         slate_size: S >= 1.
         horizon: steps after which an episode is truncated, >= 1.
-        history: how many clicked items the platform remembers a user, >= 1.
+        history: how many clicked items the platform remembers of each user, >= 1.
         warm_up: random slates that a user has seen before the first observation, >= 0; they are not paid.
 
     Raises:
@@ -91,8 +91,8 @@ class World(Component):
     objectives: tuple[str, ...] = field(init=False, repr=False)  # M names
     owned: dict[str, Column] = field(init=False, repr=False)  # user columns of the parts
     blocks: Blocks = field(init=False, repr=False)
-    uniforms_a_step: int = field(init=False, repr=False)
-    begin_blocks: tuple[slice, ...] = field(init=False, repr=False)  # of the uniforms at arrival, one a dynamics
+    uniforms_per_step: int = field(init=False, repr=False)
+    begin_blocks: tuple[slice, ...] = field(init=False, repr=False)  # of the uniforms at arrival, one for each dynamics
     uniforms_at_arrival: int = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -138,18 +138,18 @@ class World(Component):
         self._check_reads()
         fits = self.choice.single or not self.response.single
         require(fits, "choice", f"must give at most one click a slate, as {self.response.kind} needs", self.choice.kind)
-        # One block of noise a part, in a fixed order.
+        # One block of noise for each part, in a fixed order.
         blocks, end = [], 0
         for part in (self.candidates, self.choice, self.response, self.departure, *self.dynamics):
             blocks.append(slice(end, end := end + part.uniforms(sizes)))
         self._set("blocks", Blocks(*blocks[:4], dynamics=tuple(blocks[4:])))
-        self._set("uniforms_a_step", max(end, 1))
+        self._set("uniforms_per_step", max(end, 1))
         # At arrival: the population, the candidates, the dynamics, then a slate and a step for each slate of the warm-up.
         begin, end = [], self.population.uniforms(sizes) + self.candidates.uniforms(sizes)
         for part in self.dynamics:
             begin.append(slice(end, end := end + part.uniforms_at_arrival(sizes)))
         self._set("begin_blocks", tuple(begin))
-        self._set("uniforms_at_arrival", end + self.warm_up * (self.slate_size + self.uniforms_a_step))
+        self._set("uniforms_at_arrival", end + self.warm_up * (self.slate_size + self.uniforms_per_step))
 
     def _check_reads(self) -> None:
         """Whatever a part reads must be there now, not be missed at the first step."""
@@ -171,7 +171,7 @@ class World(Component):
         object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
-        """One part a line."""
+        """One line for each part."""
         lines = [f"    {f.name}={getattr(self, f.name)!r}," for f in dataclasses.fields(self) if f.init and f.repr]
         return "\n".join(["World(", *lines, ")"])
 
@@ -214,13 +214,13 @@ class World(Component):
         for _ in range(self.warm_up):
             slate = np.empty((B, self.slate_size), I32)
             _random_slate(slate, users.candidates, noise[end:])
-            start, end = end + self.slate_size, end + self.slate_size + self.uniforms_a_step
+            start, end = end + self.slate_size, end + self.slate_size + self.uniforms_per_step
             users = self.advance(users, slate, noise[start:end])[0].replace(t=users.t)
         return users
 
     def noise(self, users: Users) -> Array:
         """(uniforms, B) float32: the noise of the users' next step, a pure function of (key, episode, t)."""
-        return draw_noise(users.key, users.episode, users.t, self.uniforms_a_step)
+        return draw_noise(users.key, users.episode, users.t, self.uniforms_per_step)
 
     def step(self, users: Users, slate: Array, noise: Array, click: Array | None = None) -> tuple[Users, Feedback]:
         """One step of B users; pure.
@@ -237,7 +237,7 @@ class World(Component):
             ConfigError: an array of another shape or type, or an item that is not there.
         """
         slate = self._items("slate", slate, users, self.slate_size)
-        shape = (self.uniforms_a_step, len(users))
+        shape = (self.uniforms_per_step, len(users))
         fits = isinstance(noise, np.ndarray) and noise.dtype == F32 and noise.shape == shape
         require(fits, "noise", f"must be float32 of shape {shape}", _kind_of(noise))
         if click is not None:
@@ -503,7 +503,7 @@ def _pass(clock, minutes):
 
 @kernel
 def _random_slate(slate, candidates, u):
-    """Any candidate in each place; one may come twice, as in SARDINE."""
+    """Any candidate in each position; one may come twice, as in SARDINE."""
     B, S = slate.shape
     for b in range(B):
         for s in range(S):

@@ -67,7 +67,7 @@ def users_of(world: World, n: int, **columns: Array) -> Users:
 
 def quiet(world: World, n: int) -> Array:
     """Noise in which nothing of interest happens by itself."""
-    return np.full((world.uniforms_a_step, n), 0.5, np.float32)
+    return np.full((world.uniforms_per_step, n), 0.5, np.float32)
 
 
 def clicks(chosen: Array, S: int) -> Array:

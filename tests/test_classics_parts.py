@@ -629,7 +629,7 @@ def test_every_part_begins_with_uniforms_of_its_own(warm_up: int) -> None:
     assert np.array_equal(users.first, noise[at : at + 2].T)
     assert np.array_equal(users.second[:, 0], noise[at + 2])
     assert np.array_equal(users.second[:, 1:], users.first)
-    assert world.uniforms_at_arrival == at + 3 + warm_up * (world.slate_size + world.uniforms_a_step)
+    assert world.uniforms_at_arrival == at + 3 + warm_up * (world.slate_size + world.uniforms_per_step)
     if not warm_up:
         assert np.array_equal(users.interest, plain.arrive(keys, episodes).interest)  # what was there has not moved
         assert np.array_equal(users.candidates, plain.arrive(keys, episodes).candidates)
@@ -812,8 +812,8 @@ def test_warm_up_is_that_many_random_slates(env_id: str, warm_up: int) -> None:
         chosen = np.floor(noise[at : at + S].astype(float) * K).astype(np.int64).T
         slate = np.take_along_axis(users.candidates, chosen, axis=1)
         at += S
-        after, _ = cold.step(users, slate, noise[at : at + world.uniforms_a_step])
-        at += world.uniforms_a_step
+        after, _ = cold.step(users, slate, noise[at : at + world.uniforms_per_step])
+        at += world.uniforms_per_step
         users = after.replace(t=users.t)
     assert at == world.uniforms_at_arrival
     got = world.arrive(keys, episodes)

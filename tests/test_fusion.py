@@ -19,10 +19,11 @@ from recgym.classics.recsim import interest_exploration
 from recgym.envs import RecEnv, RecVectorEnv
 from recgym.errors import SlateError
 from recgym.files import cache_folder
-from recgym.fusion import Packed, _Program, _Recording
+from recgym.fusion import _Program, _Recording
 from recgym.kernel import kernel
 from recgym.models import choice as choices
 from recgym.models.dynamics import Dynamics, InterestDrift, TwoSpeedDrift
+from recgym.packed import Packed
 from recgym.types import F32, Array, Users, copied, zeros
 
 IDS = sorted(id for id in gym.registry if id.startswith("recgym/"))

@@ -182,7 +182,7 @@ def test_forced_clicks_are_what_happens(world: World) -> None:
 def test_noise_depends_on_key_episode_and_step_only(world: World) -> None:
     users = world.arrive(mix(range(8)))
     a = world.noise(users)
-    assert a.shape == (world.uniforms_a_step, 8)
+    assert a.shape == (world.uniforms_per_step, 8)
     after, _ = world.step(users, users.candidates[:, :3].copy(), a)
     moved = users.replace(interest=-users.interest, t=after.t)
     assert np.array_equal(world.noise(after), world.noise(moved))
@@ -194,7 +194,7 @@ def test_every_part_has_noise_of_its_own(world: World) -> None:
     taken = [*world.blocks[:4], *world.blocks.dynamics]
     rows = [i for block in taken for i in range(block.start, block.stop)]
     assert rows == list(range(len(rows)))
-    assert len(rows) == world.uniforms_a_step
+    assert len(rows) == world.uniforms_per_step
     parts = (world.candidates, world.choice, world.response, world.departure, *world.dynamics)
     assert [b.stop - b.start for b in taken] == [part.uniforms(world.sizes) for part in parts]
 
@@ -943,7 +943,7 @@ def test_signals_are_found_by_name(world_of: WorldOf) -> None:
     sure[:, 0] = True
     for w in (a, b):
         w_users = users.replace(sensitivity=np.zeros((300, len(w.market.signals)), np.float32))
-        noise = np.full((w.uniforms_a_step, 300), 2.0**-24, np.float32)
+        noise = np.full((w.uniforms_per_step, 300), 2.0**-24, np.float32)
         feedback = w.step(w_users, slate, noise, click=sure)[1]
         signals = market.observe(slate, users.clock)
         want = w.catalog["price"][slate[:, 0]] * (1 - signals[:, 0, 1])
