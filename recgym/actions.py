@@ -104,8 +104,28 @@ class Action(Form):
         return mask
 
     def space_mask(self, mask: Array) -> Array:
-        """The mask (B, n) as sb3-contrib wants it for this space, one column for each value of each dimension."""
-        return mask
+        """Which actions are allowed, as sb3-contrib asks: one column for each value of each number of an action.
+
+        Args:
+            mask: (B, n) of `mask`.
+
+        Returns:
+            (B, values) bool; here all True, as only a form knows which of its actions show what.
+
+        Raises:
+            ConfigError: the space is a Box, whose values cannot be counted.
+        """
+        rule = "must have actions that can be counted, for masks of them"
+        require(not isinstance(self.space, spaces.Box), "action", rule, self.form)
+        return np.ones((len(mask), int((self._high - self._low + 1).sum())), np.bool_)
+
+    def spread(self, uniforms: Array) -> Array:
+        """Actions spread over the space: (B, *shape) from uniforms in (0, 1) of that shape; unbounded sides end at +-1."""
+        low, high = self._low.reshape(self.shape), self._high.reshape(self.shape)
+        if self._dtype.kind != "f":
+            return np.floor(low + uniforms * (high - low + 1)).astype(np.int64)
+        low, high = np.where(np.isfinite(low), low, -1), np.where(np.isfinite(high), high, 1)
+        return (low + (high - low) * uniforms).astype(self._dtype)
 
     def batch(self, actions: Any, n_users: int | None) -> Array:
         """Actions of n users, or the action of a single user (None), checked, as an array that a kernel takes.
@@ -173,6 +193,9 @@ class ItemAction(Action):
 
     def choices(self, actions: Array) -> Array:
         return actions[:, None]
+
+    def space_mask(self, mask: Array) -> Array:
+        return mask
 
 
 class SlateAction(Action):

@@ -50,9 +50,8 @@ class Component:
         ours = [c.__module__.partition(".")[0] == "recgym" for c in cls.__mro__[:2]]
         if "fusable" not in cls.__dict__ and ours == [False, True]:
             cls.fusable = False
-        cls.__repr__ = cls.__dict__.get(
-            "__repr__", Component.__repr__
-        )  # the dataclass decorator would write arrays out
+        # Without this the dataclass decorator would make one that writes arrays out.
+        cls.__repr__ = cls.__dict__.get("__repr__", Component.__repr__)
         if not abstract:
             _register(cls)
         if "__post_init__" in cls.__dict__:

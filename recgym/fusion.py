@@ -160,9 +160,8 @@ class _Recording:
 
     def __init__(self, step: Step, arguments: Arguments) -> None:
         users, *self.arrays = arguments
-        self.users = {
-            name: array.copy() for name, array in users.__dict__.items()
-        }  # columns may share an array by chance
+        # Copies, as columns may share an array by chance.
+        self.users = {name: array.copy() for name, array in users.__dict__.items()}
         tape = Tape()
         tapes.append(tape)
         try:

@@ -29,13 +29,18 @@ SHARE = 1024  # users a thread has at least, unless told otherwise; below, handi
 
 
 class Stepped(NamedTuple):
-    """What one step of B users did."""
+    """What one step of B users did.
+
+    Attributes:
+        before: the users as they were.
+        outcome: the arrays of `FEEDBACK`; reward, (B,) float64 or (B, M) float32; left and truncated, (B,) bool; and
+            action_mask, (B, n) bool, unless it is the same at all steps. With all feedback, the rest of it.
+        observation: (B, width) float32, flat.
+    """
 
     before: Users | Packed
-    outcome: dict[
-        str, Array
-    ]  # `FEEDBACK`, and: reward, left, truncated, (B,); action_mask unless it is always the same
-    observation: Array  # (B, width) float32, flat
+    outcome: dict[str, Array]
+    observation: Array
 
 
 class Stepper:
