@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import torch
 
-from baselines import Agent, Task, evaluate, make_agent
-from baselines.agent import REGISTRY, MovingAverage, agent_class
+from baselines import REGISTRY, Agent, Task, agent_class, evaluate, make_agent
+from baselines.agent import MovingAverage
 from recgym.errors import ConfigError
 from recgym.files import arrays_as_bytes, parse_arrays
 
