@@ -54,7 +54,7 @@ class Task:
     def make(
         self, num_envs: int, autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP, **options: Any
     ) -> RecVectorEnv:
-        """A batch of users of the task."""
+        """A batch of `num_envs` users of the task; `options` go before those of the task."""
         env = gym.make_vec(self.id, num_envs=num_envs, autoreset_mode=autoreset_mode, **{**self.options, **options})
         require(isinstance(env, RecVectorEnv), "task", "must be an environment of recgym", self.id)
         return env  # type: ignore[return-value]
@@ -90,7 +90,7 @@ class Agent(ABC):
         """Checks of the hyper-parameters."""
 
     def training(self, task: Task | str) -> Task:
-        """The task, or that of an id, as the agent is trained on it: paying by its `objective_weights`, if any.
+        """The task in which the agent is trained for a task, or for that of an id: it pays by the `objective_weights`.
 
         Raises:
             ConfigError: the agent has objective weights and the task a like_dislike reward.
@@ -108,7 +108,7 @@ class Agent(ABC):
         return Task(task.id, {**task.options, "reward": self.objective_weights})
 
     def fit(self, task: Task, steps: int, seed: int = 0, progress: Progress | None = None) -> None:  # noqa: B027
-        """Learn from `steps` user-steps of the task, `training` it where it pays. The default learns nothing."""
+        """Learn from `steps` user-steps of ``self.training(task)``. The default learns nothing."""
 
     def start(self, env: RecVectorEnv) -> None:
         """Get ready to act for the users of an env. The default remembers the env.
@@ -236,7 +236,7 @@ class _Replaced(Exception):
 
 
 class Score(NamedTuple):
-    """One episode each of n users."""
+    """Results of n users, of one episode each."""
 
     returns: NDArray[np.float64]  # (n,) undiscounted; (n, M) where the task pays a vector
     lengths: NDArray[np.int64]  # (n,) steps
@@ -295,7 +295,7 @@ class MovingAverage:
         self._sum = self._weight = 0.0
 
     def __call__(self, number: float) -> float:
-        """The average with one more."""
+        """Add a number, and return the average."""
         self._sum, self._weight = 0.99 * self._sum + 0.01 * number, 0.99 * self._weight + 0.01
         return self._sum / self._weight
 

@@ -1,4 +1,4 @@
-"""Q-learning with a value for each slate, to compare SlateQ with: it needs no model of what users pick, but few slates."""
+"""Q-learning with a value for each slate, to compare SlateQ with: it needs no model of the choice, but few slates."""
 
 from __future__ import annotations
 

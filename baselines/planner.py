@@ -220,7 +220,7 @@ def state_features(env: RecVectorEnv, users: Users) -> Array:
 
 @dataclass(frozen=True)
 class Value:
-    """A quadratic form in standardised features, clipped to four standard deviations."""
+    """A value of users that is quadratic in their standardised features, each clipped to four standard deviations."""
 
     mean: Array  # (f,)
     scale: Array  # (f,)

@@ -1,4 +1,4 @@
-"""Agents by name, by entry point, and by the file or module that somebody has written one in."""
+"""Agent classes by name, by entry point, by module and by file."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def agent_class(name: str) -> type[Agent]:
 
 
 def _module(name: str) -> ModuleType:
-    """A module by dotted name or by the path of a .py file; a file that has changed is loaded anew."""
+    """A module by dotted name or by the path of a .py file; a file that has changed is loaded again."""
     from importlib import import_module
     from importlib.util import module_from_spec, spec_from_file_location
 

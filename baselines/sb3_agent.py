@@ -1,4 +1,4 @@
-"""What agents have in common whose algorithm is one of Stable-Baselines3 or sb3-contrib.
+"""Base of the agents that are trained by algorithms of Stable-Baselines3 and sb3-contrib.
 
 Raffin et al., "Stable-Baselines3: reliable reinforcement learning implementations", JMLR 22(268), 2021.
 """

@@ -1,4 +1,4 @@
-"""What learners of values of slates share: exploration, replay, gradient steps, files. `SlateQ` and `FullSlateQ` are such."""
+"""What `SlateQ` and `FullSlateQ` share: exploration, replay, the loss and its parts, gradient steps."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class SlateLearner(TorchAgent, OnlineAgent):
         shown (m, S) int64               candidates in [0, K) at each position, -1 = nothing
         click (m, S) bool
         reward (m,) float32              scaled; of the step itself
-        terminated, cut (m,) bool        whether the user left after it, or the horizon ended the episode with it
-        counts (m,) bool                 whether a return is known of it, see `Transitions`; not in samples of what follows
+        terminated, cut (m,) bool        whether the user left after it; whether the horizon ended the episode with it
+        counts (m,) bool                 whether its return is known, see `Transitions`; not in samples of what follows
 
     Args:
         gamma: discount per step.
@@ -149,10 +149,10 @@ class SlateLearner(TorchAgent, OnlineAgent):
         return miss.sum() / counts.sum().clamp(min=1) + self.choice_loss(sample)
 
     def remembered(self, observation: Array, mask: Array, shown: Array) -> dict[str, Array]:
-        """Arrays of a step, name -> (B, ...), that the replay keeps too; one of a usual name replaces the usual one.
+        """More arrays of a step for the replay to keep, name -> (B, ...); one of a usual name replaces the usual one.
 
         Args:
-            observation, mask, shown: of the step, as in a sample.
+            observation, mask, shown: observation, available and shown of the step, as in a sample.
         """
         return {}
 
