@@ -319,7 +319,7 @@ class TorchAgent(Agent):
         check_archive(content, "agent folder", name)
         try:
             weights = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        except Exception as error:  # only tensors are unpickled; of anything else many kinds of errors come
+        except Exception as error:  # only tensors are unpickled; what is raised on anything else is of many kinds
             reason = str(error).strip().partition("\n")[0][:200]
             raise ConfigError(
                 f"agent folder: {name} must hold tensors alone: {type(error).__name__}: {reason}"
