@@ -1,4 +1,4 @@
-"""What an agent is, what it is trained and scored on, and the one online loop of all home-grown learners."""
+"""What an agent is, what it is trained and scored on, and the loop in which agents learn online."""
 
 from __future__ import annotations
 
@@ -7,33 +7,35 @@ import dataclasses
 import hashlib
 import json
 import os
-import re
-import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
-import recgym
 from baselines.items import ItemStatistics, check_counts
+from baselines.registry import REGISTRY, agent_class, instance, make_agent
+from baselines.requirements import require_batch, require_device, require_users
 from recgym.component import typed
 from recgym.envs import RecVectorEnv
-from recgym.errors import require, require_count, unknown
+from recgym.errors import ConfigError, require, require_count
 from recgym.files import arrays_as_bytes, parse_arrays, read_bytes, read_json, write_atomically
 from recgym.observations import Layout
 
 if TYPE_CHECKING:
     from baselines.explain import Explanation
 
-Made = TypeVar("Made", bound="Agent")
+__all__ = [
+    "REGISTRY", "Agent", "MovingAverage", "OnlineAgent", "Progress", "Score", "Task", "agent_class", "evaluate", "make_agent",
+    "require_device", "write_atomically",
+]  # fmt: skip
+
 Progress = Callable[[int, dict[str, float]], None]  # (environment steps so far, what to show)
 
 
@@ -52,20 +54,30 @@ class Task:
     def make(
         self, num_envs: int, autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP, **options: Any
     ) -> RecVectorEnv:
-        """A batch of users of the task."""
+        """A batch of `num_envs` users of the task; `options` go before those of the task."""
         env = gym.make_vec(self.id, num_envs=num_envs, autoreset_mode=autoreset_mode, **{**self.options, **options})
         require(isinstance(env, RecVectorEnv), "task", "must be an environment of recgym", self.id)
         return env  # type: ignore[return-value]
 
 
 class Agent(ABC):
-    """An agent is a dataclass whose fields are its hyper-parameters; what it has learned is its own business.
+    """An agent is a dataclass whose fields are its hyper-parameters; what it learns it keeps in other attributes.
 
     Hyper-parameters are of the types that their annotations say, as the fields of `recgym.Component` are.
     `start` comes before the first `act` in an env, and again whenever all users of the env begin anew.
+
+    `save` writes the hyper-parameters and the files that `contents` gives; `load` hands those to `take`. This is how an
+    agent keeps an array that it has learned (`parse_arrays` and `arrays_as_bytes` are of `recgym.files`):
+
+        def contents(self):
+            return {**super().contents(), "clicks.npz": arrays_as_bytes({"clicks": self.clicks})}
+
+        def take(self, read):
+            super().take(read)
+            self.clicks = parse_arrays(read("clicks.npz"), "agent folder", "clicks.npz", ["clicks"])["clicks"]
     """
 
-    privileged = False  # reads the simulator's hidden state: a reference, not a competitor
+    privileged = False  # whether it reads the simulator's hidden state: then it is a reference, not a competitor
     objective_weights: dict[str, float] | None = None  # objective -> weight in training; None: the task's own reward
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -78,7 +90,7 @@ class Agent(ABC):
         """Checks of the hyper-parameters."""
 
     def training(self, task: Task | str) -> Task:
-        """The task, or that of an id, as the agent is trained on it: paying by its `objective_weights`, if any.
+        """The task in which the agent is trained for a task, or for that of an id: it pays by the `objective_weights`.
 
         Raises:
             ConfigError: the agent has objective weights and the task a like_dislike reward.
@@ -96,7 +108,7 @@ class Agent(ABC):
         return Task(task.id, {**task.options, "reward": self.objective_weights})
 
     def fit(self, task: Task, steps: int, seed: int = 0, progress: Progress | None = None) -> None:  # noqa: B027
-        """Learn from `steps` user-steps of the task, `training` it where it pays. The default learns nothing."""
+        """Learn from `steps` user-steps of ``self.training(task)``. The default learns nothing."""
 
     def start(self, env: RecVectorEnv) -> None:
         """Get ready to act for the users of an env. The default remembers the env.
@@ -104,7 +116,7 @@ class Agent(ABC):
         Raises:
             ConfigError: it is another kind of env, such as one of a single user.
         """
-        _require_users(env)
+        require_users(env)
         self.env = env
 
     @abstractmethod
@@ -126,10 +138,10 @@ class Agent(ABC):
         return explain(self, observation, mask, background)
 
     def snapshot(self) -> Self:
-        """An agent of its own that acts, once started, as this one would if its training ended now.
+        """A copy that acts, once started, as this agent would if its training ended now.
 
-        So an agent is scored in the middle of its training: `start` and `act` of the snapshot leave the training as it
-        is. What `in_training` names is shared with it, as it is large or of no use to the snapshot.
+        It is for scores in the middle of a training, which `start` and `act` of the copy leave alone. The attributes
+        that `in_training` names are not copied but shared, as they are large or of no use to the copy.
 
         Raises:
             ConfigError: the agent holds what Python cannot copy; its class then needs a snapshot of its own.
@@ -139,15 +151,15 @@ class Agent(ABC):
             return copy.deepcopy(self, {id(value): value for value in shared})
         except TypeError as error:
             rule = "must hold what can be copied, or bring a snapshot of its own"
-            raise recgym.ConfigError(f"agent: {rule}, got {type(self).__name__}: {error}") from None
+            raise ConfigError(f"agent: {rule}, got {type(self).__name__}: {error}") from None
 
     in_training: ClassVar[tuple[str, ...]] = ("env",)  # attributes that acting after `start` does without
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write ``agent.json``, the hyper-parameters, and beside it what was learned; each file whole or not at all.
+        """Write the hyper-parameters, ``agent.json``, and the files of `contents`; each file whole or not at all.
 
-        ``agent.json`` comes last and knows the digests of the others, so that a reader never takes files of two agents
-        for one.
+        ``agent.json`` is written last and has the digests of the others, so that a reader never takes the files of two
+        agents for those of one.
 
         Raises:
             ConfigError: the agent is no dataclass.
@@ -155,7 +167,7 @@ class Agent(ABC):
         require(
             dataclasses.is_dataclass(self), "agent", "must be a dataclass, or bring its own save", type(self).__name__
         )
-        contents = self._contents()
+        contents = self.contents()
         for name, content in contents.items():
             write_atomically(Path(folder) / name, content)
         fields: Any = dataclasses.fields(self)  # type: ignore[arg-type]
@@ -165,8 +177,8 @@ class Agent(ABC):
         text = json.dumps(data, indent=1, default=lambda value: value.item())  # of NumPy's numbers
         write_atomically(Path(folder) / "agent.json", text.encode())
 
-    def _contents(self) -> dict[str, bytes]:
-        """Name -> content of the files that hold what was learned."""
+    def contents(self) -> dict[str, bytes]:
+        """Name -> content of the files that hold what was learned; a class adds its own to its base's."""
         return {}
 
     @classmethod
@@ -182,7 +194,7 @@ class Agent(ABC):
                 return cls._load(Path(folder))
             except _Replaced:
                 time.sleep(0.02)  # somebody is saving another agent there just now
-        raise recgym.ConfigError(
+        raise ConfigError(
             f"agent folder: must hold the files of one agent, whose digests agent.json knows, got {folder}"
         )
 
@@ -202,20 +214,20 @@ class Agent(ABC):
             return content
 
         try:
-            agent = _made(cls, cls.__name__, data)
-            agent._take(read)
-        except recgym.ConfigError as error:
-            raise recgym.ConfigError(f"{folder}: {error}") from None
+            agent = instance(cls, cls.__name__, data)
+            agent.take(read)
+        except ConfigError as error:
+            raise ConfigError(f"{folder}: {error}") from None
         return agent
 
-    def _take(self, read: Callable[[str], bytes]) -> None:  # noqa: B027
-        """Take over what `_contents` gave.
+    def take(self, read: Callable[[str], bytes]) -> None:  # noqa: B027
+        """Take over the files that `contents` gave, after those of the base class.
 
         Args:
-            read: the content of the file of a name.
+            read: the content of a file by its name; a file that is missing is a ConfigError.
 
         Raises:
-            ConfigError: it is not what `_contents` gives.
+            ConfigError: a file holds something else.
         """
 
 
@@ -224,7 +236,7 @@ class _Replaced(Exception):
 
 
 class Score(NamedTuple):
-    """One episode each of n users."""
+    """Results of n users, of one episode each."""
 
     returns: NDArray[np.float64]  # (n,) undiscounted; (n, M) where the task pays a vector
     lengths: NDArray[np.int64]  # (n,) steps
@@ -235,9 +247,9 @@ class Score(NamedTuple):
 def evaluate(
     agent: Agent, task: Task | str, users: int, seed: int = 0, batch: int = 4096, progress: Progress | None = None
 ) -> Score:
-    """Mean performance of an agent that has stopped learning: one episode for each of `users` users.
+    """Scores of an agent that has stopped learning: one episode for each of `users` users.
 
-    User i is the one of seed + i, whoever the agent: common random numbers. `Agent.fit` trains on the users of its own
+    User i is the one of seed + i, whichever the agent: common random numbers. `Agent.fit` trains on the users of its own
     seed + i, as many as the agent has `envs`: take a seed far from it to score on users whom the agent has not met.
 
     Args:
@@ -251,7 +263,7 @@ def evaluate(
     require_count("users", users, 1, 10**9)
     require_count("batch", batch, 1, 10**9)
     task = Task(task) if isinstance(task, str) else task
-    parts, done_steps = [], 0
+    parts, names, done_steps = [], (), 0
     for first in range(0, users, batch):
         n = min(batch, users - first)
         env = task.make(n, AutoresetMode.DISABLED)
@@ -271,18 +283,19 @@ def evaluate(
             if progress:
                 progress(done_steps, {"users": first + n - int(alive.sum()), "return": float(returns.mean())})
         env.close()
+        names = env.world.objectives
         parts.append((returns, lengths, objectives))
-    return Score(*(np.concatenate(column) for column in zip(*parts, strict=True)), names=env.world.objectives)
+    return Score(*(np.concatenate(column) for column in zip(*parts, strict=True)), names=names)
 
 
 class MovingAverage:
-    """Of numbers that come one after the other, the last hundred or so; unbiased from the first on."""
+    """An exponential moving average of about the last hundred numbers, unbiased from the first on."""
 
     def __init__(self) -> None:
         self._sum = self._weight = 0.0
 
     def __call__(self, number: float) -> float:
-        """The average with one more."""
+        """Add a number, and return the average."""
         self._sum, self._weight = 0.99 * self._sum + 0.01 * number, 0.99 * self._weight + 0.01
         return self._sum / self._weight
 
@@ -292,51 +305,57 @@ class OnlineAgent(Agent):
 
     envs = 64  # users it is trained on at a time
     item_prior = 0.0  # clicks, see `ItemStatistics`; 0: the agent keeps no statistics of items
-    _items: ItemStatistics | None = None
-    _counts: dict[str, NDArray[Any]] | None = None  # what they have counted
+    item_statistics: ItemStatistics | None = None  # of the items of the env; None: it keeps none
+    item_counts: dict[str, NDArray[Any]] | None = None  # their arrays, which files hold; None before the first `start`
 
     def start(self, env: RecVectorEnv) -> None:
         """Get ready to act for the users of an env.
 
         Raises:
-            ConfigError: statistics are of other items.
+            ConfigError: the statistics that the agent has are of other items.
         """
         super().start(env)
-        self._items = None
+        self.item_statistics = None
         if self.item_prior:
-            self._items = ItemStatistics(env, self.item_prior)
-            if self._counts:
-                self._items.put(self._counts)
-            self._counts = self._items.arrays
+            self.item_statistics = ItemStatistics(env, self.item_prior)
+            if self.item_counts:
+                self.item_statistics.put(self.item_counts)
+            self.item_counts = self.item_statistics.arrays
 
     @property
     def layout(self) -> Layout:
-        """Blocks of what `see` gives."""
-        return self.env.observation_layout if self._items is None else self._items.layout
+        """Blocks of the observations that `see` returns."""
+        return self.env.observation_layout if self.item_statistics is None else self.item_statistics.layout
 
     def see(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Observations (B, width) with the statistics of their candidates, where the agent keeps any."""
+        """Observations (B, width) float32, wider by the statistics of their candidates where the agent keeps any."""
         require_batch(observation)
-        return observation if self._items is None else self._items.see(observation)
+        return observation if self.item_statistics is None else self.item_statistics.see(observation)
 
-    def _contents(self) -> dict[str, bytes]:
-        more = {"items.npz": arrays_as_bytes(self._counts or {})} if self.item_prior else {}
-        return {**super()._contents(), **more}
+    def contents(self) -> dict[str, bytes]:
+        more = {"items.npz": arrays_as_bytes(self.item_counts or {})} if self.item_prior else {}
+        return {**super().contents(), **more}
 
-    def _take(self, read: Callable[[str], bytes]) -> None:
-        super()._take(read)
+    def take(self, read: Callable[[str], bytes]) -> None:
+        super().take(read)
         if self.item_prior:
-            self._counts = parse_arrays(read("items.npz"), "agent folder", "items.npz") or None
-            if self._counts is not None:
-                check_counts(self._counts)
+            self.item_counts = parse_arrays(read("items.npz"), "agent folder", "items.npz") or None
+            if self.item_counts is not None:
+                check_counts(self.item_counts)
 
     @abstractmethod
     def learn(self, observation: NDArray[np.float32], action: NDArray[Any], reward: NDArray[np.float64],
               next_observation: NDArray[np.float32], terminated: NDArray[np.bool_], info: dict[str, Any]) -> None:  # fmt: skip
-        """Learn from one step of B users; `info` is the env's. Rows are real transitions only."""
+        """Learn from one step of B users.
+
+        Args:
+            observation, next_observation: (B, width) float32, before and after the step; of a user whose episode ended,
+                the last observation of that episode. action: as `act` returned it. reward: (B,) float64.
+            terminated: (B,) bool, whether the user has left. info: of the env's step.
+        """
 
     def fit(self, task: Task, steps: int, seed: int = 0, progress: Progress | None = None) -> None:
-        """The online loop: act with exploration, step, learn; SAME_STEP, so that no step is lost to resets.
+        """Act with exploration, step, learn, and again; envs reset within the step, so that none is lost to resets.
 
         Raises:
             ConfigError: `progress` has started this agent in another env, instead of a `snapshot` of it.
@@ -353,8 +372,8 @@ class OnlineAgent(Agent):
                 last = following.copy()
                 rows = np.flatnonzero(info["_final_obs"])
                 last[rows] = np.stack(list(info["final_obs"][rows]))
-            if self._items is not None:
-                self._items.add(info["slate"], info["click"], last)
+            if self.item_statistics is not None:
+                self.item_statistics.add(info["slate"], info["click"], last)
             self.learn(observation, action, reward, last, terminated, info)
             observation = following
             shown = average(float(reward.mean()))
@@ -364,157 +383,3 @@ class OnlineAgent(Agent):
                     self.env is env, "progress", "must start a snapshot() of an agent that learns", type(self).__name__
                 )
         env.close()
-
-
-def _require_users(env: Any) -> None:
-    rule = "must be a batch of users, which gymnasium.make_vec and Task.make give"
-    require(isinstance(env, RecVectorEnv), "env", rule, type(env).__name__)
-
-
-def require_choices(env: RecVectorEnv, name: str) -> None:
-    """What an agent needs that chooses among candidates from flat observations and is paid one number a step.
-
-    Raises:
-        ConfigError: actions are embeddings, observations a dict, or rewards vectors; `name` is the agent's.
-    """
-    _require_users(env)
-    require(env.actions.form in ("item", "slate"), "action", f'{name} needs "item" or "slate"', env.actions.form)
-    require(env.observations.form != "dict", "observation", f"{name} needs a flat one", "dict")
-    require(not env.vector_reward, "reward", f"{name} needs one number a step", "vector")
-
-
-def require_batch(observation: Any) -> None:
-    """Raise a ConfigError unless it is a batch of flat observations, (B, width)."""
-    rule = "must be a batch of flat ones, (B, width); of a single user observation[None]"
-    fits = isinstance(observation, np.ndarray) and observation.ndim == 2
-    require(fits, "observation", rule, getattr(observation, "shape", type(observation).__name__))
-
-
-def require_device(parameter: str, device: Any) -> None:
-    """Raise a ConfigError unless it names a device as torch does: cpu, cuda, cuda:<n> or mps."""
-    known = isinstance(device, str) and re.fullmatch(r"cpu|mps|cuda(:\d{1,3})?", device, re.ASCII)
-    require(known, parameter, "must be cpu, cuda, cuda:<n> or mps", device)
-
-
-def columns_of(layout: Layout, parameter: str, names: Sequence[str]) -> NDArray[np.int64]:
-    """Columns of a flat observation, sorted, of blocks ("user") and parts of them ("user.profile").
-
-    Raises:
-        ConfigError: no such block or part; `parameter` is what the message calls the names.
-    """
-    columns: dict[str, NDArray[np.int64]] = {}
-    for name, block in layout.items():
-        columns[name] = places = np.arange(block.slice.start, block.slice.stop)
-        at, places = 0, places.reshape(-1, sum(part.width for part in block.parts))
-        for part in block.parts:
-            columns[f"{name}.{part.name}"] = places[:, at : (at := at + part.width)].ravel()
-    for name in names:
-        if name not in columns:
-            unknown(parameter, name, columns)
-    return np.unique(np.concatenate([columns[name] for name in names]))
-
-
-def require_array(array: NDArray[Any], name: str, dtype: Any, shape: tuple[int | None, ...]) -> None:
-    """Require an array that was read: its type, its shape (None: any length), and that it is finite.
-
-    Raises:
-        ConfigError: it is another one; `name` is what the message calls it.
-    """
-    fits = array.ndim == len(shape) and all(want in (None, have) for want, have in zip(shape, array.shape))
-    sizes = ", ".join("any" if size is None else str(size) for size in shape)
-    require(fits, name, f"must have shape ({sizes})", array.shape)
-    require(array.dtype == dtype, name, f"must be of type {np.dtype(dtype)}", str(array.dtype))
-    require(array.dtype.kind != "f" or np.isfinite(array).all(), name, "must be finite", "NaN or inf")
-
-
-REGISTRY: dict[str, str] = {
-    "random": "baselines.reference:Random",
-    "popularity": "baselines.reference:Popularity",
-    "myopic": "baselines.reference:MyopicOracle",
-    "planner": "baselines.reference:Planner",
-    "ranked": "baselines.reference:Ranked",
-    "varied": "baselines.reference:Varied",
-    "linucb": "baselines.bandits:LinUCB",
-    "thompson": "baselines.bandits:Thompson",
-    "pctr": "baselines.bandits:LogisticPCTR",
-    "q-learning": "baselines.tabular:QLearning",
-    "sarsa": "baselines.tabular:Sarsa",
-    "reinforce": "baselines.reinforce:Reinforce",
-    "slateq": "baselines.slateq:SlateQ",
-    "full-slateq": "baselines.slateq:FullSlateQ",
-    "dqn": "baselines.sb3:DQN",
-    "qrdqn": "baselines.sb3:QRDQN",
-    "ppo": "baselines.sb3:PPO",
-    "maskable-ppo": "baselines.sb3:MaskablePPO",
-    "recurrent-ppo": "baselines.sb3:RecurrentPPO",
-    "sac": "baselines.sb3:SAC",
-    "td3": "baselines.sb3:TD3",
-}
-
-
-def agent_class(name: str) -> type[Agent]:
-    """An agent class by registry name, entry point (group "recgym.agents"), "package.module:Class" or "file.py:Class".
-
-    Raises:
-        ConfigError: no such agent; the message names the nearest.
-    """
-    from importlib.metadata import entry_points
-
-    plugins = {point.name: point.value for point in entry_points(group="recgym.agents")}
-    target = REGISTRY.get(name) or plugins.get(name) or (name if ":" in name else None)
-    if target is None:
-        unknown("agent", name, [*REGISTRY, *plugins])
-    module, _, attribute = target.rpartition(":")
-    try:
-        found = getattr(_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise recgym.ConfigError(f"agent: cannot import {target!r}: {error}") from None
-    require(
-        isinstance(found, type) and issubclass(found, Agent), "agent", "must be a subclass of baselines.Agent", found
-    )
-    return found
-
-
-def _module(name: str) -> ModuleType:
-    """A module by dotted name or by the path of a .py file; a file that has changed is loaded anew."""
-    from importlib import import_module
-    from importlib.util import module_from_spec, spec_from_file_location
-
-    if not name.endswith(".py"):
-        return import_module(name)
-    file = Path(name).resolve()
-    require(file.is_file(), "agent", "must be in a file that exists", name)
-    digest = hashlib.sha256(str(file).encode() + file.read_bytes()).hexdigest()
-    known = f"{file.stem}_{digest[:12]}"  # the same in every process, as pickle and dataclasses look modules up by name
-    if known not in sys.modules:
-        spec = spec_from_file_location(known, file)
-        assert spec is not None
-        assert spec.loader is not None
-        module = sys.modules[known] = module_from_spec(spec)
-        try:
-            spec.loader.exec_module(module)
-        except BaseException:
-            del sys.modules[known]
-            raise
-    return sys.modules[known]
-
-
-def make_agent(name: str, **hyperparameters: Any) -> Agent:
-    """An agent by name, see `agent_class`.
-
-    Raises:
-        ConfigError: no such agent or hyper-parameter.
-    """
-    return _made(agent_class(name), name, hyperparameters)
-
-
-def _made(found: type[Made], name: str, hyperparameters: dict[str, Any]) -> Made:
-    if dataclasses.is_dataclass(found):
-        known = [f.name for f in dataclasses.fields(found) if f.init]
-        for key in hyperparameters:
-            if key not in known:
-                unknown(f"{name} hyper-parameter", key, known)
-        for f in dataclasses.fields(found):
-            if f.init and f.name not in hyperparameters and f.default is f.default_factory is dataclasses.MISSING:
-                raise recgym.ConfigError(f"{name} hyper-parameter: {f.name!r} must be given")
-    return found(**hyperparameters)

@@ -1,4 +1,4 @@
-"""Contextual bandits: models of what an item pays at once. They plan nothing: what it does to later steps is lost on them.
+"""Contextual bandits: models of what an item pays in the step in which it is shown. They ignore what comes later.
 
 `LinUCB` and `Thompson` fit a linear model of the reward, and differ in how they explore. `LogisticPCTR` fits a logistic
 model of the click: the ranker by predicted click-through rate that most shops start from. Their coefficients are shared
@@ -14,7 +14,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.agent import OnlineAgent, Progress, Task, require_array, require_choices
+from baselines.agent import OnlineAgent, Progress, Task
+from baselines.requirements import require_array, require_choices
 from recgym.envs import RecVectorEnv
 from recgym.errors import ConfigError, require, require_count, require_number
 from recgym.files import arrays_as_bytes, parse_arrays
@@ -24,7 +25,7 @@ Array = NDArray[Any]
 
 @dataclass(kw_only=True)
 class LinearBandit(OnlineAgent):
-    """Base: scores theta . x, and a Gaussian belief over theta with mean `theta` and precision `gram`.
+    """Base of the bandits: scores theta . x, with a Gaussian belief over theta of mean `theta` and precision `gram`.
 
     x of a candidate: its own features, matches to profile and history (the products of user and item that matter most)
     among them; the user block, which explains why users differ; 1; the position. Recommending nothing, where that is
@@ -34,14 +35,17 @@ class LinearBandit(OnlineAgent):
     every item shown pays (`LikeDislike`: -1) to each item shown, the rest in equal parts to the items clicked or,
     where nothing was clicked (a purchase from the cart), to all items shown. Items are ranked as if all were at the
     first position, which is fair as the position only adds to the score. Nothing is an observation where nothing was
-    shown at all, and is recommended where it promises more than the sum of the slate.
+    shown at all, and is recommended where it is worth more than the items of the slate together.
+
+    **Variants** override `absorb` (what is learned), `training_scores` (how it explores), `worth` (what a score is worth) or
+    `shares` (how a step's reward is shared out).
 
     Args:
         ridge: prior precision of the coefficients, in [1e-6, 1e9].
         epsilon: share of slates drawn at random while learning, in [0, 1].
         user: whether x has the user block.
-        refresh: steps of the batch between two updates of the belief, >= 1. To wait for 16 costs nothing that can be
-            measured and saves most of the time.
+        refresh: steps of the batch between two updates of the belief, >= 1. Waiting for 16 has no
+            measurable cost and saves most of the time.
         envs: users it learns from at a time, >= 1.
         objective_weights: weights of the objectives it is trained for; None: the task's own reward.
         item_prior: clicks, see `ItemStatistics`, whose numbers join the features of candidates; 0: they do not.
@@ -66,23 +70,33 @@ class LinearBandit(OnlineAgent):
         self.gram = np.zeros((0, 0))  # (D, D) float64; empty before the first env
         self.theta = np.zeros(0)  # (D,) float64
         self._pending: list[tuple[Array, Array, Array]] = []  # x, share of the reward and click, not yet learned from
-        self._rng = np.random.default_rng(0)
+        self.rng = np.random.default_rng(0)  # of the exploration
 
-    def _absorb(self, x: Array, share: Array, click: Array) -> None:
-        """Learn from N observations: x (N, D), what each was paid (N,) float64, and whether it was clicked (N,)."""
+    def absorb(self, x: Array, share: Array, click: Array) -> None:
+        """Learn from N observations: x (N, D), what each was paid (N,) and whether it was clicked (N,), all float64."""
         self.gram, self.theta = least_squares(self.gram, self.theta, x, share)
 
-    def _exploring(self, x: Array) -> Array:
-        """(B, m) scores of m choices of B users, x (B, m, D), to rank by while learning."""
-        return x @ self._theta
+    def training_scores(self, x: Array) -> Array:
+        """(B, m) float32 scores to rank by while learning, of m choices of B users, x (B, m, D) float32.
 
-    def _worth(self, x: Array, score: Array) -> Array:
-        """What choices with these scores are worth; rises with the score."""
+        At hand are `coefficients` (D,), theta in float32, and `spread` (D, D) float32, a root of the covariance of the
+        belief: spread @ spread.T is the inverse of gram.
+        """
+        return x @ self.coefficients
+
+    def worth(self, x: Array, score: Array) -> Array:
+        """(B, m) what choices with features x (B, m, D) and these scores (B, m) are worth; it rises with the score."""
         return score
+
+    def shares(self, reward: Array, shown: Array, click: Array) -> Array:
+        """(B, S) float64: how a reward (B,) is shared out among the items shown (B, S), of which some were clicked."""
+        paid = np.where(click.any(axis=1, keepdims=True), click, shown)  # who shares what is not paid for being shown
+        rest = reward - self._shown_weight * shown.sum(axis=1)
+        return self._shown_weight * shown + paid * (rest / np.maximum(paid.sum(axis=1), 1))[:, None]
 
     def fit(self, task: Task, steps: int, seed: int = 0, progress: Progress | None = None) -> None:
         """Learn from `steps` user-steps; what was learned before is kept."""
-        self._rng = np.random.default_rng(seed)
+        self.rng = np.random.default_rng(seed)
         super().fit(task, steps, seed, progress)
         self._update()
 
@@ -114,41 +128,39 @@ class LinearBandit(OnlineAgent):
         self._update()
 
     def values(self, observation: Array, mask: Array) -> Array:
-        """(B, n) float32: what each choice, shown first, promises by what is known; -inf where there is none."""
+        """(B, n) float32: what each choice is worth at the first position, as far as is known; -inf where there is none."""
         x = self._features(self.see(observation), np.broadcast_to(np.arange(mask.shape[1]), mask.shape))
-        return np.where(mask, self._worth(x, x @ self._theta), np.float32(-np.inf))
+        return np.where(mask, self.worth(x, x @ self.coefficients), np.float32(-np.inf))
 
     def act(self, observation: Array, mask: Array, explore: bool = False) -> Array:
-        """The best by what is known; with `explore`, as in learning."""
+        """The slates of the highest scores; with `explore`, as in training."""
         S, null = self.env.world.slate_size, self._null
         x = self._features(self.see(observation), np.broadcast_to(np.arange(mask.shape[1]), mask.shape))
-        score = self._exploring(x) if explore else x @ self._theta
+        score = self.training_scores(x) if explore else x @ self.coefficients
         order = np.argsort(-np.where(mask, score, -np.inf)[:, null:], axis=1, kind="stable")[:, :S]
         slate = order + null
         if null:
             there = np.take_along_axis(mask, slate, axis=1)
             shown = np.take_along_axis(score, slate, axis=1)
-            shown[:, 1:] += self._theta[self._columns["position"]][: slate.shape[1] - 1]
-            worth = self._worth(np.take_along_axis(x, slate[:, :, None], axis=1), shown)
-            nothing = self._worth(x[:, :1], score[:, :1])[:, 0]
+            shown[:, 1:] += self.coefficients[self._columns["position"]][: slate.shape[1] - 1]
+            worth = self.worth(np.take_along_axis(x, slate[:, :, None], axis=1), shown)
+            nothing = self.worth(x[:, :1], score[:, :1])[:, 0]
             slate[(nothing > (worth * there).sum(axis=1)) | ~there[:, 0]] = 0
         if explore and self.epsilon > 0:
-            random = self._rng.random(len(mask)) < self.epsilon
-            keys = np.where(mask, self._rng.random(mask.shape), -1.0)
+            random = self.rng.random(len(mask)) < self.epsilon
+            keys = np.where(mask, self.rng.random(mask.shape), -1.0)
             chance = np.argsort(-keys[:, null:], axis=1, kind="stable")[:, :S] + null
             if null:
                 chance[keys[:, 0] > keys[:, 1:].max(axis=1)] = 0
             slate = np.where(random[:, None], chance, slate)
-        return slate[:, 0] if self.env.actions.form == "item" else slate
+        return self.env.actions.encode(slate)
 
     def learn(self, observation: Array, action: Array, reward: Array, next_observation: Array, terminated: Array,
               info: dict[str, Any]) -> None:  # fmt: skip
-        """Take note of what was shown, of its share of the reward, and of the clicks."""
-        choices = action.reshape(len(action), -1)
+        """Note what was shown, its share of the reward and the clicks; every `refresh` steps, learn from the notes."""
+        choices = self.env.actions.choices(action)
         shown, click = info["slate"] >= 0, info["click"]
-        paid = np.where(click.any(axis=1, keepdims=True), click, shown)  # who shares what is not paid for being shown
-        rest = reward - self._shown_weight * shown.sum(axis=1)
-        share = self._shown_weight * shown + paid * (rest / np.maximum(paid.sum(axis=1), 1))[:, None]
+        share = self.shares(reward, shown, click)
         x = self._features(self.see(observation), choices)
         x[:, :, self._columns["position"]] += np.eye(choices.shape[1])[:, 1:]
         nothing = (choices[:, 0] < self._null) & ~shown.any(axis=1)
@@ -161,14 +173,14 @@ class LinearBandit(OnlineAgent):
     def _update(self) -> None:
         if self._pending:
             x, share, click = (np.concatenate(parts, dtype=np.float64) for parts in zip(*self._pending, strict=True))
-            self._absorb(x, share, click)
+            self.absorb(x, share, click)
             self._pending = []
-        # gram = C C', so root = C'^-1 has root root' = gram^-1: the spread of the belief.
-        self._root = np.linalg.inv(np.linalg.cholesky(self.gram)).T.astype(np.float32)
-        self._theta = self.theta.astype(np.float32)
+        # gram = C C', so the transposed inverse of C is a root of gram^-1.
+        self.spread = np.linalg.inv(np.linalg.cholesky(self.gram)).T.astype(np.float32)
+        self.coefficients = self.theta.astype(np.float32)
 
     def _features(self, observation: Array, choices: Array) -> Array:
-        """(B, m, D) float32: x of m choices of each user, at the first position."""
+        """(B, m, D) float32: x of m choices of each of B users, at the first position."""
         columns = self._columns
         x = np.zeros((*choices.shape, len(self.theta)), np.float32)
         item = (choices >= self._null)[:, :, None]
@@ -185,17 +197,17 @@ class LinearBandit(OnlineAgent):
                 x[:, :, columns["null_user"]] = user * ~item
         return x
 
-    def _contents(self) -> dict[str, bytes]:
-        done = self.snapshot()  # a training goes on as if nobody had saved
+    def contents(self) -> dict[str, bytes]:
+        done = self.snapshot()  # so that saving does not change a training
         if done._pending:
             done._update()
         return {
-            **super()._contents(),
+            **super().contents(),
             "bandit.npz": arrays_as_bytes({name: getattr(done, name) for name in self.learned}),
         }
 
-    def _take(self, read: Callable[[str], bytes]) -> None:
-        super()._take(read)
+    def take(self, read: Callable[[str], bytes]) -> None:
+        super().take(read)
         arrays = parse_arrays(read("bandit.npz"), "agent folder", "bandit.npz", self.learned)
         for gram, theta in zip(self.learned[::2], self.learned[1::2], strict=True):
             D = arrays[gram].shape[0] if arrays[gram].ndim else 0
@@ -235,8 +247,8 @@ class LinUCB(LinearBandit):
         super().__post_init__()
         require_number("LinUCB.alpha", self.alpha, 0, 1e6)
 
-    def _exploring(self, x: Array) -> Array:
-        return x @ self._theta + self.alpha * np.linalg.norm(x @ self._root, axis=2)
+    def training_scores(self, x: Array) -> Array:
+        return x @ self.coefficients + self.alpha * np.linalg.norm(x @ self.spread, axis=2)
 
 
 @dataclass(kw_only=True)
@@ -261,10 +273,10 @@ class Thompson(LinearBandit):
 
     def sample(self, n: int) -> Array:
         """(n, D) float32 coefficients drawn from the belief."""
-        noise = self._rng.standard_normal((n, len(self._theta)), np.float32)
-        return self._theta + self.scale * noise @ self._root.T
+        noise = self.rng.standard_normal((n, len(self.coefficients)), np.float32)
+        return self.coefficients + self.scale * noise @ self.spread.T
 
-    def _exploring(self, x: Array) -> Array:
+    def training_scores(self, x: Array) -> Array:
         return (x @ self.sample(len(x))[:, :, None])[:, :, 0]
 
 
@@ -308,11 +320,11 @@ class LogisticPCTR(LinearBandit):
         )
         return np.concatenate([user * (1 - click)[..., None], user * click[..., None], nothing], axis=-1)
 
-    def _worth(self, x: Array, score: Array) -> Array:
+    def worth(self, x: Array, score: Array) -> Array:
         probability = logistic(score)
         return self._outcome(x, probability) @ self.pay.astype(np.float32) if self._null else probability
 
-    def _absorb(self, x: Array, share: Array, click: Array) -> None:
+    def absorb(self, x: Array, share: Array, click: Array) -> None:
         if self._null:
             self.pay_gram, self.pay = least_squares(self.pay_gram, self.pay, self._outcome(x, click), share)
         item = x[:, self._columns["one"]][:, 0] > 0

@@ -18,18 +18,18 @@ from recgym.errors import ConfigError, require, require_option
 from recgym.files import check_archive
 from recgym.observations import Block, Layout
 
-MAX_WIDTH = 4096  # units a layer
+MAX_WIDTH = 4096  # units per layer
 MAX_THREADS = 1024
 
 
 class Mean(nn.Linear):
-    """Mean over the rows that are there of relu(W row), whatever their order (Zaheer et al., "Deep sets", NeurIPS 2017).
+    """Mean of relu(W row) over the rows that are there, in any order (Zaheer et al., "Deep sets", NeurIPS 2017).
 
-    Like all readers it takes rows (B, n, columns), float32, and which are there (B, n), bool, and gives (B, width);
-    what stands in a row that is not there does not matter, and no row at all reads as zeros.
+    Like all readers it takes rows (B, n, columns) float32 and which of them are there (B, n) bool, and returns
+    (B, width). The numbers in a row that is not there do not matter; without any row, the result is zeros.
 
     Args:
-        rows, columns: of what is read. width: units out.
+        rows, columns: shape of what is read. width: units of the result.
     """
 
     def __init__(self, rows: int, columns: int, width: int) -> None:
@@ -41,7 +41,7 @@ class Mean(nn.Linear):
 
 
 class MLP(nn.Module):
-    """Two layers over all rows side by side: each place has weights of its own."""
+    """Two layers over all rows side by side: each row has weights of its own."""
 
     def __init__(self, rows: int, columns: int, width: int) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class MLP(nn.Module):
 
 
 class GRU(nn.Module):
-    """A gated recurrent unit from the last row to the first, which is the latest (Hidasi et al., ICLR 2016)."""
+    """A gated recurrent unit that goes from the last row, the oldest, to the first (Hidasi et al., ICLR 2016)."""
 
     def __init__(self, rows: int, columns: int, width: int) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class GRU(nn.Module):
 
     def forward(self, rows: Tensor, there: Tensor) -> Tensor:
         """(B, n, columns), (B, n) -> (B, width)."""
-        # Those that are there to the front, oldest first, so that the state after the last of them is the answer.
+        # The rows that are there come first, the oldest of them in front: the state after the last one is the result.
         order = torch.argsort((~there).flip(1).to(torch.uint8), dim=1, stable=True)
         read, _ = self.layer(rows.flip(1).gather(1, order[:, :, None].expand_as(rows)))
         last = (there.sum(dim=1) - 1).clamp(min=0)[:, None, None].expand(-1, 1, read.shape[2])
@@ -69,7 +69,7 @@ class GRU(nn.Module):
 
 
 class CNN(nn.Module):
-    """Two convolutions over three neighbouring rows each, then the maximum (after Tang and Wang, WSDM 2018)."""
+    """Two convolutions over three neighbouring rows, then the maximum over rows (after Tang and Wang, WSDM 2018)."""
 
     def __init__(self, rows: int, columns: int, width: int) -> None:
         super().__init__()
@@ -83,18 +83,18 @@ class CNN(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Self-attention with learned positions, then the mean (Kang and McAuley, "SASRec", ICDM 2018, both ways)."""
+    """Self-attention in both directions with learned positions, then the mean (after Kang and McAuley, ICDM 2018)."""
 
     def __init__(self, rows: int, columns: int, width: int) -> None:
         super().__init__()
-        self.place, self.position = nn.Linear(columns, width), nn.Parameter(0.02 * torch.randn(rows, width))
+        self.row, self.position = nn.Linear(columns, width), nn.Parameter(0.02 * torch.randn(rows, width))
         heads = next(n for n in (4, 2, 1) if width % n == 0)
         self.layer = nn.TransformerEncoderLayer(width, heads, 2 * width, dropout=0.0, batch_first=True)
 
     def forward(self, rows: Tensor, there: Tensor) -> Tensor:
         """(B, n, columns), (B, n) -> (B, width)."""
         ignored = ~there & there.any(dim=1, keepdim=True)  # attention to nothing at all would be NaN
-        return _mean(self.layer(self.place(rows) + self.position, src_key_padding_mask=ignored), there)
+        return _mean(self.layer(self.row(rows) + self.position, src_key_padding_mask=ignored), there)
 
 
 def _mean(x: Tensor, there: Tensor) -> Tensor:
@@ -112,7 +112,7 @@ ENCODERS: dict[str, Callable[..., nn.Module]] = {  # of (rows, columns, width)
 
 
 def read_block(reader: nn.Module, observation: Tensor, block: tuple[int, ...]) -> Tensor:
-    """(B, width): what a reader makes of a block (start, stop, rows, columns) of the observation; empty rows are zeros."""
+    """(B, width) what a reader makes of a block (start, stop, rows, columns) of observations; rows of zeros are empty."""
     start, stop, *shape = block
     rows = observation[:, start:stop].unflatten(1, shape)
     return reader(rows, (rows != 0).any(dim=2))
@@ -122,11 +122,11 @@ class Encoder(nn.Module):
     """Features of flat observations: the user block, the history and the candidates, each as its reader reads it.
 
     Args:
-        user: (start, stop) of the block of the observation. history, candidates: (start, stop, rows, columns); empty
-            rows, zeros all through, are ignored. `candidates` is None where the observation shows none.
-        reader, items: names in `ENCODERS` of who reads history and candidates. Only "mean" does not mind the order of
-            candidates, and only the others know which is which.
-        width: units a reader.
+        user: (start, stop) of the block of the observation. history, candidates: (start, stop, rows, columns); rows of
+            zeros are empty and ignored. `candidates` is None where the observation shows none.
+        reader, items: names in `ENCODERS` of the readers of history and candidates. With "mean" the order of candidates
+            does not matter; the others can tell by it which candidate is which.
+        width: units per reader.
     """
 
     def __init__(
@@ -142,13 +142,13 @@ class Encoder(nn.Module):
         require_option("history", reader, ENCODERS)
         require_option("items", items, ENCODERS)
         self.user, self.history, self.candidates = slice(*user), history, candidates
-        self.place = ENCODERS[reader](*history[2:], width)
+        self.reader = ENCODERS[reader](*history[2:], width)
         self.item = ENCODERS[items](*candidates[2:], width) if candidates else None
         self.width = user[1] - user[0] + (1 + (self.item is not None)) * width
 
     def forward(self, observation: Tensor) -> Tensor:
         """(B, width of the observation) -> (B, `width` of the encoder)."""
-        parts = [observation[:, self.user], read_block(self.place, observation, self.history)]
+        parts = [observation[:, self.user], read_block(self.reader, observation, self.history)]
         if self.item is not None and self.candidates:
             parts.append(read_block(self.item, observation, self.candidates))
         return torch.cat(parts, dim=1)
@@ -157,21 +157,21 @@ class Encoder(nn.Module):
 class CandidateHead(nn.Module):
     """Values of candidates from flat observations, by one network for all of them.
 
-        u   = two layers of [user block, the history as its reader reads it]
+        u   = two layers of [user block, what the reader makes of the history]
         a_k = two layers of relu(A x_k + B u + C (D x_k * E u)), x_k the features of candidate k
         Q_k = v(u) + a_k - mean of a over all that can be chosen        (dueling: Wang et al., ICML 2016)
 
     Permuted candidates have permuted values (Zaheer et al., "Deep sets", NeurIPS 2017). Recommending nothing has an
-    advantage of its own, from u. An empty candidate is worth 1 less than the worst choice: it is never the best, and
-    where a random action hit one, its loss stays bounded.
+    advantage of its own, a function of u. An empty candidate is worth 1 less than the worst choice: it is never the best,
+    and where a random action chose one, its loss stays bounded.
 
     Args:
         user, mask: (start, stop) of the blocks of the observation.
         history, candidates: (start, stop, rows, columns).
         null: how many choices, the first ones, show no candidate.
-        width: units a layer. dueling: whether v(u) is apart; otherwise Q_k = a_k.
-        reader: name in `ENCODERS` of who reads the history; the default is the mean of relu(W place) over its places.
-        outputs: numbers a choice, such as quantiles of its return; each is a Q_k of its own.
+        width: units per layer. dueling: whether v(u) is a term of its own; if not, Q_k = a_k.
+        reader: name in `ENCODERS` of the reader of the history.
+        outputs: numbers per choice, such as quantiles of its return; each is a Q_k of its own.
     """
 
     def __init__(
@@ -192,7 +192,7 @@ class CandidateHead(nn.Module):
         self.history, self.outputs = history, outputs
         self.candidates, self.items = slice(*candidates[:2]), candidates[2:]
         rank = max(width // 2, 1)
-        self.place = ENCODERS[reader](*history[2:], width)
+        self.reader = ENCODERS[reader](*history[2:], width)
         first = nn.Linear(user[1] - user[0] + width, width)
         self.context = nn.Sequential(first, nn.ReLU(), nn.Linear(width, width), nn.ReLU())
         self.item, self.shift = nn.Linear(candidates[3], width), nn.Linear(width, width, bias=False)
@@ -207,7 +207,7 @@ class CandidateHead(nn.Module):
 
         Observations may have fewer candidates than the env, as `narrow` makes them.
         """
-        read = read_block(self.place, observation, self.history)
+        read = read_block(self.reader, observation, self.history)
         u = self.context(torch.cat([observation[:, self.user], read], dim=1))
         start, end, columns = self.candidates.start, self.candidates.stop, self.items[1]
         mask = observation[:, self.mask, None] > 0.5
@@ -229,7 +229,7 @@ class CandidateHead(nn.Module):
 
 
 def narrow(observation: NDArray[np.float32], rows: NDArray[Any], layout: dict[str, Block]) -> NDArray[np.float32]:
-    """Flat observations (B, width) with those candidates only whose numbers (B, m) are given; -1: an empty one.
+    """Flat observations (B, width) reduced to the candidates (B, m) whose rows are given; -1 gives an empty one.
 
     Raises:
         ConfigError: candidates and mask are not the last blocks of the layout.
@@ -256,10 +256,10 @@ def head_of(
     outputs: int = 1,
     layout: Layout | None = None,
 ) -> dict[str, Any]:
-    """Arguments of the `CandidateHead` of an env with flat observations, plain numbers and names all.
+    """Arguments of the `CandidateHead` of an env with flat observations, as plain numbers and names.
 
     Args:
-        layout: blocks of what the head is given, where that is not the observation. Others: see `CandidateHead`.
+        layout: blocks of the head's input, where that is not the observation. Others: see `CandidateHead`.
 
     Raises:
         ConfigError: observations show no candidates.
@@ -273,7 +273,7 @@ def head_of(
 
 
 def encoder_of(env: RecVectorEnv, width: int = 32, history: str = "mean", items: str = "mean") -> dict[str, Any]:
-    """Arguments of the `Encoder` of an env with flat observations, plain numbers and names all."""
+    """Arguments of the `Encoder` of an env with flat observations, as plain numbers and names."""
     layout = env.observation_layout
     blocks: dict[str, Any] = dict.fromkeys(("user", "history", "candidates"))
     for name in blocks:
@@ -284,15 +284,18 @@ def encoder_of(env: RecVectorEnv, width: int = 32, history: str = "mean", items:
 
 
 class TorchAgent(Agent):
-    """An agent that has learned weights of networks: how they get into networks, and into a file, ``<class>.pt``."""
+    """An agent that learns weights of networks, and keeps them in a file, ``<class>.pt``.
+
+    `fit` sets `weights`, and `start` gives them to new networks by `put_weights`.
+    """
 
     weights: dict[str, Any]  # tensors by name, or dicts of them; empty before the first `fit`
 
-    def _put(self, weights: dict[str, Tensor], net: nn.Module) -> None:
-        """Give a network weights.
+    def put_weights(self, weights: dict[str, Tensor], net: nn.Module) -> None:
+        """Copy weights, of `net.state_dict()` of a network of the same kind, into a network.
 
         Raises:
-            ConfigError: it is of another make.
+            ConfigError: they are of a network of another shape.
         """
         try:
             net.load_state_dict(weights)
@@ -304,19 +307,19 @@ class TorchAgent(Agent):
     def _file(cls) -> str:
         return f"{cls.__name__.lower()}.pt"
 
-    def _contents(self) -> dict[str, bytes]:
+    def contents(self) -> dict[str, bytes]:
         buffer = io.BytesIO()
         torch.save(self.weights, buffer)
-        return {**super()._contents(), self._file(): buffer.getvalue()}
+        return {**super().contents(), self._file(): buffer.getvalue()}
 
-    def _take(self, read: Callable[[str], bytes]) -> None:
-        super()._take(read)
+    def take(self, read: Callable[[str], bytes]) -> None:
+        super().take(read)
         name = self._file()
         content = read(name)
         check_archive(content, "agent folder", name)
         try:
             weights = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        except Exception as error:  # it unpickles nothing but tensors; what it raises on anything else is of many kinds
+        except Exception as error:  # only tensors are unpickled; what is raised on anything else is of many kinds
             reason = str(error).strip().partition("\n")[0][:200]
             raise ConfigError(
                 f"agent folder: {name} must hold tensors alone: {type(error).__name__}: {reason}"
@@ -326,10 +329,10 @@ class TorchAgent(Agent):
 
 
 def check_weights(weights: Any, where: str) -> None:
-    """Require tensors by name, or dicts of them by name, all dense and finite.
+    """Require tensors by name, or dicts of them by name, all dense and finite; `where` is their name in messages.
 
     Raises:
-        ConfigError: something else is there; `where` is what the message calls it.
+        ConfigError: something else is there.
     """
     named = isinstance(weights, dict) and all(isinstance(name, str) for name in weights)
     require(named, where, "must hold tensors by name", type(weights).__name__)
@@ -351,7 +354,7 @@ def check_weights(weights: Any, where: str) -> None:
 
 @contextmanager
 def torch_threads(threads: int) -> Iterator[None]:
-    """So many threads for torch inside, as many as before outside; 0 leaves them."""
+    """A context in which torch has so many threads; 0 leaves their number as it is."""
     before = torch.get_num_threads()
     if threads:
         torch.set_num_threads(threads)
@@ -363,7 +366,7 @@ def torch_threads(threads: int) -> Iterator[None]:
 
 @contextmanager
 def torch_seed(seed: int, device: str = "cpu") -> Iterator[None]:
-    """Torch draws from this seed inside, and outside as if nothing had been."""
+    """A context in which torch draws from a seed; after it, torch's own generators go on where they were before."""
     cuda = torch.device(device)
     devices = [torch.cuda.current_device() if cuda.index is None else cuda.index] if cuda.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):

@@ -1,4 +1,4 @@
-"""Why an agent prefers a candidate: contributions of groups of features to its values, by plain occlusion.
+"""Why an agent prefers a candidate: contributions of groups of features to its values, by occlusion.
 
     observation, info = env.reset(seed=0)
     why = explain(agent, observation, info["action_mask"])       # or agent.explain(observation, mask)
@@ -7,7 +7,7 @@
 The contribution of a group is the value minus the value with the group's features replaced by their average, as in the
 occlusion maps of Zeiler and Fergus, "Visualizing and understanding convolutional networks", ECCV 2014 (arXiv 1311.2901,
 section 4.2). For a linear model it is theta_g . (x_g - average_g), and the contributions and the value of the average
-choice add up to the value. Elsewhere they need not: what two groups do only together counts in full for both.
+choice add up to the value. For other models they need not: what two groups do only together counts in full for both.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """Values of an agent, and what they are made of."""
+    """Values of an agent, and what groups of features contribute to them."""
 
     values: Array  # (B, n) float; -inf where a choice is not available
     contributions: Array  # (B, n, G) float64, in units of the value; 0 where a choice is not available
@@ -51,7 +51,7 @@ class Explanation:
         return {self.groups[g]: float(means[g]) for g in np.argsort(-means, kind="stable")}
 
     def to_markdown(self, row: int, items: Array | None = None, choices: int = 10, groups: int = 5) -> str:
-        """A table of one user's best choices, with the groups that contribute most.
+        """A Markdown table of one user's best choices, with the groups that contribute most.
 
         Args:
             row: which user. items: (n,) item ids of the choices, -1 = nothing; without them the table names none.
@@ -113,10 +113,10 @@ def feature_groups(layout: Layout) -> dict[str, Array]:
 def explain(agent: Agent, observation: Array, mask: Array, background: Array | None = None) -> Explanation:
     """The agent's values, and the contribution of each group of features to them.
 
-    A group is occluded for all candidates at once. Its features become averages over `background`: of users for what
-    users have, of all available candidates of all users for what candidates have; candidates that are not there stay
-    empty. So a contribution says what the features do *compared with the average* user or candidate. A match of
-    candidate and profile is a feature of its own, and stays when the profile is occluded.
+    A group is occluded for all candidates at once. Its features become averages over `background`: features of users
+    their averages over users, features of candidates those over all available candidates of all users; candidates that
+    are not there stay empty. So a contribution says what the features do *compared with the average* user or candidate.
+    The match of candidate and profile is a feature of its own, and stays when the profile is occluded.
 
     Args:
         agent: has `values(observation, mask) -> (B, n)`, and has started in an env.
@@ -176,8 +176,8 @@ def background(env: RecVectorEnv, users: int = 256, steps: int = 20, seed: int =
     """(users, width) float32: observations to compare with, each of another user after 0 to `steps` random actions.
 
     Args:
-        env: an env of the same world; it is left alone.
-        users: >= 2. steps: >= 0; users who leave before are followed into their next sessions. seed: of users and actions.
+        env: an env of the same world, which is not touched.
+        users: >= 2. steps: >= 0, through several sessions of a user who leaves. seed: of users and actions.
     """
     require_count("users", users, 2, 10**7)
     require_count("steps", steps, 0, 10**6)
@@ -196,7 +196,7 @@ def background(env: RecVectorEnv, users: int = 256, steps: int = 20, seed: int =
 
 
 def show(env: Any, explanation: Explanation, row: int = 0) -> Any:
-    """What `env.render()` shows of one user, with the agent's values and reasons beside it.
+    """What `env.render()` shows of one user, beside it the agent's values and what they are made of.
 
     Args:
         env: of `gymnasium.make` or `make_vec`, with a render_mode.

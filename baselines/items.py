@@ -1,4 +1,4 @@
-"""What a platform's own log tells of each item, as features of candidates beside those that the observation has."""
+"""Statistics of items from a platform's own log, as further features of the candidates of an observation."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ Array = NDArray[Any]
 
 @dataclass
 class ItemStatistics:
-    """How often each item is clicked where it is shown, and what comes of its clicks, over all users and steps so far.
+    """Click rate and mean feedback of each item, over all users and steps so far.
 
-    Items differ in what no observation shows, such as quality; who has logged many users knows. Each number is
-    relative to its mean over all items, minus 1, and shrunk towards 0 as if every item had `prior` clicks of the mean
-    kind before. So click rate and feedback are 0 for an item never shown, and c / (c + prior) says how well c clicks
-    have made it known.
+    Items differ in what observations do not show, such as quality, but a log of many users does. Each number is relative to
+    its mean over all items, minus 1, and shrunk towards 0 by `prior` additional clicks of the mean kind per item. So click
+    rate and feedback are 0 for an item never shown; a third number, c / (c + prior) after c clicks, says how well it is
+    known.
 
-    Items are told apart by the embedding that observations show; those with the same one are one item. `explain` counts
-    what is known of an item to its embedding.
+    Items are told apart by the embedding that observations show; those with the same one are one item. In `explain`, the
+    statistics of an item belong to the group of its embedding.
 
     Args:
-        env: whose items. prior: clicks, > 0.
+        env: whose items they are. prior: clicks, > 0.
 
     Raises:
         ConfigError: observations show no candidates.
@@ -68,14 +68,14 @@ class ItemStatistics:
 
     @property
     def arrays(self) -> dict[str, Array]:
-        """What has been counted."""
+        """The counts, by name: the arrays of the fields keys, shown, clicked and feedback."""
         return {"keys": self.keys, "shown": self.shown, "clicked": self.clicked, "feedback": self.feedback}
 
     def put(self, arrays: dict[str, Array]) -> None:
-        """Go on from what `arrays` gave.
+        """Continue from counts that `arrays` gave.
 
         Raises:
-            ConfigError: it was of other items.
+            ConfigError: they are of other items.
         """
         same = arrays["keys"].shape == self.keys.shape and np.allclose(arrays["keys"], self.keys, rtol=0, atol=1e-5)
         fits = same and arrays["feedback"].shape == self.feedback.shape
@@ -94,17 +94,17 @@ class ItemStatistics:
         click = click & (slate >= 0)
         self.shown += np.bincount(item[slate >= 0], minlength=size)
         self.clicked += np.bincount(item[click], minlength=size)
-        # The latest clicks lead the history: of n clicks that of the last position first.
+        # The history begins with the latest clicks: of n clicks in one slate, that at the last position comes first.
         block = self.env.observation_layout["history"]
         history = following[:, block.slice].reshape(-1, *block.shape)[:, :, self._d + 1 :]
-        place = click.sum(axis=1, keepdims=True) - click.cumsum(axis=1)
-        kept = click & (place < history.shape[1])
-        came = np.take_along_axis(history, np.minimum(place, history.shape[1] - 1)[:, :, None], axis=1)[kept]
+        row = click.sum(axis=1, keepdims=True) - click.cumsum(axis=1)
+        kept = click & (row < history.shape[1])
+        came = np.take_along_axis(history, np.minimum(row, history.shape[1] - 1)[:, :, None], axis=1)[kept]
         for c in range(came.shape[1]):
             self.feedback[:, c] += np.bincount(item[kept], came[:, c], size)
 
     def see(self, observation: Array) -> Array:
-        """Observations (B, width) with what is known of their candidates; its blocks are in `layout`. float32."""
+        """Observations, (B, wider) float32, of (B, width) with the statistics of their candidates; see `layout`."""
         block = self._before
         x = observation[:, block.slice].reshape(-1, *block.shape)
         mask = observation[:, self.env.observation_layout["mask"].slice, None]
@@ -123,7 +123,7 @@ class ItemStatistics:
 
 
 def check_counts(arrays: dict[str, Array]) -> None:
-    """Require what `ItemStatistics.arrays` gives.
+    """Require arrays such as `ItemStatistics.arrays` gives.
 
     Raises:
         ConfigError: other names, types, shapes or numbers.

@@ -1,9 +1,11 @@
-"""The yardsticks: Random, Popularity, and two that read the simulator's hidden state, MyopicOracle and Planner."""
+"""Agents that learn nothing, to compare others with: rules of thumb, and an oracle that reads the hidden state.
+
+`baselines.planner` has the oracle that plans ahead.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -11,25 +13,24 @@ from numpy.typing import NDArray
 
 from baselines.agent import Agent
 from recgym.envs import RecVectorEnv
-from recgym.errors import require, require_count, require_number, unknown
+from recgym.errors import require, require_count, unknown
 from recgym.kernel import kernel
 from recgym.models.dynamics import Boredom
 from recgym.noise import mix, noise
-from recgym.types import Feedback, Users
+from recgym.types import Users
 
 Array = NDArray[Any]
 SHORTLIST = 64  # choices that an oracle weighs at most
-DRAWS = 4  # futures in which the planner tries a whole slate
 
 
 @dataclass
 class Random(Agent):
-    """Uniform over what can be shown (and nothing, where that is an action); no item twice in a slate.
+    """Random slates: uniform over the candidates (and nothing, where that is an action), no item twice in a slate.
 
-    Its noise follows the user, so that a user meets the same choices whatever the batch.
+    The draws belong to the user: the same user is shown the same choices in any batch.
 
     Args:
-        seed: of the agent's own noise.
+        seed: of the draws.
     """
 
     seed: int = 0
@@ -41,12 +42,12 @@ class Random(Agent):
         users = self.env.get_state().users
         S, null = self.env.world.slate_size, self.env.actions.null
         uniforms = noise(users.key ^ mix(self.seed), users.episode, users.t, S)
-        return as_actions(_draw(uniforms, mask, null), self.env)
+        return self.env.actions.encode(_draw(uniforms, mask, null))
 
 
 @dataclass
 class Popularity(Agent):
-    """The candidates with the highest observed popularity (or heat) first."""
+    """Shows the candidates with the highest observed popularity (or heat), the highest first."""
 
     def start(self, env: RecVectorEnv) -> None:
         super().start(env)
@@ -58,18 +59,18 @@ class Popularity(Agent):
     def act(self, observation: Array, mask: Array, explore: bool = False) -> Array:
         score = candidate_feature(self.env, observation, self.feature)
         null = self.env.actions.null
-        return as_actions(
-            top(np.where(mask[:, int(null) :], score, -np.inf), self.env.world.slate_size) + null, self.env
-        )
+        choices = top(np.where(mask[:, int(null) :], score, -np.inf), self.env.world.slate_size) + null
+        return self.env.actions.encode(choices)
 
 
 @dataclass
 class Ranked(Agent):
-    """The candidates that have most (or least) of one thing first: an informed heuristic.
+    """Shows the candidates with the highest (or lowest) value of one attribute, in that order.
 
     Args:
-        by: an attribute of the catalogue, shown or hidden, or a user column of shape (T,), read at the item's topic.
-        descending: whether most comes first.
+        by: an attribute of the catalogue, shown or hidden; or a column of the user with a value for each topic, of
+            which that of the item's topic counts.
+        descending: whether the highest comes first.
     """
 
     by: str = "quality"
@@ -90,14 +91,15 @@ class Ranked(Agent):
         else:
             score = np.take_along_axis(users[self.by], catalog.topic[items].astype(np.int64), axis=1)
         score = np.where(items >= 0, score if self.descending else -score, -np.inf)
-        return as_actions(top(score, self.env.world.slate_size) + null, self.env)
+        return self.env.actions.encode(top(score, self.env.world.slate_size) + null)
 
 
 @dataclass
 class Varied(Agent):
-    """The most likely clicks first, but of each topic fewer than would bore: for worlds with `Boredom`.
+    """Shows the most likely clicks, but of each topic fewer than would bore: for worlds with `Boredom`.
 
-    A slate has at most threshold - 1 - (recent clicks on the topic) items of a topic, then items that nobody clicks.
+    Of a topic, a slate has at most threshold - 1 - (recent clicks on the topic) items. What is left of the slate is
+    filled with the least likely clicks.
     """
 
     privileged = True
@@ -114,15 +116,15 @@ class Varied(Agent):
         topic = np.where(items >= 0, world.catalog.topic[items], -1)
         slate = np.empty((len(users), world.slate_size), np.int64)
         _varied(slate, world.appraise(users, items)[0], items >= 0, topic, self.threshold - 1 - users.recent)
-        return as_actions(slate + null, self.env)
+        return self.env.actions.encode(slate + null)
 
 
 @dataclass
 class MyopicOracle(Agent):
-    """The best expected immediate reward, given the true state of the user.
+    """Shows the slate of the best expected reward of the step, given the true state of the user.
 
-    Exact for one item; a slate is filled greedily from the top, each place with the item (or nothing, where that is an
-    action) that raises the expected reward of the slate most, by the exact probabilities of the choice model.
+    For one item it is exact. A slate is filled greedily from the first position on: each gets the item (or nothing, where
+    that is an action) that raises the expected reward of the slate most, by the exact probabilities of the choice model.
     """
 
     privileged = True
@@ -131,241 +133,14 @@ class MyopicOracle(Agent):
         users = self.env.get_state().users
         look = Look(self.env, users)
         slate = look.greedy(look.reward_given, look.reward_otherwise)
-        return as_actions(np.take_along_axis(look.choices, slate, axis=1), self.env)
-
-
-@dataclass
-class Planner(Agent):
-    """Approximate policy iteration on the true simulator, with the true state of the user.
-
-    The value of the hidden state is a quadratic form in the user's scalar columns, traits and topic totals, the
-    worth of the outside option and the time left. It is fitted by least-squares temporal differences on simulated
-    users under the policy so far, first the myopic one, and improved `iterations` times (Lagoudakis and Parr 2003).
-    To act, each candidate k is tried on the simulator, shown alone, once clicked and once not; with the values
-    V_click(k) and V_else(k) of the two futures the slate maximises greedily
-
-        sum_s P(click s) (r_s + V_click(s) - V_else(s)) + P(no click) r_otherwise + mean_s V_else(s).
-
-    For one item this is the exact one-step lookahead; for slates the future is split by item as in SlateQ (Ie et al.
-    2019). Where a slate can get several clicks, what they do together need not be the sum of what each does: where it
-    earns more on the trial users, that slate competes with those of the most clickable items with at most 1, 2, 3, ...
-    of a topic, each tried as a whole on the simulator. It fits itself to the env's world at the first `start`.
-
-    Args:
-        iterations: policy improvements, >= 1.
-        users: simulated users an iteration, >= 100.
-        after: steps after the twins' switch that enter the fit, >= 1.
-        ridges: penalties of the least squares that are tried at each improvement, each > 0; worlds differ in noise.
-        trials: simulated users on whom all that was fitted is compared, to keep the best, >= 10.
-        seed: of the simulated users, who are not those that will be met.
-    """
-
-    iterations: int = 3
-    users: int = 2000
-    after: int = 10
-    ridges: tuple[float, ...] = (10.0, 100.0, 1000.0)
-    trials: int = 300
-    seed: int = 0
-    privileged = True
-
-    def __post_init__(self) -> None:
-        for name, low, high in (("iterations", 1, 1000), ("users", 100, 10**7), ("after", 1, 1000), ("trials", 10, 10**7),
-                                ("seed", 0, 2**63)):  # fmt: skip
-            require_count(f"Planner.{name}", getattr(self, name), low, high)
-        require(len(self.ridges), "Planner.ridges", "must be numbers, at least one", self.ridges)
-        for ridge in self.ridges:
-            require_number("Planner.ridges", ridge, 1e-12, 1e12)
-        self._value: Value | None = None
-        self._whole = False  # whether whole slates are tried
-
-    def start(self, env: RecVectorEnv) -> None:
-        super().start(env)
-        if self._value is None:
-            several = env.world.slate_size > 1 and not env.world.choice.single
-            best: tuple[float, Value | None, bool] = (-np.inf, None, False)
-            for iteration in range(self.iterations):
-                tried = []
-                for value, whole in product(self._improve(env, iteration), (False, True) if several else (False,)):
-                    self._value, self._whole = value, whole
-                    tried.append((self._trial(env), value, whole))
-                now = max(tried, key=lambda found: found[0])
-                _, self._value, self._whole = now
-                best = max(best, now, key=lambda found: found[0])
-            _, self._value, self._whole = best
-
-    def _trial(self, env: RecVectorEnv) -> float:
-        """Mean expected return of the present policy, on simulated users who are the same at every call."""
-        world, total = env.world, 0.0
-        weights, shown = env.weights
-        known = len(world.response.objectives)
-        users = world.arrive(np.random.default_rng([self.seed, 2**32]).integers(0, 2**64, self.trials, np.uint64))
-        while len(users):
-            look = Look(env, users)
-            slate = np.take_along_axis(look.items, self._choose(env, users, look), axis=1)
-            total += float((world.expected(users, slate) @ weights).sum() + shown * (slate >= 0).sum())
-            users, feedback = world.step(users, slate, world.noise(users))
-            total += float((feedback.objectives[:, known:] @ weights[known:]).sum())
-            users = users.rows(~feedback.left & (users.t < world.horizon))
-        return total / self.trials
-
-    def _improve(self, env: RecVectorEnv, iteration: int) -> list[Value]:
-        """The value of the present policy, from simulated twins; a fit for each of `ridges`.
-
-        Two twins are one user with one noise. Up to a step of their own they are shown different things, each what
-        suits a random taste for item attributes, and from then on both what the policy shows. Whatever makes one user
-        worth more than another cancels in the difference of the twins, so the fit sees effects of the state alone.
-        """
-        world, n = env.world, self.users
-        weights, shown = env.weights
-        known = len(world.response.objectives)
-        rng = np.random.default_rng([self.seed, iteration])
-        users = world.arrive(np.tile(rng.integers(0, 2**64, n, np.uint64), 2))
-        switch = np.tile(rng.integers(1, max(2, world.horizon // 4), n), 2)
-        attributes = world.catalog.attributes
-        attributes = (attributes - attributes.mean(axis=0)) / np.maximum(attributes.std(axis=0), 1e-6)
-        taste = rng.standard_normal((2 * n, attributes.shape[1] + 1))  # the last is the taste for nothing
-        rows, states, rewards = (
-            np.arange(2 * n),
-            np.full((self.after, 2 * n, 0), np.nan),
-            np.zeros((world.horizon, 2 * n)),
-        )
-        for t in range(world.horizon):
-            look = Look(env, users)
-            choices = np.empty((len(rows), world.slate_size), np.int64)
-            wild = t < switch[rows]
-            if wild.any():
-                score = (attributes[look.items[wild]] * taste[rows[wild], None, :-1]).sum(axis=2)
-                score = np.where(look.items[wild] >= 0, score, taste[rows[wild], -1:])
-                score += rng.standard_normal(score.shape)
-                choices[wild] = top(np.where(look.free[wild], score, -np.inf), world.slate_size)
-            if not wild.all():
-                choices[~wild] = self._choose(env, users.rows(~wild), look.rows(~wild))
-            slate = np.take_along_axis(look.items, choices, axis=1)
-            state = state_features(env, users)
-            if not states.shape[2]:
-                states = np.full((self.after, 2 * n, state.shape[1]), np.nan)
-            age = t - switch[rows]
-            taken = (age >= 0) & (age < self.after)
-            states[age[taken], rows[taken]] = state[taken]
-            reward = world.expected(users, slate) @ weights + shown * (slate >= 0).sum(axis=1)
-            users, feedback = world.step(users, slate, world.noise(users))
-            rewards[t, rows] = reward + feedback.objectives[:, known:] @ weights[known:]
-            stay = ~feedback.left & (users.t < world.horizon)
-            rows, users = rows[stay], users.rows(stay)
-            if not len(rows):
-                break
-        to_go = np.cumsum(rewards[::-1], axis=0)[::-1]
-        at = np.minimum(switch + np.arange(self.after)[:, None], world.horizon - 1)  # (after, 2 n)
-        returns = np.take_along_axis(to_go, at, axis=0)
-        both = ~(np.isnan(states[:, :n, 0]) | np.isnan(states[:, n:, 0]))
-        twins = states[:, :n][both], states[:, n:][both], returns[:, :n][both], returns[:, n:][both]
-        return [Value.fit(*twins, ridge) for ridge in self.ridges]
-
-    def _choose(self, env: RecVectorEnv, users: Users, look: Look) -> Array:
-        if self._value is None:
-            return look.greedy(look.reward_given, look.reward_otherwise)
-        choices = np.empty((len(users), env.world.slate_size), np.int64)
-        for rows in np.array_split(np.arange(len(users)), -(-len(users) // 256)):
-            part = look.rows(rows)
-            otherwise, clicked = self._futures(env, users.rows(rows), part.items)
-            slate = part.greedy(part.reward_given + clicked - otherwise, part.reward_otherwise, otherwise)
-            choices[rows] = self._best(env, users.rows(rows), part, slate) if self._whole else slate
-        return choices
-
-    def _best(self, env: RecVectorEnv, users: Users, look: Look, slate: Array) -> Array:
-        """The best of some whole slates: the given one and those with at most so many items of a topic."""
-        world, (B, S) = env.world, slate.shape
-        slates = [slate, *(look.varied(most) for most in (*range(1, min(S, 6)), S))]
-        weights, known = env.weights[0], len(world.response.objectives)
-        branch = users.replace(candidates=users.candidates[:, :0]).rows(np.tile(np.arange(B), DRAWS))
-        key = np.repeat(mix(range(self.seed + 1, self.seed + 1 + DRAWS)), B)
-        branch = branch.replace(key=branch.key ^ key)  # the same futures for all slates
-        noise = world.noise(branch)
-        worth = []
-        for choice in slates:
-            shown = np.take_along_axis(look.items, choice, axis=1)
-            after, feedback = world.step(branch, np.tile(shown, (DRAWS, 1)), noise)
-            future = self._worth(env, after, feedback)
-            future += feedback.objectives[:, known:] @ weights[known:]
-            worth.append(world.expected(users, shown) @ weights + future.reshape(DRAWS, B).mean(axis=0))
-        best = np.argmax(worth, axis=0)
-        return np.stack(slates, axis=1)[np.arange(B), best]
-
-    def _futures(self, env: RecVectorEnv, users: Users, items: Array) -> tuple[Array, Array]:
-        """(B, n) values after showing each item alone: not clicked, and clicked."""
-        world, (B, n) = env.world, items.shape
-        branch = users.replace(candidates=users.candidates[:, :0]).rows(np.repeat(np.arange(B), 2 * n))
-        branch = branch.replace(key=np.repeat(users.key ^ mix(self.seed + 1), 2 * n))  # what will happen is not known
-        slate = np.full((2 * B * n, world.slate_size), -1, np.int32)
-        slate[:, 0] = np.repeat(items.ravel(), 2)
-        click = np.zeros(slate.shape, np.bool_)
-        click[1::2, 0] = slate[1::2, 0] >= 0
-        after, feedback = world.step(branch, slate, world.noise(branch), click)
-        value = self._worth(env, after, feedback).reshape(B, n, 2)
-        return value[:, :, 0], value[:, :, 1]
-
-    def _worth(self, env: RecVectorEnv, after: Users, feedback: Feedback) -> Array:
-        """(B,) values of users after a step; 0 where it was their last."""
-        assert self._value is not None
-        alive = ~feedback.left & (after.t < env.world.horizon)
-        return np.where(alive, self._value(state_features(env, after)), 0.0)
-
-    def act(self, observation: Array, mask: Array, explore: bool = False) -> Array:
-        users = self.env.get_state().users
-        alive = np.flatnonzero(~(self.env.stepper.terminated | self.env.stepper.truncated))
-        choices = np.zeros((len(users), self.env.world.slate_size), np.int64)
-        if len(alive):
-            users = users.rows(alive)
-            look = Look(self.env, users)
-            choices[alive] = np.take_along_axis(look.choices, self._choose(self.env, users, look), axis=1)
-        return as_actions(choices, self.env)
-
-
-def state_features(env: RecVectorEnv, users: Users) -> Array:
-    """(B, f) float64: what the value of a user may depend on, whatever the world."""
-    world = env.world
-    columns = [users.t / world.horizon, world.preference.outside(users, world.catalog, world.market)]
-    for name, column in world.owned.items():
-        if column.dtype is np.float32:
-            values = users[name].reshape(len(users), -1)
-            columns.append(values[:, 0] if column.shape == () else values.sum(axis=1))
-    return np.stack(columns, axis=1).astype(np.float64)
-
-
-@dataclass(frozen=True)
-class Value:
-    """A quadratic form in standardised features, clipped to four standard deviations."""
-
-    mean: Array  # (f,)
-    scale: Array  # (f,)
-    theta: Array  # (1 + f + f (f + 1) / 2,)
-
-    @classmethod
-    def fit(cls, one: Array, other: Array, one_return: Array, other_return: Array, ridge: float) -> Value:
-        """Ridge regression of the difference of (m,) returns on that of the expanded (m, f) features of twins."""
-        features, target = np.concatenate([one, other]), np.concatenate([one_return, other_return])
-        mean, scale = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-6)
-        value = cls(mean, scale, np.empty(0))
-        x, y = value.expand(one) - value.expand(other), one_return - other_return
-        theta = np.linalg.solve(x.T @ x + ridge * np.eye(x.shape[1]), x.T @ y)
-        theta[0] = target.mean() - (value.expand(features) @ theta).mean()
-        return cls(mean, scale, theta)
-
-    def expand(self, features: Array) -> Array:
-        """(n, 1 + f + f (f + 1) / 2) monomials up to degree two."""
-        z = np.clip((features - self.mean) / self.scale, -4.0, 4.0)
-        i, j = np.triu_indices(z.shape[1])
-        return np.concatenate([np.ones((len(z), 1)), z, z[:, i] * z[:, j]], axis=1)
-
-    def __call__(self, features: Array) -> Array:
-        return self.expand(features) @ self.theta
+        return self.env.actions.encode(np.take_along_axis(look.choices, slate, axis=1))
 
 
 class Look:
-    """What an oracle sees of B users: for each choice (nothing first, where that is an action) its item and worth.
+    """What an oracle knows of B users: the item and the worth of each choice (of nothing first, where it is an action).
 
-    Of more than `SHORTLIST` choices it keeps so many: half of them those of the highest expected reward when shown
-    alone, the others the best of each topic, then the second best, and so on.
+    At most `SHORTLIST` choices are kept: half of them those of the highest expected reward when shown alone, the others
+    the best of each topic, then the second best of each, and so on.
     """
 
     def __init__(self, env: RecVectorEnv, users: Users) -> None:
@@ -377,9 +152,7 @@ class Look:
         self.reward_given = given @ weights  # (B, n), given a click on it
         self.reward_otherwise = otherwise @ weights  # (B,)
         self.free = (self.items >= 0) | (np.arange(self.items.shape[1]) < self.null)  # (B, n)
-        self.choices = np.broadcast_to(
-            np.arange(self.items.shape[1]), self.items.shape
-        )  # (B, n) numbers of the choices
+        self.choices = np.broadcast_to(np.arange(self.items.shape[1]), self.items.shape)  # (B, n), of the env
         if self.items.shape[1] > SHORTLIST:
             self._shorten()
 
@@ -395,7 +168,7 @@ class Look:
             setattr(self, name, np.ascontiguousarray(np.take_along_axis(getattr(self, name), keep, axis=1)))
 
     def rows(self, index: Array) -> Look:
-        """The same of some of the users."""
+        """The same for some of the users."""
         part = object.__new__(Look)
         part.world, part.null, part.shown = self.world, self.null, self.shown
         for name in ("items", "utility", "outside", "reward_given", "reward_otherwise", "free", "choices"):
@@ -411,7 +184,7 @@ class Look:
         return slate
 
     def greedy(self, given: Array, otherwise: Array, impression: Array | None = None) -> Array:
-        """(B, S) choices: each place takes what raises most the worth of the slate so far.
+        """(B, S) choices: each position gets the choice that raises the worth of the slate so far most.
 
         Args:
             given: (B, n) worth of a click. otherwise: (B,) worth of no click.
@@ -420,7 +193,7 @@ class Look:
         B, n = self.items.shape
         S, choice = self.world.slate_size, self.world.choice
         slate = np.zeros((B, S), np.int64)
-        utility = np.full((B, n, S), -np.inf, np.float32)  # of the slate so far, with each choice in the next place
+        utility = np.full((B, n, S), -np.inf, np.float32)  # of the slate so far, with each choice in the next position
         gain = np.zeros((B, n, S))
         free = self.free.copy()
         shown = np.zeros(B)
@@ -433,7 +206,7 @@ class Look:
             worth = (
                 probability.reshape(B, n, s + 1) * np.where(self.items[:, :, None] >= 0, gain[:, :, : s + 1], 0)
             ).sum(axis=2)
-            if s > 0:  # the part of the places before does not vanish where this place shows nothing
+            if s > 0:  # where this position shows nothing, the slate is worth what the positions before it are
                 kept = probability.reshape(B, n, s + 1)[:, :, :s] * gain[:, :, :s]
                 worth = np.where(self.items >= 0, worth, kept.sum(axis=2))
             worth += self.shown * (self.items >= 0)
@@ -450,11 +223,6 @@ class Look:
             shown += self.items[rows, best] >= 0
             free[rows, best] &= best < self.null  # an item is shown once, nothing any number of times
         return slate
-
-
-def as_actions(choices: Array, env: RecVectorEnv) -> Array:
-    """(B, S) choices as actions of the env: (B,) for items."""
-    return choices[:, 0] if env.actions.form == "item" else choices
 
 
 def candidate_feature(env: RecVectorEnv, observation: Array, name: str) -> Array:
@@ -476,7 +244,7 @@ def top(score: Array, n: int) -> Array:
 
 @kernel
 def _insert(worth, items, w, k):
-    """Put choice k of worth w in its place of a list in descending order, whose last falls out."""
+    """Insert choice k of worth w into a list in descending order, whose last entry falls out."""
     if w <= worth[-1]:
         return
     at = len(worth) - 1
@@ -515,7 +283,7 @@ def _shortlist(keep, worth, items, topic, n_topics, null):
                 if k >= 0 and not taken[k] and count < L:
                     taken[k] = True
                     count += 1
-        for k in range(n):  # what is left over goes to whoever comes first
+        for k in range(n):  # the first of the rest fill the list
             if not taken[k] and count < L:
                 taken[k] = True
                 count += 1
@@ -528,9 +296,9 @@ def _shortlist(keep, worth, items, topic, n_topics, null):
 
 @kernel
 def _varied(slate, utility, free, topic, room):
-    """The highest utilities first, of topics that have room left; where none has, what is clicked least.
+    """Fill slates with the highest utilities of topics that have room left; where none has, with the lowest utility.
 
-    `topic` is -1 where a choice shows nothing; `room` (B, T) is used up.
+    `topic` is -1 where a choice shows nothing; `room` (B, T), items that a topic may still have, is written to.
     """
     B, n = utility.shape
     taken = np.empty(n, np.bool_)

@@ -1,4 +1,4 @@
-"""REINFORCE for slates, with the top-K off-policy correction: a softmax over candidates that others' logs can teach.
+"""REINFORCE for slates: a softmax over candidates, learned with the top-K off-policy correction.
 
 Chen, Beutel, Covington, Jain, Belletti and Chi, "Top-K off-policy correction for a REINFORCE recommender system", WSDM
 2019 (arXiv 1812.02353). Each item i that a behaviour policy beta has shown moves the policy pi along
@@ -7,7 +7,7 @@ Chen, Beutel, Covington, Jain, Belletti and Chi, "Top-K off-policy correction fo
 
 which, without the cap, is in expectation the gradient of sum_i (1 - (1 - pi(i))^K) (return - baseline): an item that K
 draws will hardly miss need not grow further, so that the next ones can. With K = 1 it is REINFORCE (Williams, Machine
-Learning 8, 1992). Only the present step is weighed: what followed it under beta stands for what would have followed it
+Learning 8, 1992). Only the present step is weighted: what followed it under beta stands for what would have followed it
 under pi, the paper's first-order approximation.
 """
 
@@ -19,10 +19,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from baselines.agent import OnlineAgent, Progress, Task, require_choices
+from baselines.agent import OnlineAgent, Progress, Task
 from baselines.encoders import MAX_THREADS, MAX_WIDTH, CandidateHead, TorchAgent, head_of, torch_seed, torch_threads
+from baselines.requirements import require_choices
 from recgym.envs import RecVectorEnv
 from recgym.errors import require_count, require_number, require_option
 
@@ -35,42 +36,42 @@ def surrogate(log_pi: Tensor, beta: Tensor, advantage: Tensor, K: int, cap: floa
 
     Args:
         log_pi: log-probability of each item shown, at one draw from the policy. beta: its propensity, see `propensity`.
-        advantage: return minus baseline. K: items a slate. cap: largest weight pi / beta.
+        advantage: return minus baseline. K: items per slate. cap: largest weight pi / beta.
     """
     pi = log_pi.detach().exp()
     return (pi / beta).clamp(max=cap) * K * (1 - pi).clamp(min=0) ** (K - 1) * advantage * log_pi
 
 
 def propensity(pi: Array, there: Array, K: int, uniform: float, null: bool = False) -> Array:
-    """(B, n) float64: the share of each choice in what the behaviour policy shows, its beta.
+    """(B, n) float64: the share of each choice in the items that the behaviour policy shows, its beta.
 
     K draws from pi have a choice among them with probability 1 - (1 - pi)^K, a random slate with K / n; beta is a
     K-th of that. Slates are drawn without replacement, for which the first is an approximation where K > 1. With
-    `null`, choice 0 ends the slate: others have to be drawn before it.
+    `null`, choice 0 ends the slate, and others are shown if they are drawn before it.
 
     Args:
-        pi: (B, n) probabilities of one draw. there: (B, n) bool, what can be chosen. K: items a slate.
+        pi: (B, n) probabilities of one draw. there: (B, n) bool, what can be chosen. K: items per slate.
         uniform: share of random slates. null: whether choice 0 is to show nothing more.
     """
     n = np.maximum(there.sum(axis=1, keepdims=True), 1)
-    places = np.minimum(K, n)
-    drawn, chance = 1 - (1 - pi) ** K, places / n * there
+    size = np.minimum(K, n)
+    drawn, chance = 1 - (1 - pi) ** K, size / n * there
     if null:
         either = pi[:, :1] + pi[:, 1:]
         drawn[:, 1:] = pi[:, 1:] * (1 - (1 - either).clip(min=0) ** K) / np.maximum(either, 1e-12)
-        chance[:, 1:] *= 1 - (places - 1) / (2 * np.maximum(n - 1, 1))
+        chance[:, 1:] *= 1 - (size - 1) / (2 * np.maximum(n - 1, 1))
     return ((1 - uniform) * drawn + uniform * chance) / K
 
 
 def slate_log_prob(logits: Tensor, choice: Tensor, shown: Tensor, null: bool = False) -> Tensor:
     """(B,) log-probability of ordered slates drawn without replacement (Plackett 1975; Luce 1959).
 
-    With `null`, choice 0 can be drawn in the first place only, where it is the decision to show nothing at all.
+    With `null`, choice 0 can be drawn at the first position only, where it means to show nothing at all.
 
     Args:
-        logits: (B, n), very low where there is nothing. choice: (B, S) int64. shown: (B, S) bool, the draws that count.
+        logits: (B, n), very low where there is nothing. choice: (B, S) int64. shown: (B, S) bool, the positions that count.
     """
-    drawn = torch.nn.functional.one_hot(choice, logits.shape[1]).bool()
+    drawn = nn.functional.one_hot(choice, logits.shape[1]).bool()
     if null:
         drawn[:, :, 0] = True  # gone after the first draw, whatever that was
     gone = torch.cat([torch.zeros_like(drawn[:, :1]), drawn.cumsum(dim=1)[:, :-1] > 0], dim=1)
@@ -84,7 +85,7 @@ def returns(reward: Tensor, after: Tensor, ended: Tensor, gamma: float, trace: f
     Args:
         reward: (T, B). after: (T, B) value of the state that each step leads to, 0 where the user has left.
         ended: (T, B) bool, whether the next row belongs to another episode. gamma: discount.
-        trace: 0 looks one step ahead, 1 to the end of episode or segment, as REINFORCE does.
+        trace: lambda; 0 looks one step ahead, 1 to the end of the episode or segment, as REINFORCE does.
     """
     found = torch.empty_like(reward)
     following = after[-1]
@@ -101,36 +102,39 @@ class Reinforce(TorchAgent, OnlineAgent):
     The logits come from a `CandidateHead`; recommending nothing, where that is an action, is a choice with a logit of
     its own, which ends the slate: drawn first, nothing at all is shown. In training slates are drawn without
     replacement (the largest logits after Gumbel noise: Plackett-Luce), afterwards the largest logits are shown, or
-    draws again (``stochastic``). Segments of the native batch are played and then used for several epochs, for which
-    the first of them is off-policy data already.
+    draws again (``stochastic``). Each segment of steps is used for several epochs; from the second gradient step on, its
+    slates are those of another policy than the present one, which the correction accounts for.
 
     **For long sessions** take ``gamma=1``, long segments of many users (``segment=64, envs=256, batch_size=1024``) and
     ``likelihood="slate"``: returns of whole sessions are noisy, and with fewer users some seeds settle on slates that
     please at once and end sessions early.
 
     **Credit.** Each item shown gets the return of the whole slate: the reward of the step and the discounted value of
-    what followed. To pay the reward of the step to the clicked items alone is blind to what the others did to the slate,
-    and learned NewsSlate worse: 12.6 +- 0.2 a session instead of 17.4 +- 0.2 (one run each of 50,000 steps).
+    what followed. To pay the reward of the step to the clicked items alone ignores what the others did to the slate, and
+    learned NewsSlate worse: 12.6 +- 0.2 per session instead of 17.4 +- 0.2 (one run each of 50,000 steps).
 
-    **Baseline.** sum_k pi(k) q(k) with q of a second head: the value of a state, fitted to the returns. It stands for
+    **Baseline.** The value of a state is sum_k pi(k) q(k), with q from a second head, fitted to the returns. It stands for
     what follows a segment, or an episode cut at the horizon. Advantages are scaled to a standard deviation of 1.
 
-    **Cost.** 20,000 user-steps of Ecommerce took 11 s on one processor, evaluation apart.
+    **Variants** override `networks`, `gain` (what the policy climbs) or `state_value` (the baseline).
+
+    **Cost.** 20,000 user-steps of Ecommerce took 11 s on one processor, without evaluation.
 
     Args:
-        gamma: discount, in [0, 1]. trace: how far returns look ahead before they trust the baseline, in [0, 1].
-        stochastic: whether slates are drawn after training, too. The largest logits are alike; draws vary the slate, which
-            pays where users tire of a topic.
+        gamma: discount per step, in [0, 1].
+        trace: the lambda of TD(lambda), in [0, 1]: how far returns look ahead before they trust the baseline.
+        stochastic: whether slates are drawn after training, too. The items of the largest logits are much alike; draws
+            vary the slate, which pays where users tire of a topic.
         uniform: share of training slates that are random, in [0, 1]; with 1 all is learned from a random logging policy.
-        likelihood: what of a slate is weighed. "top-k": each item by itself, with the paper's correction; nothing, drawn in
-            any place, ends the slate. "slate": the ordered slate as a whole, by its exact probability; nothing can be drawn
-            in the first place only, so that one logit need not decide two things.
+        likelihood: what is weighted. "top-k": each item by itself, with the paper's correction; nothing, drawn at any
+            position, ends the slate. "slate": the ordered slate as a whole, by its exact probability; nothing can be drawn
+            at the first position only, so that its logit need not say how long slates are, too.
         cap: largest importance weight pi / beta, > 0: bias for less variance. The paper's is e^3, about 20.
         entropy_start, entropy_end: weight of the policy's entropy, >= 0; falls linearly over training.
-        width: units a layer. learning_rate: of Adam, > 0; falls linearly to a twentieth. clip: largest gradient norm.
+        width: units per layer. learning_rate: of Adam, > 0; falls linearly to a twentieth. clip: largest gradient norm.
         reward_scale: factor on rewards in training, > 0, so that returns are of the order of 1.
         envs: users stepped together. segment: steps of all of them between two rounds of learning.
-        epochs: how often a segment is used. batch_size: user-steps a gradient step. threads: of torch in training.
+        epochs: how often a segment is used. batch_size: user-steps per gradient step. threads: of torch in training.
         objective_weights: weights of the objectives it is trained for; None: the task's own reward.
         item_prior: clicks, see `ItemStatistics`, whose numbers join the features of candidates; 0: they do not.
     """
@@ -182,21 +186,23 @@ class Reinforce(TorchAgent, OnlineAgent):
         self._there = self.layout["mask"].slice
         self._serving = np.random.default_rng(0)
         with torch_seed(int(self._rng.integers(2**31))):
-            self._nets = {
-                name: CandidateHead(**head_of(env, self.width, dueling=False, layout=self.layout))
-                for name in ("policy", "value")
-            }
-        for name, net in self._nets.items():
+            self.nets = self.networks(env)
+        for name, net in self.nets.items():
             if self.weights:
-                self._put(self.weights.get(name, {}), net)
+                self.put_weights(self.weights.get(name, {}), net)
+
+    def networks(self, env: RecVectorEnv) -> dict[str, nn.Module]:
+        """New networks for an env, (B, width) float32 -> (B, n): the logits of "policy" and the q of "value"."""
+        head = head_of(env, self.width, dueling=False, layout=self.layout)
+        return {name: CandidateHead(**head) for name in ("policy", "value")}
 
     def values(self, observation: Array, mask: Array) -> Array:
-        """(B, n) float32 logits, log pi up to a number a user: preference, not reward. Unavailable: -inf."""
+        """(B, n) float32 logits, log pi up to a constant per user: preferences, not rewards; -inf where there is none."""
         return self._logits(self.see(observation), mask)
 
     def _logits(self, seen: Array, mask: Array) -> Array:
         with torch.no_grad():
-            logits = self._nets["policy"](torch.from_numpy(np.ascontiguousarray(seen))).numpy()
+            logits = self.nets["policy"](torch.from_numpy(np.ascontiguousarray(seen))).numpy()
         return np.where(mask, logits, -np.inf)
 
     def act(self, observation: Array, mask: Array, explore: bool = False) -> Array:
@@ -211,7 +217,7 @@ class Reinforce(TorchAgent, OnlineAgent):
             score = np.where(mask, logits + self._serving.gumbel(size=mask.shape), NEVER)
         whole, null = self.likelihood == "slate", self.env.actions.null
         order = np.argsort(-score, axis=1, kind="stable")
-        if whole and null:  # after the first place
+        if whole and null:  # nothing can stand at the first position only
             empty, items = order[:, :1] == 0, order[order != 0].reshape(len(order), -1)
             order = np.where(empty, 0, items)
         choice = order[:, :S]
@@ -223,10 +229,10 @@ class Reinforce(TorchAgent, OnlineAgent):
         if explore:
             self._drawn = {"observation": seen, "choice": choice, "shown": shown,
                            "beta": self._propensity(logits, mask, choice, shown)}  # fmt: skip
-        return choice[:, 0] if self.env.actions.form == "item" else choice
+        return self.env.actions.encode(choice)
 
     def _propensity(self, logits: Array, mask: Array, choice: Array, shown: Array) -> Array:
-        """float32: of each choice (B, S), see `propensity`, or of the whole slate the logarithm (B,)."""
+        """float32: `propensity` of each choice (B, S) or, of whole slates, the log-probability (B,)."""
         S, null = choice.shape[1], self.env.actions.null
         if self.likelihood == "top-k":
             pi = np.exp(logits - logits.max(axis=1, keepdims=True)) * mask
@@ -245,7 +251,7 @@ class Reinforce(TorchAgent, OnlineAgent):
         self._rng = np.random.default_rng(seed)
         self._total, self._done = max(steps, 1), 0
         self._segment: list[dict[str, Array]] = []
-        self._last: list[Array] = []  # observations at the horizon, in the order of the segment
+        self._last: list[Array] = []  # observations after steps cut at the horizon, in the order of the segment
         with torch_threads(self.threads):
             super().fit(task, steps, seed, progress)
             if self._segment:
@@ -255,11 +261,11 @@ class Reinforce(TorchAgent, OnlineAgent):
               info: dict[str, Any]) -> None:  # fmt: skip
         """Remember a step of all users; at the end of a segment, learn from it."""
         if self._done == 0:
-            parameters = [p for net in self._nets.values() for p in net.parameters()]
+            parameters = [p for net in self.nets.values() for p in net.parameters()]
             self._adam = torch.optim.Adam(parameters, lr=self.learning_rate, fused=True)
-            self.weights = {name: net.state_dict() for name, net in self._nets.items()}  # living: they learn on
+            self.weights = {name: net.state_dict() for name, net in self.nets.items()}  # not copies: they learn on
         ended = info.get("_final_obs", np.zeros(len(reward), np.bool_))
-        cut = ended & ~terminated  # at the horizon: more would have followed
+        cut = ended & ~terminated  # at the horizon, after which more would have come
         self._segment.append({**self._drawn, "reward": (self.reward_scale * reward).astype(np.float32),
                               "terminated": terminated, "ended": ended, "cut": cut})  # fmt: skip
         self._next = self.see(next_observation)
@@ -274,9 +280,9 @@ class Reinforce(TorchAgent, OnlineAgent):
         data = {name: torch.from_numpy(np.stack([step[name] for step in self._segment])) for name in names}
         T, B = data["reward"].shape
         with torch.no_grad():
-            value = self._value(data["observation"].flatten(0, 1)).view(T, B)
-            after = torch.cat([value[1:], self._value(torch.from_numpy(self._next))[None]])
-            after[data["cut"]] = self._value(torch.from_numpy(np.concatenate(self._last)))
+            value = self.state_value(data["observation"].flatten(0, 1)).view(T, B)
+            after = torch.cat([value[1:], self.state_value(torch.from_numpy(self._next))[None]])
+            after[data["cut"]] = self.state_value(torch.from_numpy(np.concatenate(self._last)))
             after = after.masked_fill(data["terminated"], 0.0)
             data["target"] = returns(data["reward"], after, data["ended"], self.gamma, self.trace)
             advantage = data["target"] - value
@@ -292,33 +298,41 @@ class Reinforce(TorchAgent, OnlineAgent):
 
     def _step(self, batch: dict[str, Tensor], entropy_weight: float) -> None:
         """One gradient step."""
-        K = batch["choice"].shape[1]
-        log_pi = self._log_pi(batch["observation"])
-        if self.likelihood == "top-k":
-            drawn = log_pi.gather(1, batch["choice"])
-            gain = surrogate(drawn, batch["beta"].clamp(min=1e-9), batch["advantage"][:, None], K, self.cap)
-            gain = gain.masked_fill(~batch["shown"], 0.0).sum(dim=1) / K
-        else:
-            drawn = slate_log_prob(log_pi, batch["choice"], batch["shown"], self.env.actions.null)
-            weight = (drawn.detach() - batch["beta"]).clamp(max=20.0).exp().clamp(max=self.cap)
-            gain = weight * batch["advantage"] * drawn
+        log_pi = self.log_pi(batch["observation"])
+        gain = self.gain(log_pi, batch)
         entropy = -(log_pi.exp() * log_pi).sum(dim=1)
-        value = self._value(batch["observation"], log_pi)
-        miss = torch.nn.functional.smooth_l1_loss(value, batch["target"], reduction="none")
+        value = self.state_value(batch["observation"], log_pi)
+        miss = nn.functional.smooth_l1_loss(value, batch["target"], reduction="none")
         loss = (miss - gain - entropy_weight * entropy).mean()
         self._adam.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self._adam.param_groups[0]["params"], self.clip)
+        nn.utils.clip_grad_norm_(self._adam.param_groups[0]["params"], self.clip)
         self._adam.step()
 
-    def _log_pi(self, observation: Tensor) -> Tensor:
-        """(B, n) log-probabilities of one draw."""
-        logits, there = self._nets["policy"](observation), observation[:, self._there] > 0.5
+    def gain(self, log_pi: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """(m,) float32 terms of m user-steps, along whose mean gradient the policy moves.
+
+        Args:
+            log_pi: (m, n), see `log_pi`. batch: choice (m, S) int64, shown (m, S) bool, the choices that count, advantage
+                (m,), target (m,) the return, observation (m, width); and beta, of the behaviour policy: propensities
+                (m, S), or log-probabilities of slates (m,) with likelihood "slate".
+        """
+        if self.likelihood == "top-k":
+            K, drawn = batch["choice"].shape[1], log_pi.gather(1, batch["choice"])
+            gain = surrogate(drawn, batch["beta"].clamp(min=1e-9), batch["advantage"][:, None], K, self.cap)
+            return gain.masked_fill(~batch["shown"], 0.0).sum(dim=1) / K
+        drawn = slate_log_prob(log_pi, batch["choice"], batch["shown"], self.env.actions.null)
+        weight = (drawn.detach() - batch["beta"]).clamp(max=20.0).exp().clamp(max=self.cap)
+        return weight * batch["advantage"] * drawn
+
+    def log_pi(self, observation: Tensor) -> Tensor:
+        """(B, n) float32 log-probabilities of one draw, from observations (B, width)."""
+        logits, there = self.nets["policy"](observation), observation[:, self._there] > 0.5
         if self.env.actions.null:
             there = torch.cat([torch.ones_like(there[:, :1]), there], dim=1)
         return logits.masked_fill(~there, NEVER).log_softmax(dim=1)
 
-    def _value(self, observation: Tensor, log_pi: Tensor | None = None) -> Tensor:
-        """(B,) values of states. No gradient goes to the policy."""
-        weight = self._log_pi(observation) if log_pi is None else log_pi
-        return (weight.detach().exp() * self._nets["value"](observation)).sum(dim=1)
+    def state_value(self, observation: Tensor, log_pi: Tensor | None = None) -> Tensor:
+        """(B,) float32 values of states. No gradient goes to the policy."""
+        weight = self.log_pi(observation) if log_pi is None else log_pi
+        return (weight.detach().exp() * self.nets["value"](observation)).sum(dim=1)

@@ -1,4 +1,4 @@
-"""Stable-Baselines3's vector env over the native batch.
+"""A batch of users of recgym as a vector env of Stable-Baselines3.
 
     model = stable_baselines3.PPO("MlpPolicy", SB3VecEnv(Task("recgym/News-v0").make(64, AutoresetMode.SAME_STEP)))
 
@@ -23,26 +23,26 @@ Array = NDArray[Any]
 
 
 class SB3VecEnv(VecEnv):
-    """Stable-Baselines3's face of recgym's vector env.
+    """recgym's vector env with the interface of Stable-Baselines3.
 
     `infos` hold what Stable-Baselines3 reads, at ends of episodes: `terminal_observation`, `TimeLimit.truncated`, and
     `episode` with return "r" and length "l", as its `Monitor` would write. All users share one environment, so an
     attribute is the same for all of them, and methods are called on all rows at once.
 
     Args:
-        env: a batch of users that resets itself in the same step, and pays one number a step.
+        env: a batch of users that resets itself in the same step, and pays one number per step.
         reward_scale: factor on the rewards; the returns in `infos` are without it.
 
     Raises:
         ConfigError: another autoreset mode, or vector rewards.
     """
 
-    rowwise = ("action_masks", "render")  # methods of the env that return one thing a user
+    rowwise = ("action_masks", "render")  # methods of the env that return one thing per user
 
     def __init__(self, env: RecVectorEnv, reward_scale: float = 1.0) -> None:
         mode = env.metadata["autoreset_mode"]
         require(mode is AutoresetMode.SAME_STEP, "autoreset_mode", "must be SameStep", mode.value)
-        require(not env.vector_reward, "reward", "Stable-Baselines3 needs one number a step", "vector")
+        require(not env.vector_reward, "reward", "Stable-Baselines3 needs one number per step", "vector")
         self.env = env
         self.reward_scale = reward_scale
         self._returns, self._lengths = np.zeros(env.num_envs), np.zeros(env.num_envs, np.int64)
@@ -88,7 +88,7 @@ class SB3VecEnv(VecEnv):
         self.env.close()
 
     def get_images(self) -> Sequence[Array | None]:
-        """A frame of each user."""
+        """A picture of each user, or None where the env renders nothing."""
         return self.env.render() or [None] * self.num_envs
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
@@ -110,7 +110,7 @@ class SB3VecEnv(VecEnv):
         setattr(self.env, attr_name, value)
 
     def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> list[Any]:
-        """Call a method that returns one thing a user, and give those of the users asked for.
+        """What a method of the env that returns one thing per user returns for the users asked for.
 
         Raises:
             ConfigError: not one of `rowwise`.
@@ -121,5 +121,5 @@ class SB3VecEnv(VecEnv):
         return [None if rows is None else rows[i] for i in self._get_indices(indices)]
 
     def env_is_wrapped(self, wrapper_class: type, indices: Any = None) -> list[bool]:
-        """True for `Monitor`, whose records the infos hold; there are no wrappers otherwise."""
+        """True for `Monitor`, whose records the infos hold; there are no other wrappers."""
         return [issubclass(wrapper_class, Monitor) for _ in self._get_indices(indices)]

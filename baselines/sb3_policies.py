@@ -54,7 +54,7 @@ class CandidatePolicy(_WithHead, DQNPolicy):
     """
 
     def make_q_net(self) -> QNetwork:
-        """Stable-Baselines3's network with its layers exchanged."""
+        """Stable-Baselines3's network, with a `CandidateHead` for its layers."""
         net = super().make_q_net()
         net.q_net = CandidateHead(**self.head)  # type: ignore[assignment]
         return net.to(self.device)
@@ -68,17 +68,18 @@ class QuantileCandidatePolicy(_WithHead, QRDQNPolicy):
     """
 
     def make_quantile_net(self) -> QuantileNetwork:
-        """sb3-contrib's network with its layers exchanged."""
+        """sb3-contrib's network, with a `CandidateHead` for its layers."""
         net = super().make_quantile_net()
         net.quantile_net = CandidateHead(**self.head)  # type: ignore[assignment]
         return net.to(self.device)
 
 
 class Slates(MaskableDistribution):
-    """Ordered slates, drawn one after the other without putting any back (Plackett 1975; Luce 1959).
+    """Distribution of ordered slates whose items are drawn one after the other without replacement (Plackett 1975; Luce
+    1959).
 
     Args:
-        n: choices. size: places of a slate. null: whether choice 0 is nothing, which can be drawn again.
+        n: choices. size: positions of a slate. null: whether choice 0 is nothing, which can be drawn again.
     """
 
     def __init__(self, n: int, size: int, null: bool) -> None:
@@ -86,16 +87,16 @@ class Slates(MaskableDistribution):
         self.n, self.size, self.null = n, size, null
 
     def proba_distribution_net(self, *args: Any, **kwargs: Any) -> nn.Module:
-        """The policy has its own."""
+        """Not used: the policy makes the network."""
         raise NotImplementedError
 
     def proba_distribution(self, action_logits: Tensor) -> Self:
-        """Of logits (B, n), one set for all places."""
+        """The distribution of logits (B, n), which are the same at all positions."""
         self.logits = action_logits
         return self
 
     def apply_masking(self, masks: Any) -> None:
-        """Rule out choices; masks (B, S n) are the same in each place."""
+        """Rule out choices; masks (B, S n) bool are the same at each position."""
         if masks is not None:
             there = torch.as_tensor(masks, dtype=torch.bool, device=self.logits.device)
             self.logits = self.logits.masked_fill(~there.reshape(-1, self.size, self.n)[:, 0], -1e8)
@@ -114,24 +115,24 @@ class Slates(MaskableDistribution):
         return torch.cat(chosen, dim=1), total
 
     def log_prob(self, actions: Tensor) -> Tensor:
-        """(B,) of slates (B, S)."""
-        places = iter(actions.long().unbind(dim=1))
-        return self._draw(lambda _: next(places))[1]
+        """(B,) float32 of slates (B, S)."""
+        choices = iter(actions.long().unbind(dim=1))
+        return self._draw(lambda _: next(choices))[1]
 
     def entropy(self) -> None:
-        """It has no closed form; PPO then takes -log_prob of what was drawn."""
+        """None, as it has no closed form; PPO then takes -log_prob of what was drawn."""
         return
 
     def sample(self) -> Tensor:
-        """(B, S)."""
+        """(B, S) int64 slates, drawn."""
         return self._draw(lambda log: torch.multinomial(log.exp(), 1)[:, 0])[0]
 
     def mode(self) -> Tensor:
-        """(B, S), the best first."""
+        """(B, S) int64 slates of the highest logits, the highest first."""
         return self._draw(lambda log: log.argmax(dim=1))[0]
 
     def actions_from_params(self, action_logits: Tensor, deterministic: bool = False) -> Tensor:
-        """(B, S) of logits (B, n)."""
+        """(B, S) int64 slates by logits (B, n): the highest, or drawn."""
         return self.proba_distribution(action_logits).get_actions(deterministic)
 
     def log_prob_from_params(self, action_logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -141,13 +142,13 @@ class Slates(MaskableDistribution):
 
 
 class _Candidates(_WithHead):
-    """What makes an actor-critic policy of Stable-Baselines3 treat all candidates alike.
+    """An actor-critic policy of Stable-Baselines3 that treats all candidates alike.
 
-    The actor is a `CandidateHead` whose values are the logits, the critic two layers over an `Encoder` that does not
-    mind the order of candidates. The policy has no layers of its own before them: ``net_arch=[]``.
+    The actor is a `CandidateHead` whose values are the logits; the critic is two layers over an `Encoder` to which the
+    order of candidates does not matter. The policy has no layers of its own before them: ``net_arch=[]``.
     """
 
-    shift = 0  # columns before the observation in what actor and critic are given
+    shift = 0  # columns before the observation in the input of actor and critic
 
     def _build(self: Any, lr_schedule: Any) -> None:
         super()._build(lr_schedule)  # type: ignore[misc]
@@ -155,10 +156,10 @@ class _Candidates(_WithHead):
         for name in ("mask", "history", "candidates"):
             start, stop, *shape = head[name]
             head[name] = (start + by, stop + by, *shape)
-        head["user"] = (head["user"][0], head["user"][1] + by)  # the first block: what comes before it joins it
+        head["user"] = (head["user"][0], head["user"][1] + by)  # the first block: the columns before it join it
         actor: Any = CandidateHead(**head)
         with torch.no_grad():
-            actor.advantage[-1].weight.mul_(0.01)  # begins by drawing all alike, as Stable-Baselines3 does
+            actor.advantage[-1].weight.mul_(0.01)  # at first all are drawn about equally, as by Stable-Baselines3's own
         self.action_net = actor
         width = head["width"]
         encoder = Encoder(head["user"], head["history"], head["candidates"], head["reader"], "mean", width)
@@ -167,8 +168,8 @@ class _Candidates(_WithHead):
             encoder, first, nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1)
         )
         if self.action_space.shape:
-            places = self.action_space.nvec
-            self.action_dist = Slates(int(places[0]), len(places), head["null"])
+            choices = self.action_space.nvec  # at each position
+            self.action_dist = Slates(int(choices[0]), len(choices), head["null"])
         self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
 
     def _get_action_dist_from_latent(self: Any, latent_pi: Tensor) -> Any:
@@ -176,19 +177,19 @@ class _Candidates(_WithHead):
 
 
 class CandidateActor(_Candidates, ActorCriticPolicy):  # type: ignore[misc]
-    """Of `PPO`; arguments as of `CandidatePolicy`."""
+    """Policy of `PPO`; arguments as of `CandidatePolicy`."""
 
 
 class MaskableCandidateActor(_Candidates, MaskableActorCriticPolicy):  # type: ignore[misc]
-    """Of `MaskablePPO`; arguments as of `CandidatePolicy`."""
+    """Policy of `MaskablePPO`; arguments as of `CandidatePolicy`."""
 
 
 class RecurrentCandidateActor(_Candidates, RecurrentActorCriticPolicy):  # type: ignore[misc]
-    """Of `RecurrentPPO`: what the LSTMs give stands before the observation, as part of the user block."""
+    """Policy of `RecurrentPPO`: what the LSTMs give comes before the observation, as part of the user block."""
 
     @property
     def shift(self) -> int:  # type: ignore[override]
-        """Width of the LSTMs."""
+        """Units of an LSTM."""
         return self.lstm_output_dim
 
     @staticmethod

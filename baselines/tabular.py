@@ -1,4 +1,4 @@
-"""Q-learning and SARSA with a table: exact methods for worlds small enough to list their states and slates.
+"""Q-learning and SARSA with a table, for worlds small enough to list their states and slates.
 
 Watkins and Dayan, "Q-learning", Machine Learning 8, 1992 (doi:10.1007/BF00992698); Rummery and Niranjan, "On-line
 Q-learning using connectionist systems", 1994. Learning rates fall as a power of the number of visits (Even-Dar and
@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.agent import OnlineAgent, Progress, Task, columns_of, require_array, require_batch, require_choices
+from baselines.agent import OnlineAgent, Progress, Task
+from baselines.requirements import columns_of, require_array, require_batch, require_choices
 from recgym.envs import RecVectorEnv
 from recgym.errors import require, require_count, require_number
 from recgym.files import arrays_as_bytes, parse_arrays
@@ -29,29 +30,32 @@ DIGEST = 16  # bytes of a state's name
 
 @dataclass(kw_only=True)
 class Tabular(OnlineAgent):
-    """Base: Q(s, a) in a table with a row for each state met and a column for each action.
+    """Base of tabular learners: Q(s, a) in a table with a row for each state met and a column for each action.
 
-    **States.** What `state` names of the observation, rounded; two that agree after rounding are one state. A state
-    never met is worth `initial`, whatever is done.
+    **States** are the parts of the observation that `state` names, rounded: two observations that agree after rounding are
+    one state. In a state never met, each action is worth `initial`.
 
-    **Actions** of a slate env are all slates of S different candidates; and, where nothing can be recommended, nothing
-    at all. Where fewer than S candidates are there, the slates with the most of them are allowed.
+    **Actions** of a slate env are all slates of S different candidates and, where nothing can be recommended, the empty
+    slate. Where fewer than S candidates are there, the slates with the most of them are allowed.
 
-    **Episode ends.** Of a user who leaves, no more is to come; where the horizon cuts, the value of the last
+    **Episode ends.** After a user has left, the future is worth 0; after a cut at the horizon, it is worth what the last
     observation is.
+
+    **Variants** override `improve`, and have `move`, `best` and `behave` to do it with.
 
     Args:
         state: parts of the observation that make a state: blocks ("user", "history", "candidates", "mask") or parts
             of a block ("user.progress"), see `observation_layout`; None: all of it.
-        decimals: the observation is rounded to, in [0, 7].
-        ordered: whether slates of the same items in another order are other actions. Worth it where places differ.
+        decimals: to which the observation is rounded, in [0, 7].
+        ordered: whether slates of the same items in another order are other actions. Worth it where positions differ.
         gamma: discount, in [0, 1].
         learning_rate: of the first visit to a state and action, in (0, 1].
         decay: after n visits the rate is learning_rate / (1 + n)^decay, in [0, 1]; 0 keeps it constant.
-        epsilon_start, epsilon_end, epsilon_steps: the share of random actions falls linearly over so many user-steps.
-        initial: value of what was never tried; a high one explores by itself.
-        max_states: a world with more is not small enough, >= 1.
-        max_actions: and one with more slates neither, in [1, 10^6]. The table has 16 bytes a state and action.
+        epsilon_start, epsilon_end, epsilon_steps: the share of random actions falls linearly from the first to the
+            second over so many user-steps.
+        initial: value of what was never tried; a high one makes it explore.
+        max_states: of the table, >= 1; a world with more is refused.
+        max_actions: of the table, in [1, 10^6]; a world with more is refused. Each state takes 16 bytes per action.
         envs: users it learns from at a time, >= 1.
         objective_weights: weights of the objectives it is trained for; None: the task's own reward.
     """
@@ -82,19 +86,20 @@ class Tabular(OnlineAgent):
         require_number(f"{name}.initial", self.initial, -1e9, 1e9)
         for count, high in (("epsilon_steps", 10**9), ("max_states", 10**8), ("max_actions", 10**6), ("envs", 10**6)):
             require_count(f"{name}.{count}", getattr(self, count), 1, high)
-        self.rows: dict[bytes, int] = {}  # name of a state -> its row
-        self.q = np.zeros((0, 0))  # (rows, A) float64; row 0 is of the states not met, and stays `initial`
+        self.rows: dict[bytes, int] = {}  # name of a state -> its row of the table
+        self.q = np.zeros((0, 0))  # (rows, A) float64; row 0 is for the states not met, and stays `initial`
         self.visits = np.zeros((0, 0), np.int64)  # (rows, A)
         self._rng = np.random.default_rng(0)
         self._epsilon, self._done = self.epsilon_end, 0
 
     @abstractmethod
-    def _improve(self, state: Array, action: Array, reward: Array, following: Array, allowed: Array, terminated: Array,
+    def improve(self, state: Array, action: Array, reward: Array, following: Array, allowed: Array, terminated: Array,
                  ended: Array) -> None:  # fmt: skip
-        """Learn from B transitions between rows of the table.
+        """Learn from B transitions.
 
         Args:
-            state, action, following: (B,) int64. reward: (B,) float64. allowed: (B, A) bool, actions in `following`.
+            state, action, following: (B,) int64, rows and columns of the table; following: the states led to.
+            reward: (B,) float64. allowed: (B, A) bool, the actions in `following`.
             terminated: (B,) bool, the user has left. ended: (B,) bool, left or cut off by the horizon.
         """
 
@@ -167,25 +172,25 @@ class Tabular(OnlineAgent):
         most = there[:, null:].max(axis=1, keepdims=True)
         return (there == most) | ((np.arange(there.shape[1]) < null) & mask[:, :1])
 
-    def _best(self, state: Array, allowed: Array) -> Array:
-        """(B,) actions of the highest value; the first of several."""
+    def best(self, state: Array, allowed: Array) -> Array:
+        """(B,) int64 actions of the highest value in B states, the first of several; allowed (B, A) bool."""
         return np.where(allowed, self.q[state], -np.inf).argmax(axis=1)
 
-    def _behaviour(self, state: Array, allowed: Array) -> Array:
-        """(B,) actions as in training: random in an epsilon of the cases."""
+    def behave(self, state: Array, allowed: Array) -> Array:
+        """(B,) int64 actions as in training: random ones in an epsilon of the cases, else the best."""
         random = self._rng.random(len(state)) < self._epsilon
         chance = np.where(allowed, self._rng.random(allowed.shape), -1.0).argmax(axis=1)
-        return np.where(random, chance, self._best(state, allowed))
+        return np.where(random, chance, self.best(state, allowed))
 
     def act(self, observation: Array, mask: Array, explore: bool = False) -> Array:
         """The best slates; with `explore`, random ones in an epsilon of the cases."""
         state, allowed = self._states(observation), self._allowed(mask)
-        action = self._behaviour(state, allowed) if explore else self._best(state, allowed)
+        action = self.behave(state, allowed) if explore else self.best(state, allowed)
         slate = self._slates[action]
-        return slate[:, 0] if self.env.actions.form == "item" else slate
+        return self.env.actions.encode(slate)
 
     def values(self, observation: Array, mask: Array) -> Array:
-        """(B, n) float64: the value of each choice, of a slate the best that has it; -inf where there is none."""
+        """(B, n) float64: the value of the best slate with each choice; -inf where there is none."""
         q = np.where(self._allowed(mask), self.q[self._states(observation)], -np.inf)
         best = [q[:, (self._slates == choice).any(axis=1)].max(axis=1) for choice in range(mask.shape[1])]
         return np.where(mask, np.stack(best, axis=1), -np.inf)
@@ -197,31 +202,31 @@ class Tabular(OnlineAgent):
         if "_final_obs" in info:  # the mask is of the episodes that begin
             ended = info["_final_obs"]
             mask = np.where(ended[:, None], info["final_info"]["action_mask"], mask)
-        slate = action.reshape(len(action), 1, -1)
-        taken = (slate == self._slates).all(axis=2).argmax(axis=1)
+        slate = self.env.actions.choices(action)
+        taken = (slate[:, None] == self._slates).all(axis=2).argmax(axis=1)
         state, following = self._states(observation, add=True), self._states(next_observation, add=True)
-        self._improve(state, taken, reward, following, self._allowed(mask), terminated, ended)
+        self.improve(state, taken, reward, following, self._allowed(mask), terminated, ended)
         self._done += len(reward)
         share = min(self._done / self.epsilon_steps, 1.0)
         self._epsilon = self.epsilon_start + share * (self.epsilon_end - self.epsilon_start)
 
-    def _move(self, state: Array, action: Array, target: Array) -> None:
-        """Move Q(state, action) towards the targets; several of one place act as so many steps to their mean."""
-        place, at, count = np.unique(state * self.q.shape[1] + action, return_inverse=True, return_counts=True)
+    def move(self, state: Array, action: Array, target: Array) -> None:
+        """Move Q(state, action) towards targets, all (B,). n of one entry act as n moves to their mean."""
+        entry, at, count = np.unique(state * self.q.shape[1] + action, return_inverse=True, return_counts=True)
         mean = np.bincount(at, target) / count
         q, visits = self.q.reshape(-1), self.visits.reshape(-1)
-        rate = self.learning_rate / (1.0 + visits[place]) ** self.decay
-        q[place] += (1 - (1 - rate) ** count) * (mean - q[place])
-        visits[place] += count
+        rate = self.learning_rate / (1.0 + visits[entry]) ** self.decay
+        q[entry] += (1 - (1 - rate) ** count) * (mean - q[entry])
+        visits[entry] += count
 
-    def _contents(self) -> dict[str, bytes]:
+    def contents(self) -> dict[str, bytes]:
         names = np.frombuffer(b"".join(self.rows), np.uint8).reshape(-1, DIGEST)  # in the order of their rows
         used = len(names) + 1 if self.q.size else 0
         arrays = {"names": names, "q": self.q[:used], "visits": self.visits[:used]}
-        return {**super()._contents(), "table.npz": arrays_as_bytes(arrays)}
+        return {**super().contents(), "table.npz": arrays_as_bytes(arrays)}
 
-    def _take(self, read: Callable[[str], bytes]) -> None:
-        super()._take(read)
+    def take(self, read: Callable[[str], bytes]) -> None:
+        super().take(read)
         arrays = parse_arrays(read("table.npz"), "agent folder", "table.npz", ("names", "q", "visits"))
         names, q, visits = arrays["names"], arrays["q"], arrays["visits"]
         require_array(names, "table.npz, names", np.uint8, (None, DIGEST))
@@ -236,36 +241,36 @@ class Tabular(OnlineAgent):
 
 @dataclass(kw_only=True)
 class QLearning(Tabular):
-    """Q-learning: learns the value of the best policy, whatever it does meanwhile. Fields: see `Tabular`.
+    """Q-learning: the value of the best policy, learned whatever is done meanwhile. Fields: see `Tabular`.
 
     Q(s, a) moves towards r + gamma max_b Q(s', b).
     """
 
-    def _improve(self, state: Array, action: Array, reward: Array, following: Array, allowed: Array, terminated: Array,
+    def improve(self, state: Array, action: Array, reward: Array, following: Array, allowed: Array, terminated: Array,
                  ended: Array) -> None:  # fmt: skip
-        future = self.q[following, self._best(following, allowed)]
-        self._move(state, action, reward + self.gamma * np.where(terminated, 0.0, future))
+        future = self.q[following, self.best(following, allowed)]
+        self.move(state, action, reward + self.gamma * np.where(terminated, 0.0, future))
 
 
 @dataclass(kw_only=True)
 class Sarsa(Tabular):
-    """SARSA: learns the value of what it does, exploration included. Fields: see `Tabular`.
+    """SARSA: the value of the policy that it follows, exploration included. Fields: see `Tabular`.
 
-    Q(s, a) moves towards r + gamma Q(s', b) with b the action taken next. So a step is learned from when the next is
-    taken, and the last one of a `fit` is not. Where the horizon cuts, b is drawn as it would have been.
+    Q(s, a) moves towards r + gamma Q(s', b) with b the action taken next. So a step is learned from once the next action
+    is taken, and the last step of a `fit` is not. Where the horizon cuts, b is drawn as in training.
     """
 
     def start(self, env: RecVectorEnv) -> None:
         super().start(env)
-        self._waiting: tuple[Array, ...] | None = None  # row numbers, state, action and reward of steps without a b
+        self._waiting: tuple[Array, ...] | None = None  # users whose b is not taken yet; state, action, reward
 
-    def _improve(self, state: Array, action: Array, reward: Array, following: Array, allowed: Array, terminated: Array,
+    def improve(self, state: Array, action: Array, reward: Array, following: Array, allowed: Array, terminated: Array,
                  ended: Array) -> None:  # fmt: skip
         if self._waiting is not None:
             users, before, done, paid = self._waiting
-            self._move(before, done, paid + self.gamma * self.q[state[users], action[users]])
+            self.move(before, done, paid + self.gamma * self.q[state[users], action[users]])
         left, cut, on = np.flatnonzero(terminated), np.flatnonzero(ended & ~terminated), np.flatnonzero(~ended)
-        future = self.q[following[cut], self._behaviour(following[cut], allowed[cut])]
-        self._move(state[left], action[left], reward[left])
-        self._move(state[cut], action[cut], reward[cut] + self.gamma * future)
+        future = self.q[following[cut], self.behave(following[cut], allowed[cut])]
+        self.move(state[left], action[left], reward[left])
+        self.move(state[cut], action[cut], reward[cut] + self.gamma * future)
         self._waiting = on, state[on], action[on], reward[on]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
+import textwrap
 import threading
 from dataclasses import dataclass
 from decimal import Decimal
@@ -16,8 +18,8 @@ import numpy as np
 import pytest
 import torch
 
-from baselines import Agent, Task, evaluate, make_agent
-from baselines.agent import REGISTRY, MovingAverage, agent_class
+from baselines import REGISTRY, Agent, Task, agent_class, evaluate, make_agent
+from baselines.agent import MovingAverage
 from recgym.errors import ConfigError
 from recgym.files import arrays_as_bytes, parse_arrays
 
@@ -300,6 +302,33 @@ def test_a_reader_never_gets_files_of_two_agents(tmp_path: Path) -> None:
     (tmp_path / "bandit.npz").write_bytes(arrays_as_bytes({"gram": np.eye(2), "theta": np.zeros(2)}))
     with pytest.raises(ConfigError, match="files of one agent"):
         type(agents[0]).load(tmp_path)
+
+
+def test_an_array_of_ones_own_is_saved_as_the_docstring_says(tmp_path: Path) -> None:
+    """The methods of `Agent`'s docstring, in agents of somebody's own: one that has no files else, one that has."""
+    code = re.search(r"\n( +def contents\(self\):.*?)\n *\Z", Agent.__doc__ or "", re.S)
+    assert code
+    assert not re.search(r"[. ]_[a-z]", code[1]), "no private name"
+    source = "@dataclass\nclass Mine(base):\n" + textwrap.indent(textwrap.dedent(code[1]), "    ")
+    for base in (Bare, agent_class("linucb")):
+        names: dict[str, Any] = {
+            "arrays_as_bytes": arrays_as_bytes,
+            "parse_arrays": parse_arrays,
+            "dataclass": dataclass,
+            "base": base,
+        }
+        exec(compile(source, "docstring", "exec"), names)
+        kind: Any = names["Mine"]
+        agent = kind()
+        agent.fit(TASKS["item"], 64)
+        agent.clicks = np.arange(5)
+        agent.save(tmp_path / base.__name__)
+        loaded = kind.load(tmp_path / base.__name__)
+        assert loaded.clicks.tolist() == [0, 1, 2, 3, 4]
+        assert np.array_equal(evaluate(agent, TASKS["item"], 8).returns, evaluate(loaded, TASKS["item"], 8).returns)
+        (tmp_path / base.__name__ / "clicks.npz").write_bytes(arrays_as_bytes({"clicks": np.arange(6)}))
+        with pytest.raises(ConfigError, match="files of one agent"):
+            kind.load(tmp_path / base.__name__)
 
 
 def test_numbers_of_numpy_are_saved_as_numbers(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
 
-from baselines.agent import Task, evaluate, make_agent
+from baselines import Task, evaluate, make_agent
 from baselines.bandits import LinearBandit, LinUCB, LogisticPCTR, Thompson, logistic_regression
 from recgym import Catalog, ConfigError, World
 from recgym.market import StaticMarket

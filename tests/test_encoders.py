@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from baselines.agent import Task
+from baselines import Task
 from baselines.encoders import ENCODERS, CandidateHead, Encoder, TorchAgent, encoder_of, head_of, narrow
 from recgym import ConfigError
 
@@ -137,7 +137,7 @@ def test_the_default_head_is_what_it_was() -> None:
     torch.manual_seed(0)
     head = CandidateHead(**head_of(env, 16))
     w = head.state_dict()
-    layers = ("place", "context.0", "context.2", "item", "shift", "left", "right", "cross", "advantage.1", "advantage.3",
+    layers = ("reader", "context.0", "context.2", "item", "shift", "left", "right", "cross", "advantage.1", "advantage.3",
               "value.0", "value.2")  # fmt: skip
     no_bias = {"shift.bias", "cross.bias"}
     assert list(w) == [
@@ -151,7 +151,7 @@ def test_the_default_head_is_what_it_was() -> None:
     history = draw(6, *layout["history"].shape)
     history[:, 3:] = 0.0
     observation[:, layout["history"].slice] = history.flatten(1)
-    read = relu(linear("place", history[:, :3])).mean(dim=1)
+    read = relu(linear("reader", history[:, :3])).mean(dim=1)
     u = relu(linear("context.2", relu(linear("context.0", torch.cat([observation[:, layout["user"].slice], read], 1)))))
     x = observation[:, layout["candidates"].slice].unflatten(1, layout["candidates"].shape)
     match = linear("cross", linear("left", x) * linear("right", u)[:, None])

@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from baselines.agent import Agent, Task, make_agent
+from baselines import Agent, Task, make_agent
 from baselines.explain import Explanation, background, explain, feature_groups, show
 from recgym import ConfigError
 from recgym.envs import RecVectorEnv

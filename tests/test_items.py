@@ -7,7 +7,7 @@ import pytest
 from gymnasium.vector import AutoresetMode
 
 import recgym
-from baselines.agent import Task, evaluate, make_agent
+from baselines import Task, evaluate, make_agent
 from baselines.items import ItemStatistics
 from recgym import ConfigError
 from recgym.catalog import Catalog
@@ -173,7 +173,7 @@ def test_files_hold_the_counts(name: str, tmp_path) -> None:
         one.start(env)
         values.append(one.values(observation, info["action_mask"]))
     np.testing.assert_array_equal(*values)
-    assert loaded._counts["shown"].sum() == 640
+    assert loaded.item_counts["shown"].sum() == 640
     for other in (hidden_quality(), Task("recgym/News-v0", {"world": recgym.load_world("news", seed=1)})):
         with pytest.raises(ConfigError, match="env: must have the 2000 items of which statistics are known"):
             loaded.start(other.make(2))

@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode
 from test_bandits import CLICK, HORIZON, tiny_task, tiny_world
 from test_slateq import ODDS, SlateTrap, expected_return, trap_task
 
-from baselines.agent import Task
+from baselines import Task
 from baselines.reinforce import Reinforce, propensity, returns, slate_log_prob, surrogate
 from recgym import ConfigError
 from recgym.models.choice import MultinomialLogit

@@ -13,7 +13,7 @@ import torch
 from gymnasium.vector import AutoresetMode
 from test_bandits import CLICK, HORIZON, STOCK, mean_return, tiny_world
 
-from baselines.agent import Task, agent_class, make_agent
+from baselines import Task, agent_class, make_agent
 from baselines.encoders import ENCODERS
 from baselines.sb3 import DQN, PPO, CandidateHead, CandidatePolicy, RecurrentPPO, SB3VecEnv, head_of
 from baselines.sb3_policies import Slates

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from test_bandits import CLICK, HORIZON, tiny_world
 
-from baselines.agent import Task, evaluate, make_agent
-from baselines.slateq import OPTIMISERS, FullSlateQ, SlateQ, exact, greedy, slate_value, sum_value, top_k
+from baselines import Task, evaluate, make_agent
+from baselines.full_slateq import FullSlateQ
+from baselines.slateq import SlateQ
+from baselines.slates import OPTIMISERS, exact, greedy, mean_value, sum_value, top_k
 from recgym import ConfigError
 from recgym.models.choice import MultinomialLogit
 from recgym.models.departure import Departure
@@ -57,7 +62,7 @@ def test_the_exact_optimiser_is_exact(seed: int) -> None:
         assert value_by_hand(w, q, tuple(slate)) == pytest.approx(best, abs=1e-9)
     for heuristic in (top_k, greedy):
         assert (
-            slate_value(weights, values, heuristic(weights, values, 3)) <= slate_value(weights, values, found) + 1e-9
+            mean_value(weights, values, heuristic(weights, values, 3)) <= mean_value(weights, values, found) + 1e-9
         ).all()
 
 
@@ -75,7 +80,7 @@ def test_greedy_by_hand() -> None:
     values = torch.tensor([[0.0, 3.0, 1.0, 2.5]])
     assert greedy(weights, values, 2).tolist() == [[0, 2]]
     assert top_k(weights, values, 2).tolist() == [[0, 1]]
-    assert slate_value(weights, values, torch.tensor([[0, 2]])).item() == pytest.approx(17 / 7)
+    assert mean_value(weights, values, torch.tensor([[0, 2]])).item() == pytest.approx(17 / 7)
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +109,7 @@ def test_learns_how_users_choose(trained: SlateQ) -> None:
     observation, info = env.reset(seed=0)
     trained.start(env)
     with torch.no_grad():
-        weights = trained._weights(torch.from_numpy(observation), info["action_mask"]).numpy()
+        weights = trained.choice_weights(torch.from_numpy(observation), info["action_mask"]).numpy()
     odds = weights[:, 1:] / weights[:, :1]
     np.testing.assert_allclose(odds[0, 1:5], ODDS[1:5], rtol=0.5)
     assert (odds[:, 9] == 0).all(), "item 9 is never in stock"
@@ -155,7 +160,7 @@ def test_plans_around_the_trap_where_several_are_clicked() -> None:
     observation, info = env.reset(seed=0)
     agent.start(env)
     with torch.no_grad():
-        found = agent._weights(torch.from_numpy(observation), info["action_mask"])[0, 2:6].numpy()
+        found = agent.choice_weights(torch.from_numpy(observation), info["action_mask"])[0, 2:6].numpy()
     np.testing.assert_allclose(found, CLICK[1:5], atol=0.2)
 
 
@@ -189,34 +194,6 @@ def test_the_value_of_a_sum_by_hand() -> None:
     assert sum_value(weights, values, torch.tensor([[2, -1]])).item() == pytest.approx(1 + 0.4 * 0.5)
 
 
-@pytest.mark.parametrize("n_steps", [1, 3, 20])
-def test_returns_of_many_steps_by_hand(n_steps: int) -> None:
-    """Against a loop that walks the replay, with ends, cuts, and a buffer that has been written over."""
-    rng = np.random.default_rng(n_steps)
-    agent = SlateQ(n_steps=n_steps, gamma=0.9, buffer=30)
-    buffer, users, newest = 30, 4, 41
-    ends = rng.random((buffer, users)) < 0.2
-    cut = ends & (rng.random((buffer, users)) < 0.4)
-    reward = rng.normal(size=(buffer, users)).astype(np.float32)
-    agent._replay = {"reward": reward, "terminated": ends & ~cut, "cut": cut}
-    t = np.repeat(np.arange(newest - buffer + 1, newest), users)
-    row = np.tile(np.arange(users), len(t) // users)
-    paid, after, discount, counts = agent._returns(t, row, newest)
-    for i in range(len(t)):
-        total, now, factor, known = 0.0, t[i], 1.0, False
-        while now < newest and now - t[i] < n_steps and not cut[now % buffer, row[i]]:
-            total, known = total + factor * reward[now % buffer, row[i]], True
-            over = ends[now % buffer, row[i]]
-            now, factor = now + 1, 0.9 * factor
-            if over:
-                factor = 0.0
-                break
-        assert counts[i] == known
-        if known:
-            assert (paid[i], discount[i]) == (pytest.approx(total, abs=1e-5), pytest.approx(factor, abs=1e-6))
-            assert factor == 0 or after[i] == now
-
-
 def test_what_the_networks_do_not_see_changes_nothing() -> None:
     task = Task("recgym/InterestEvolution-v0")
     agent = SlateQ(envs=16, learning_starts=64, batch_size=32, sees=["user.profile", "candidates"])
@@ -239,7 +216,7 @@ def test_shows_nothing_where_that_is_worth_more() -> None:
     env = task.make(8)
     observation, info = env.reset(seed=5)
     agent.start(env)
-    net = agent._nets["value"]
+    net = agent.nets["value"]
     last = net.nothing[-1]
     with torch.no_grad():
         last.bias[0] = 1e4
@@ -266,12 +243,106 @@ def test_full_slate_q_keeps_the_contract() -> None:
     )
 
 
+@pytest.fixture
+def double(tmp_path: Path) -> str:
+    """The name, for `make_agent`, of the variant in SlateQ's docstring."""
+    code = re.search(r"\n( +from dataclasses import .*?)\n\n    Args:", SlateQ.__doc__, re.S)
+    assert code
+    (tmp_path / "double.py").write_text(textwrap.dedent(code[1]) + "\n")
+    return f"{tmp_path / 'double.py'}:DoubleSlateQ"
+
+
+def test_a_variant_is_one_method(double: str, tmp_path: Path) -> None:
+    agent, task = make_agent(double, envs=16, learning_starts=64, batch_size=32), Task("recgym/InterestEvolution-v0")
+    assert agent.n_steps == 5
+    agent.fit(task, 480, seed=1)
+    agent.save(tmp_path / "saved")
+    loaded = type(agent).load(tmp_path / "saved")
+    assert loaded == agent
+    assert (evaluate(loaded, task, 20).returns == evaluate(agent, task, 20).returns).all()
+    plain = SlateQ(envs=16, learning_starts=64, batch_size=32, n_steps=5)
+    plain.fit(task, 480, seed=1)
+    assert any(not torch.equal(a, b) for a, b in zip(
+        plain.weights["value"].values(), agent.weights["value"].values(), strict=True))  # fmt: skip
+    check_agent(make_agent(double, envs=16, learning_starts=64, batch_size=32), task, fit_steps=320)
+
+
+class Fixed(torch.nn.Module):
+    """A network with the same outputs whatever it sees."""
+
+    def __init__(self, *outputs: float) -> None:
+        super().__init__()
+        self.out = torch.nn.Parameter(torch.tensor([outputs]))
+
+    def forward(self, observation: torch.Tensor) -> torch.Tensor:
+        return self.out.expand(len(observation), -1)
+
+
+@pytest.mark.parametrize("null", [False, True])
+def test_targets_by_hand(double: str, null: bool) -> None:
+    """Three candidates, slates of two, one pick at most. Double Q selects with the online network, values with the target
+    network; plain Q does both with the target network; SARSA takes what was shown. Empty slates have a value of their own.
+    """
+    world = trap_task().options["world"]
+    task = Task("recgym/Ecommerce-v0", {"world": world, "slate_size": 2, "null_action": null})
+    log_w = np.log([1.0, 1.0, 2.0, 4.0]).tolist() + [-1e9] * 7
+    nothing, target_nothing = ([5.0], [0.25]) if null else ([], [])
+    online = Fixed(*nothing, 0.0, 9.0, 1.0, 6.0, *[0.0] * 7)
+    target = Fixed(*target_nothing, 1.0, 2.0, 8.0, 6.0, *[0.0] * 7)
+    after = {"observation": torch.zeros(2, 3), "available": torch.tensor([[True] * 3 + [False] * 7] * 2),
+             "shown": torch.tensor([[0, 1], [-1, -1]])}  # fmt: skip
+    found = {}
+    for name, agent in {"double": make_agent(double), "q": SlateQ(), "sarsa": SlateQ(target="sarsa")}.items():
+        agent.start(task.make(2))
+        agent.nets, agent.target_net = {"value": online, "pick": Fixed(*log_w)}, target
+        assert not (null and name == "double") or agent.item_values(online, after["observation"]).nothing[0] == 5.0
+        found[name] = agent.next_value(after).tolist()
+    chosen_online = (1 * 1 + 1 * 2 + 4 * 6) / 6  # the online network prefers candidates 0 and 2, (0 + 9 + 24) / 6 = 5.5
+    best = (1 * 1 + 2 * 8 + 4 * 6) / 7  # of the target network: 1 and 2
+    shown = (1 * 1 + 1 * 2 + 2 * 8) / 4
+    assert found["double"] == pytest.approx([chosen_online] * 2)
+    assert found["q"] == pytest.approx([best] * 2)
+    assert found["sarsa"] == pytest.approx([shown, 0.25 if null else 1.0])
+    if null:  # the online network would rather show nothing
+        agent = make_agent(double)
+        agent.start(task.make(2))
+        agent.nets, agent.target_net = {"value": Fixed(5.6, *online.out[0, 1:].tolist()), "pick": Fixed(*log_w)}, target
+        assert agent.next_value(after).tolist() == [0.25] * 2
+
+
+def test_the_loss_by_hand() -> None:
+    """Smooth L1 of what was picked against paid + discount * next value, over the rows that count, and the choice loss."""
+    agent = SlateQ()
+    agent.start(trap_task().make(3))
+    net = Fixed(0.5, 1.0, 3.0, 2.0, *[0.0] * 7)
+    logits = Fixed(0.0, 1.0, 2.0, 3.0, *[0.0] * 7)
+    agent.nets = {
+        "value": net,
+        "pick": logits,
+        "position": torch.nn.Embedding.from_pretrained(torch.tensor([[0.3], [0.8]])),
+    }
+    agent.next_value = lambda after: torch.tensor([10.0, 20.0, 30.0])  # type: ignore[method-assign]
+    sample = {"observation": torch.zeros(3, 4), "shown": torch.tensor([[0, 1], [2, 1], [1, 0]]),
+              "click": torch.tensor([[False, True], [False, False], [True, False]]), "counts": torch.tensor([True, True, False])}  # fmt: skip
+    loss = agent.loss(sample, {}, torch.tensor([1.0, 0.2, 0.0]), torch.tensor([0.1, 0.0, 0.5]))
+    misses = [abs(3.0 - (1 + 0.1 * 10)) - 0.5, 0.5 * (0.5 - 0.2) ** 2]
+    shown = [[1.0, 2.5], [3.0, 2.5], [2.0, 1.5]]  # logits at their positions, the first position being 0
+    picked = [2.5, 0.0, 2.0]
+    log = [np.log(1 + np.exp(row).sum()) - pick for row, pick in zip(shown, picked, strict=True)]
+    assert loss.item() == pytest.approx(np.mean(misses) + np.mean(log), rel=1e-5)
+    given = SlateQ(choice_model="given")
+    given.start(trap_task().make(3))
+    given.nets, given.next_value = {"value": net}, agent.next_value  # type: ignore[method-assign]
+    alone = given.loss(sample, {}, torch.tensor([1.0, 0.2, 0.0]), torch.tensor([0.1, 0.0, 0.5]))
+    assert alone.item() == pytest.approx(np.mean(misses))
+
+
 def test_given_weights_are_those_of_the_world() -> None:
     agent = SlateQ(choice_model="given")
     env = Task("recgym/InterestEvolution-v0").make(5)
     observation, info = env.reset(seed=0)
     agent.start(env)
-    found = agent._weights(torch.from_numpy(observation), info["action_mask"]).numpy()
+    found = agent.choice_weights(torch.from_numpy(observation), info["action_mask"]).numpy()
     users = env.get_state().users
     topics = env.world.catalog.topic[users.candidates]
     want = np.take_along_axis(users.interest, topics.astype(np.int64), axis=1) + 1

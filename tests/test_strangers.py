@@ -30,14 +30,22 @@ def elsewhere(tmp_path: Path) -> Path:
 def run(folder: Path, *arguments: str) -> str:
     """What Python prints in the folder."""
     given = [sys.executable, "-W", "error::UserWarning", *arguments]
-    done = subprocess.run(given, cwd=folder, capture_output=True, text=True, env=dict(os.environ, COLUMNS="200"), check=False)
+    done = subprocess.run(
+        given, cwd=folder, capture_output=True, text=True, env=dict(os.environ, COLUMNS="200"), check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
 def test_five_files_and_no_private_name() -> None:
     files = [path for path in STRANGERS.iterdir() if path.is_file()]
-    assert sorted(path.name for path in files) == ["by_topic.py", "cautious.py", "hotels.py", "loss_averse.py", "stays.json"]
+    assert sorted(path.name for path in files) == [
+        "by_topic.py",
+        "cautious.py",
+        "hotels.py",
+        "loss_averse.py",
+        "stays.json",
+    ]
     for file in CODE:
         for node in ast.walk(ast.parse(file.read_text())):
             names = [node.attr] if isinstance(node, ast.Attribute) else []

@@ -10,7 +10,7 @@ import pytest
 from gymnasium.vector import AutoresetMode
 from test_bandits import CLICK, HORIZON, STOCK, tiny_world
 
-from baselines.agent import Task, evaluate, make_agent
+from baselines import Task, evaluate, make_agent
 from baselines.tabular import QLearning, Sarsa, Tabular
 from recgym import ConfigError
 from recgym.models.departure import Departure
@@ -168,12 +168,12 @@ def test_finds_the_best_slate(kind) -> None:
     assert mean_return(agent, task) == pytest.approx(HORIZON * CLICK[:2].sum(), rel=0.02)
 
 
-def test_several_of_one_place_are_so_many_steps_to_their_mean() -> None:
+def test_several_moves_of_one_entry_are_so_many_moves_to_their_mean() -> None:
     agent = QLearning(state=("mask",), learning_rate=0.5, decay=1.0)
     agent.start(task_of().make(1))
     agent.q, agent.visits = np.zeros((3, 10)), np.zeros((3, 10), np.int64)
     agent.visits[1, 4] = 1
-    agent._move(np.array([1, 2, 1, 1]), np.array([4, 4, 4, 5]), np.array([1.0, 8.0, 3.0, 6.0]))
+    agent.move(np.array([1, 2, 1, 1]), np.array([4, 4, 4, 5]), np.array([1.0, 8.0, 3.0, 6.0]))
     assert agent.q[1, 4] == pytest.approx(2.0 * (1 - 0.75**2))  # the rate at one visit before is 0.5 / 2
     assert (agent.q[2, 4], agent.q[1, 5]) == (4.0, 3.0)
     assert (agent.visits[1, 4], agent.visits.sum()) == (3, 5)
@@ -183,7 +183,7 @@ def test_what_follows_the_last_step_is_chosen_among_its_own_candidates(monkeypat
     """The mask of an env that starts the next episode at once is of that episode; the last one's is in `final_info`."""
     agent, seen = QLearning(state=("mask",)), []
     agent.start(task_of().make(2))
-    monkeypatch.setattr(agent, "_improve", lambda *arguments: seen.extend(arguments))
+    monkeypatch.setattr(agent, "improve", lambda *arguments: seen.extend(arguments))
     new, last = np.ones((2, 10), np.bool_), np.zeros((2, 10), np.bool_)
     last[0, 3] = True
     info = {"action_mask": new, "_final_obs": np.array([True, False]), "final_info": {"action_mask": last}}

@@ -1,0 +1,116 @@
+"""Agent classes by name, by entry point, by module and by file."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from recgym.errors import ConfigError, require, unknown
+
+if TYPE_CHECKING:
+    from baselines.agent import Agent
+
+Made = TypeVar("Made", bound="Agent")
+
+REGISTRY: dict[str, str] = {
+    "random": "baselines.reference:Random",
+    "popularity": "baselines.reference:Popularity",
+    "myopic": "baselines.reference:MyopicOracle",
+    "planner": "baselines.planner:Planner",
+    "ranked": "baselines.reference:Ranked",
+    "varied": "baselines.reference:Varied",
+    "linucb": "baselines.bandits:LinUCB",
+    "thompson": "baselines.bandits:Thompson",
+    "pctr": "baselines.bandits:LogisticPCTR",
+    "q-learning": "baselines.tabular:QLearning",
+    "sarsa": "baselines.tabular:Sarsa",
+    "reinforce": "baselines.reinforce:Reinforce",
+    "slateq": "baselines.slateq:SlateQ",
+    "full-slateq": "baselines.full_slateq:FullSlateQ",
+    "dqn": "baselines.sb3:DQN",
+    "qrdqn": "baselines.sb3:QRDQN",
+    "ppo": "baselines.sb3:PPO",
+    "maskable-ppo": "baselines.sb3:MaskablePPO",
+    "recurrent-ppo": "baselines.sb3:RecurrentPPO",
+    "sac": "baselines.sb3:SAC",
+    "td3": "baselines.sb3:TD3",
+}
+
+
+def agent_class(name: str) -> type[Agent]:
+    """An agent class by registry name, entry point (group "recgym.agents"), "package.module:Class" or "file.py:Class".
+
+    Raises:
+        ConfigError: no such agent; the message names the nearest.
+    """
+    from importlib.metadata import entry_points
+
+    from baselines.agent import Agent  # here, as that module reads this one
+
+    plugins = {point.name: point.value for point in entry_points(group="recgym.agents")}
+    target = REGISTRY.get(name) or plugins.get(name) or (name if ":" in name else None)
+    if target is None:
+        unknown("agent", name, [*REGISTRY, *plugins])
+    module, _, attribute = target.rpartition(":")
+    try:
+        found = getattr(_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"agent: cannot import {target!r}: {error}") from None
+    require(
+        isinstance(found, type) and issubclass(found, Agent), "agent", "must be a subclass of baselines.Agent", found
+    )
+    return found
+
+
+def _module(name: str) -> ModuleType:
+    """A module by dotted name or by the path of a .py file; a file that has changed is loaded again."""
+    from importlib import import_module
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    if not name.endswith(".py"):
+        return import_module(name)
+    file = Path(name).resolve()
+    require(file.is_file(), "agent", "must be in a file that exists", name)
+    digest = hashlib.sha256(str(file).encode() + file.read_bytes()).hexdigest()
+    known = f"{file.stem}_{digest[:12]}"  # the same in every process, as pickle and dataclasses look modules up by name
+    if known not in sys.modules:
+        spec = spec_from_file_location(known, file)
+        assert spec is not None
+        assert spec.loader is not None
+        module = sys.modules[known] = module_from_spec(spec)
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[known]
+            raise
+    return sys.modules[known]
+
+
+def make_agent(name: str, **hyperparameters: Any) -> Agent:
+    """An agent by name, see `agent_class`.
+
+    Raises:
+        ConfigError: no such agent or hyper-parameter.
+    """
+    return instance(agent_class(name), name, hyperparameters)
+
+
+def instance(found: type[Made], name: str, hyperparameters: dict[str, Any]) -> Made:
+    """An agent of a class, with those hyper-parameters; `name` is what messages call it.
+
+    Raises:
+        ConfigError: no such hyper-parameter, or one that must be given is not.
+    """
+    if dataclasses.is_dataclass(found):
+        known = [f.name for f in dataclasses.fields(found) if f.init]
+        for key in hyperparameters:
+            if key not in known:
+                unknown(f"{name} hyper-parameter", key, known)
+        for f in dataclasses.fields(found):
+            if f.init and f.name not in hyperparameters and f.default is f.default_factory is dataclasses.MISSING:
+                raise ConfigError(f"{name} hyper-parameter: {f.name!r} must be given")
+    return found(**hyperparameters)
