@@ -182,8 +182,7 @@ def background(env: RecVectorEnv, users: int = 256, steps: int = 20, seed: int =
     require_count("users", users, 2, 10**7)
     require_count("steps", steps, 0, 10**6)
     require(env.observations.form != "dict", "observation", "must be flat", "dict")
-    own = RecVectorEnv(env.world, users, action=env.actions.form, observation=env.observations.form,
-                       null_action=env.actions.null)  # fmt: skip
+    own = RecVectorEnv(num_envs=users, **env.options)
     observation, _ = own.reset(seed=seed)
     own.action_space.seed(seed)
     moment = np.random.default_rng(seed).integers(0, steps + 1, users)

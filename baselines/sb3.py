@@ -13,6 +13,7 @@ import numpy as np
 import sb3_contrib
 import stable_baselines3
 import torch
+from gymnasium import spaces
 from numpy.typing import NDArray
 from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
@@ -190,7 +191,7 @@ class PPO(SB3Agent):
     algorithm = stable_baselines3.PPO
     policies = (ActorCriticPolicy, CandidateActor)
     arguments = (*SB3Agent.arguments, "n_steps", "n_epochs", "gae_lambda", "clip_range", "ent_coef")
-    forms = ("item", "slate")
+    action_spaces = (spaces.Discrete, spaces.MultiDiscrete)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -301,7 +302,7 @@ class EmbeddingAgent(OffPolicy):
     tau: float = 0.005
 
     arguments = (*OffPolicy.arguments, "tau")
-    forms = ("embedding",)
+    action_spaces = (spaces.Box,)
     heads = tuple(name for name in SB3Agent.heads if name != "candidate")
 
     def __post_init__(self) -> None:

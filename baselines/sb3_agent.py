@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
@@ -39,6 +40,7 @@ from recgym.envs import RecVectorEnv
 from recgym.errors import require, require_count, require_number, require_option
 
 Array = NDArray[Any]
+FORMS = {"item": spaces.Discrete, "slate": spaces.MultiDiscrete, "embedding": spaces.Box}  # what messages name
 
 
 @dataclass(kw_only=True)
@@ -83,7 +85,7 @@ class SB3Agent(TorchAgent):
     algorithm: ClassVar[Any]  # of Stable-Baselines3
     policies: ClassVar[tuple[type[Any], ...]]  # its own, and one with the candidate head
     arguments: ClassVar[tuple[str, ...]] = ("gamma", "batch_size")  # fields that the algorithm takes as they are
-    forms: ClassVar[tuple[str, ...]] = ("item",)
+    action_spaces: ClassVar[tuple[type[spaces.Space[Any]], ...]] = (spaces.Discrete,)  # of actions that it can learn
     heads: ClassVar[tuple[str, ...]] = ("candidate", "mlp", *(name for name in ENCODERS if name != "mlp"))
 
     def __post_init__(self) -> None:
@@ -180,8 +182,10 @@ class SB3Agent(TorchAgent):
         return head_of(env, self.width, dueling=False, history=self.history)
 
     def _policy(self, env: RecVectorEnv) -> tuple[type[Any], dict[str, Any]]:
-        needed = " or ".join(f'"{form}"' for form in self.forms)
-        require(env.actions.form in self.forms, "action", f"{self.name} needs {needed}", env.actions.form)
+        fits = isinstance(env.single_action_space, self.action_spaces)
+        fits = fits and (env.actions.indexed or isinstance(env.single_action_space, spaces.Box))
+        names = " or ".join(f'"{form}"' for form, kind in FORMS.items() if issubclass(kind, self.action_spaces))
+        require(fits, "action", f"{self.name} needs {names}", env.actions.form)
         form = env.observations.form
         require(form != "dict", "observation", f"{self.name} needs a flat one", form)
         kind, settings = self._optimizer()
