@@ -35,8 +35,9 @@ from benchmarks.check import submit_check
 from benchmarks.executors import EXECUTORS
 from benchmarks.files import read_json, require_writable, write_json
 from benchmarks.references import run_references
-from benchmarks.report import Section, report, show
+from benchmarks.report import report, show
 from benchmarks.run import run_suite, software
+from benchmarks.tables import Section
 from recgym import CLASSIC_IDS, ENV_IDS
 from recgym.envs import processors
 from recgym.errors import RecgymError, require, require_option
@@ -177,7 +178,7 @@ def _folder(suite: suites.Suite) -> Path:
     """Where a run goes by default: by name, and where that says too little, by content too."""
     if suite.name in suites.SUITES:
         return Path("runs") / suite.name
-    return Path("runs") / f"{re.sub(r'[^A-Za-z0-9+.-]+', '-', suite.name)[:60]}-{suites.digest(suite.to_dict())[:8]}"
+    return Path("runs") / f"{re.sub(r'[^A-Za-z0-9+.-]+', '-', suite.name)[:60]}-{suites.digest(suite.manifest())[:8]}"
 
 
 def _tasks(ids: list[str] | None, options: str, world: str | None) -> list[Task]:

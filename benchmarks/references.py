@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.console import Console
 
-from baselines.agent import write_atomically
+from benchmarks.files import read_manifest, write_json
 from benchmarks.metrics import ratio
-from benchmarks.report import Section, markdown_table, show
-from benchmarks.run import read_result, run_suite, write_json
+from benchmarks.packed import read_results
+from benchmarks.report import markdown_table, show
+from benchmarks.result import Result
+from benchmarks.run import run_suite
 from benchmarks.suite import REFERENCE_USERS, classics_suite, references_suite
+from benchmarks.tables import Section
 from recgym import ENV_IDS
+from recgym.files import write_atomically
 
 GAIN = 1.15  # of the planner over the myopic oracle, and of that over popularity
 PAIRS = (("planner", "myopic"), ("myopic", "popularity"))
@@ -83,10 +88,11 @@ def run_references(
     folder, suite = Path(folder), classics_suite(ids, users) if classics else references_suite(ids, users)
     run_suite(suite, folder, workers, command, console, fresh)
     rows: dict[str, Row] = {id: {} for id in ids}
-    for entry in suite.entries():
-        result = read_result(folder, entry.job.key)
-        if result:
-            rows[entry.job.task.id][entry.label] = describe(result)
+    entries = suite.entries()
+    found, _ = read_results(folder, [entry.job.key for entry in entries], read_manifest(folder).shared)
+    for entry in entries:
+        if entry.job.key in found:
+            rows[entry.job.task.id][entry.label] = describe(found[entry.job.key])
     gains = {id: gain(row) for id, row in rows.items()}
     checked = (lambda row: [f"{entry} has no result" for entry in missing(row)]) if classics else check
     wrong = [f"{id}: {line}" for id, row in rows.items() for line in checked(row)]
@@ -99,15 +105,15 @@ def run_references(
     return wrong
 
 
-def describe(result: dict[str, Any]) -> dict[str, Any]:
+def describe(result: Result) -> dict[str, Any]:
     """The numbers of one reference on one id: return, episode length, mean objectives an episode, and their ratios."""
-    objectives = result["objectives"]
+    objectives = result.objectives
     shares = {f"{a}/{b}": objectives[a] / objectives[b] for a, b in SHARES if a in objectives and objectives.get(b)}
     return {
-        "return": result["return"],
-        "length": result["length"],
+        "return": asdict(result.returns),
+        "length": asdict(result.length),
         "objectives": objectives,
-        "shares": {"click/step": objectives["click"] / result["length"]["mean"], **shares},
+        "shares": {"click/step": objectives["click"] / result.length.mean, **shares},
     }
 
 

@@ -188,8 +188,8 @@ class Suite:
             tasks = [task.name for task in self.tasks]
             require({*names} <= {*tasks}, f"{self.name} {what}", f"must be of the tasks {tasks}", list(names))
 
-    def to_dict(self) -> dict[str, Any]:
-        """What is published, as plain JSON values: every job in running order, and the pinned scores."""
+    def manifest(self) -> dict[str, Any]:
+        """What a run writes beside its results, as plain JSON values: every job in running order, and the pinned scores."""
         data: dict[str, Any] = {
             "format": FORMAT,
             "suite": self.name,

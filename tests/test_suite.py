@@ -19,6 +19,7 @@ from rich.console import Console
 
 from baselines.agent import Task, make_agent
 from benchmarks import run, suite, tune
+from benchmarks.packed import read_results
 from benchmarks.suite import SUITES, Contender, Job, NamedTask, Suite
 from recgym.errors import ConfigError
 
@@ -47,7 +48,7 @@ def manifests() -> list[tuple[str, dict]]:
 @pytest.mark.parametrize("name", [*SUITES, *(name for name in PUBLISHED if name not in SUITES)])
 def test_published_suites_never_change(name):
     assert name in SUITES, "a published suite is there for ever"
-    found = suite.digest(SUITES[name].to_dict())
+    found = suite.digest(SUITES[name].manifest())
     assert found == PUBLISHED.get(name), f"{name} is now {found}: give what has changed a new version"
 
 
@@ -66,9 +67,9 @@ def test_any_change_of_a_suite_changes_its_digest():
         fronts={task.name: ("click", "cart")},
     )
     assert {*changes, "about"} == {field.name for field in dataclasses.fields(Suite)}
-    digests = {suite.digest(dataclasses.replace(core, **{name: value}).to_dict()) for name, value in changes.items()}
-    assert len({*digests, suite.digest(core.to_dict())}) == 1 + len(changes)
-    assert dataclasses.replace(core, about="x").to_dict() == core.to_dict()
+    digests = {suite.digest(dataclasses.replace(core, **{name: value}).manifest()) for name, value in changes.items()}
+    assert len({*digests, suite.digest(core.manifest())}) == 1 + len(changes)
+    assert dataclasses.replace(core, about="x").manifest() == core.manifest()
 
 
 @pytest.mark.parametrize(("folder", "manifest"), manifests(), ids=[name for name, _ in manifests()])
@@ -80,7 +81,7 @@ def test_committed_results_are_still_those_of_their_jobs(folder, manifest):
         assert not file.is_file() or json.loads(file.read_bytes())["job"] == job.to_dict()
     if manifest["suite"] in SUITES:
         del manifest["command"]
-        assert manifest == json.loads(json.dumps(SUITES[manifest["suite"]].to_dict()))
+        assert manifest == json.loads(json.dumps(SUITES[manifest["suite"]].manifest()))
 
 
 def test_keys_of_old_jobs_stay():
@@ -92,9 +93,8 @@ def test_pinned_scores_are_those_of_committed_results():
     for folder, manifest in manifests():
         if "references" in folder:
             for entry in manifest["entries"]:
-                result = run.read_result(RESULTS / folder, entry["key"])
-                assert result is not None
-                scores[entry["task"], entry["label"]] = (result["return"]["mean"], result["return"]["se"])
+                result = read_results(RESULTS / folder, [entry["key"]])[0][entry["key"]].returns
+                scores[entry["task"], entry["label"]] = (result.mean, result.se)
     for task, pinned in suite.REFERENCES.items():
         assert list(pinned) == ["random", "planner"]
         for agent, score in pinned.items():
@@ -206,9 +206,9 @@ def test_a_job_is_evaluated_where_it_says():
     assert elsewhere.key != job.key
     assert Job.from_dict(json.loads(json.dumps(elsewhere.to_dict()))) == elsewhere
     result, direct = run.execute(elsewhere), run.execute(dataclasses.replace(job, task=there))
-    for part in ("return", "length", "objectives"):
-        assert result[part] == direct[part]
-    assert result["return"] != run.execute(job)["return"]
+    for part in ("returns", "length", "objectives"):
+        assert getattr(result, part) == getattr(direct, part)
+    assert result.returns != run.execute(job).returns
     with pytest.raises(ConfigError, match="job: must be one as a run writes it: KeyError: 'evaluation'"):
         Job.from_dict({"task": {"id": "x"}})
 
@@ -222,7 +222,7 @@ def test_rows_can_be_run_one_by_one(tmp_path):
     assert run.run_suite(chosen, tmp_path, console=console, only=["popularity"]) == []
     assert len(list((tmp_path / "jobs").glob("*.json"))) == 1
     manifest = json.loads((tmp_path / "suite.json").read_bytes())
-    assert manifest == {**json.loads(json.dumps(chosen.to_dict())), "command": ""}
+    assert manifest == {**json.loads(json.dumps(chosen.manifest())), "command": ""}
     assert manifest["references"] == {"shop": {"random": [1.0, 0.1]}}
     with pytest.raises(ConfigError, match=r"only: got .* Did you mean 'random'\? It must be one of"):
         run.run_suite(chosen, tmp_path, console=console, only=["randon"])
