@@ -34,6 +34,7 @@ from benchmarks import tune as tuning
 from benchmarks.check import submit_check
 from benchmarks.executors import EXECUTORS
 from benchmarks.files import read_json, require_writable, write_json
+from benchmarks.packed import pack
 from benchmarks.references import run_references
 from benchmarks.report import report, show
 from benchmarks.run import run_suite, software
@@ -208,6 +209,25 @@ def _command() -> str:
 def _report(folder: Annotated[Path, typer.Argument(help="A results folder.")]) -> None:
     """Print the leaderboard of a results folder; write leaderboard.md, leaderboard.png and index.html into it."""
     report(folder, console)
+
+
+@app.command("pack")
+def _pack(
+    folder: Annotated[Path, typer.Argument(help="A results folder whose run is over.")],
+    shared: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A published folder, such as core-v0: results that it holds too, but for the time that they took, are "
+            "removed here; repeat for more."
+        ),
+    ] = None,
+) -> None:
+    """Put the job files of a results folder into jobs.jsonl and curves.jsonl.gz, the form in which results are published.
+
+    `report`, `submit-check` and `run` read both forms.
+    """
+    packed = pack(folder, shared or ())
+    console.print(Text(f"{packed} results packed." if packed else "Nothing to pack."))
 
 
 @app.command("list")

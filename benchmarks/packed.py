@@ -175,8 +175,8 @@ def pack(folder: Path, shared: Collection[str] = ()) -> int:
     before = read_packed(folder)
     elsewhere = {**manifest.shared, **_elsewhere(folder, results, shared)}
     here = {key: result for key, result in results.items() if key not in elsewhere}
-    if elsewhere != manifest.shared:  # first, as what is here counts before what is elsewhere
-        write_manifest(folder, {**read_json(folder / "suite.json"), "shared": elsewhere})
+    data = read_json(folder / "suite.json")  # is written first, as what is here counts before what is elsewhere
+    write_manifest(folder, {**data, "shared": elsewhere} if elsewhere else data)
     _write_curves(folder, {**before, **here})  # then each of the files fits the other at every moment
     lines = [_line({**here[key].to_dict(), "curve": len(here[key].curve)}) for key in sorted(here)]
     write_atomically(folder / RESULTS, "".join(lines).encode())

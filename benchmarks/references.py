@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 
-from benchmarks.files import read_manifest, write_json
+from benchmarks.files import lines_of, read_manifest
 from benchmarks.metrics import ratio
 from benchmarks.packed import read_results
 from benchmarks.report import markdown_table, show
@@ -97,7 +97,8 @@ def run_references(
     checked = (lambda row: [f"{entry} has no result" for entry in missing(row)]) if classics else check
     wrong = [f"{id}: {line}" for id, row in rows.items() for line in checked(row)]
     sections = _classic_sections(rows) if classics else _sections(rows, gains)
-    write_json(folder / "references.json", {"command": command, "references": rows, "gains": gains, "wrong": wrong})
+    data = {"command": command, "references": rows, "gains": gains, "wrong": wrong}
+    write_atomically(folder / "references.json", lines_of(data).encode())
     lines = ["```", command, "```", "", *(line for section in sections for line in markdown_table(section))]
     write_atomically(folder / "references.md", "\n".join([*lines, *(f"- {line}" for line in wrong), ""]).encode())
     for section in sections:

@@ -463,8 +463,7 @@ def failed_in(folder: Path) -> dict[str, str]:
     "folder", sorted(path.parent for path in files.PUBLISHED.glob("*/suite.json")), ids=lambda p: p.name
 )
 def test_the_published_folders_are_right(folder):
-    """The half row of long-term is half a row."""
-    assert failed_in(folder).keys() <= ({"complete"} if folder.name == "long-term" else set())
+    assert failed_in(folder) == {}
 
 
 # Safety
