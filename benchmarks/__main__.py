@@ -32,10 +32,10 @@ from benchmarks import suite as suites
 from benchmarks import throughput as speed
 from benchmarks import tune as tuning
 from benchmarks.check import submit_check
+from benchmarks.data import read_json, require_writable, write_json
 from benchmarks.executors import EXECUTORS
-from benchmarks.files import read_json, require_writable, write_json
 from benchmarks.packed import pack
-from benchmarks.references import run_references
+from benchmarks.references import REFERENCE_USERS, run_references
 from benchmarks.report import report, show
 from benchmarks.run import run_suite, software
 from benchmarks.tables import Section
@@ -79,7 +79,9 @@ def _quickstart(output: Output = None, workers: Workers = None, fresh: Fresh = F
 
 @app.command("run")
 def _run_command(
-    suite: Annotated[str | None, typer.Argument(help="A suite, see `list`. None: the tasks of --task.")] = None,
+    suite: Annotated[
+        str | None, typer.Argument(help="A suite of `list`, or your own, a .json file. None: the tasks of --task.")
+    ] = None,
     output: Output = None,
     fresh: Fresh = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run again what failed before.")] = False,
@@ -142,6 +144,8 @@ def _run_command(
     """Run what is missing of a suite, and report. Killed or stopped, the same command goes on.
 
     A published row: `run core-v0 --only dqn`
+
+    A suite of your own, written as those of benchmarks/suites are: `run my_suite.json`
 
     Your own agent in a suite: `run core-v0 --agent my_agent.py:MyAgent --only MyAgent`
 
@@ -231,26 +235,34 @@ def _pack(
 
 
 @app.command("list")
-def _list() -> None:
+def _list(
+    suite: Annotated[str | None, typer.Argument(help="A suite, or the .json file of one. None: everything.")] = None,
+) -> None:
     """Suites, agents and tasks."""
+    if suite is not None:
+        _show_suites([suites.get_suite(suite)], most=1000)
+        return
     console.print(Text("Suites", "bold"))
-    for suite in suites.SUITES.values():
-        steps = suite.tasks[0].steps
-        training = f"{steps:,} training steps, {len(suite.seeds)} seeds, " if steps else ""
-        console.print(Text.assemble("\n", (suite.name, "bold"), f": {suite.about}"))
-        for line in (
-            f"{training}{suite.users:,} evaluation users, {len(suite.entries())} jobs",
-            f"tasks: {_words(task.name for task in suite.tasks)}",
-            f"agents: {_words(agent.label for agent in suite.agents)}",
-        ):
-            console.print(Padding(Text(line), (0, 0, 0, 2)))
+    _show_suites(suites.SUITES.values())
     console.print()
     show(Section("Agents", ("name", "class"), [(name, target) for name, target in REGISTRY.items()], words=2), console)
     show(Section("Tasks", ("id",), [(id,) for id in (*ENV_IDS, *CLASSIC_IDS)]), console)
 
 
-def _words(names: Iterable[str], most: int = 13) -> str:
-    names = list(names)
+def _show_suites(shown: Iterable[suites.Suite], most: int = 13) -> None:
+    for suite in shown:
+        steps = suite.tasks[0].steps
+        training = f"{steps:,} training steps, {len(suite.seeds)} seeds, " if steps else ""
+        console.print(Text.assemble("\n", (suite.name, "bold"), f": {suite.about}"))
+        for line in (
+            f"{training}{suite.users:,} evaluation users, {len(suite.entries())} jobs",
+            f"tasks: {_words([task.name for task in suite.tasks], most)}",
+            f"agents: {_words([agent.label for agent in suite.agents], most)}",
+        ):
+            console.print(Padding(Text(line), (0, 0, 0, 2)))
+
+
+def _words(names: list[str], most: int) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
@@ -267,13 +279,18 @@ def _submit_check(
             "a task's id, a world's folder; repeat for more. Look at its code before."
         ),
     ] = None,
+    suite: Annotated[
+        str | None, typer.Option(help="What it is judged by: a suite of `list`, or a .json file. Default: as it says.")
+    ] = None,
 ) -> None:
     """Check a contributed results folder: form, completeness, keys, numbers, and a sample of jobs run again.
 
     Nothing of the contributor's is imported or run without --trust. Exit status 1 where anything is wrong.
     """
+    chosen = None if suite is None else suites.get_suite(suite)
     with console.status("reading") as status:  # shows nothing where there is no terminal
-        verdicts = submit_check(folder, sample, seed, max_steps, lambda text: status.update(Text(text)), trust or ())
+        progress = lambda text: status.update(Text(text))  # noqa: E731
+        verdicts = submit_check(folder, sample, seed, max_steps, progress, trust or (), chosen)
     rows = [(v.what, {True: "ok", False: "WRONG", None: "not judged"}[v.ok], v.why) for v in verdicts]
     show(Section(f"Submission {folder}", ("checked", "verdict", "why"), rows, words=3), console)
     if any(v.ok is False for v in verdicts):
@@ -342,7 +359,7 @@ def _references(
     id: Annotated[
         list[str] | None, typer.Option(help="An environment; repeat for more. Default: all of the suite.")
     ] = None,
-    users: Annotated[int, typer.Option(min=2, help="Evaluation users, one episode each.")] = suites.REFERENCE_USERS,
+    users: Annotated[int, typer.Option(min=2, help="Evaluation users, one episode each.")] = REFERENCE_USERS,
     suite: Annotated[
         str, typer.Option(help="domains, or classics: the literature's, beside published numbers.")
     ] = "domains",

@@ -56,6 +56,7 @@ def submit_check(
     max_steps: int = 100_000,
     progress: Callable[[str], None] = lambda text: None,
     trust: Collection[str] = (),
+    suite: Suite | None = None,
 ) -> list[Verdict]:
     """Check a results folder.
 
@@ -64,6 +65,7 @@ def submit_check(
         seed: of the draw. max_steps: the most training steps of a job that may be drawn. progress: what happens now.
         trust: what may be loaded beside recgym's own: agents, tasks and worlds, as the folder names them. Without it
             nothing of the contributor's is imported or run, whatever the sample.
+        suite: that the folder is judged by; None: the published one that it names.
 
     Raises:
         ConfigError: no folder there, or a wrong argument.
@@ -90,7 +92,7 @@ def submit_check(
     unknown = {name for entry in there for name in _foreign(entry.job)} - {*trust}
     verdicts = [
         Verdict("manifest", True, f"{len(entries)} jobs, keys match"),
-        _suite(manifest),
+        _suite(manifest, suite),
         _complete(entries, found),
         _verdict("files", [*unreadable.values(), *strays], f"{len(found)} results, nothing else"),
     ]
@@ -129,15 +131,18 @@ def _foreign_places(job: Job) -> set[str]:
     return ({task.id for task in tasks} - {*ENV_IDS, *CLASSIC_IDS}) | (worlds - {*BUILDERS, *fitted_worlds()})
 
 
-def _suite(manifest: Manifest) -> Verdict:
-    """Whether the manifest holds the published suite, unchanged; added agents have the suite's tasks and budgets."""
+def _suite(manifest: Manifest, suite: Suite | None) -> Verdict:
+    """Whether the manifest holds its suite, unchanged; added agents have the suite's tasks and budgets."""
     rows: dict[str, list[Entry]] = {}
     for entry in manifest.entries:
         rows.setdefault(entry.label, []).append(entry)
     wrong = [f"{label}: several agents or hyper-parameters under one label" for label, row in rows.items()
              if len({digest({"agent": e.job.agent, "with": e.job.hyperparameters}) for e in row}) > 1]  # fmt: skip
     name = manifest.suite.partition("+")[0]
-    if name not in SUITES:
+    if suite and name != suite.name:
+        return _verdict("suite", [*wrong, f"{manifest.suite!r} is not {suite.name!r}"], "")
+    suite = suite or SUITES.get(name)
+    if suite is None:
         if name == "custom":
             wrong += [
                 f"{part} are pinned, which no custom run has"
@@ -148,7 +153,6 @@ def _suite(manifest: Manifest) -> Verdict:
                       for seeds in _seeds(row).values() if seeds != [SEED_STRIDE * k for k in range(len(seeds))]]  # fmt: skip
         text = f"{manifest.suite!r} is no published suite; budgets and tasks are its own"
         return _verdict("suite", wrong, text) if wrong else Verdict("suite", None, text)
-    suite = SUITES[name]
     published = suite.manifest()
     wrong += [f"{part} are not those of {name}" for part in ("references", "fronts")
               if getattr(manifest, part) != published.get(part, {})]  # fmt: skip

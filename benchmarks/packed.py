@@ -18,17 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import files
-from benchmarks.files import (
-    MOST_BYTES,
-    is_name,
-    load_result,
-    read_json,
-    read_limited,
-    read_manifest,
-    result_file,
-    write_json,
-    write_manifest,
-)
+from benchmarks.data import MOST_BYTES, is_name, read_json, read_limited, write_json
+from benchmarks.files import load_result, read_manifest, result_file, write_manifest
 from benchmarks.result import Result
 from recgym.errors import ConfigError, require, unknown
 from recgym.files import parse_json, write_atomically

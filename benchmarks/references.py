@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.console import Console
 
-from benchmarks.files import lines_of, read_manifest
+from baselines.agent import Task
+from benchmarks.data import lines_of
+from benchmarks.files import read_manifest
 from benchmarks.metrics import ratio
 from benchmarks.packed import read_results
 from benchmarks.report import markdown_table, show
 from benchmarks.result import Result
 from benchmarks.run import run_suite
-from benchmarks.suite import REFERENCE_USERS, classics_suite, references_suite
+from benchmarks.suite import Contender, NamedTask, Suite, references, training_seeds
 from benchmarks.tables import Section
-from recgym import ENV_IDS
+from recgym import CLASSIC_IDS, ENV_IDS
+from recgym.errors import require_option
 from recgym.files import write_atomically
 
 GAIN = 1.15  # of the planner over the myopic oracle, and of that over popularity
@@ -26,6 +29,7 @@ PAIRS = (("planner", "myopic"), ("myopic", "popularity"))
 AGENTS = ("random", "popularity", "myopic", "planner")
 SHARES = (("cart", "click"), ("purchase", "cart"))  # of the objectives, where an id has them
 UNKNOWN = "–"
+REFERENCE_USERS = 2000  # evaluated on each id
 Row = dict[str, dict[str, Any]]  # agent -> its numbers on one id
 
 
@@ -62,6 +66,49 @@ PUBLISHED = (
     Published("RecoGym-v1", f"random ({RECOGYM})", "1.13 %", "random", "click/step"),
     Published("RecoGym-v1", f"most viewed ({RECOGYM})", "1.79 %", "most viewed", "click/step"),
 )
+
+
+def references_suite(ids: Sequence[str] = ENV_IDS, users: int = REFERENCE_USERS) -> Suite:
+    """The four references on the given ids: what `python -m benchmarks references` runs."""
+    for id in ids:
+        require_option("id", id, ENV_IDS)
+    return Suite("references-v0", _tasks(ids), references(), training_seeds(1), users)
+
+
+def classics_suite(ids: Sequence[str] = CLASSIC_IDS, users: int = REFERENCE_USERS) -> Suite:
+    """Random, an informed heuristic where there is one, and the two oracles on the literature's environments."""
+    for id in ids:
+        require_option("id", id, CLASSIC_IDS)
+    named = {_name(id) for id in ids}
+    heuristics = [replace(h, only=tuple(n for n in h.only if n in named)) for h in HEURISTICS]
+    planner = Contender("planner", "planner", {"users": 500}, trained=False, users=min(users, CLASSICS_PLANNER_USERS))
+    oracles = (planner,
+               *(h for h in heuristics if h.only),
+               *(Contender(name, name, trained=False) for name in ("myopic", "random")))  # fmt: skip
+    return Suite("classics-references-v0", _tasks(ids), oracles, training_seeds(1), users)
+
+
+def _name(id: str) -> str:
+    return id.removeprefix("recgym/")
+
+
+def _tasks(ids: Sequence[str]) -> tuple[NamedTask, ...]:
+    return tuple(NamedTask(_name(id), Task(id), 0) for id in ids)
+
+
+def _heuristic(label: str, agent: str, only: Sequence[str], **hyperparameters: Any) -> Contender:
+    return Contender(label, agent, hyperparameters, trained=False, only=tuple(only))
+
+
+CLASSICS_PLANNER_USERS = 300
+HEURISTICS = (
+    _heuristic("best quality", "ranked", ["InterestEvolution-v0", "InterestExploration-v0"], by="quality"),
+    _heuristic("most clickbait", "ranked", ["LongTermSatisfaction-v0", "LongTermSatisfaction-Hard-v0"], by="clickbait"),
+    _heuristic("least clickbait", "ranked", ["LongTermSatisfaction-v0", "LongTermSatisfaction-Hard-v0"], by="clickbait",
+               descending=False),
+    _heuristic("varied topics", "varied", [_name(id) for id in CLASSIC_IDS if "Bored" in id or "TopK-Uncertain" in id]),
+    _heuristic("most viewed", "ranked", ["RecoGym-v1"], by="views"),
+)  # fmt: skip
 
 
 def run_references(

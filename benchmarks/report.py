@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from benchmarks.files import require_writable
+from benchmarks.data import require_writable
 from benchmarks.page import page
 from benchmarks.tables import Results, Section, notes, read_folder, sections
 from recgym.files import write_atomically
@@ -86,8 +86,12 @@ def _drawn(results: Results, panels: list[tuple[str, list[str]]], rows: int, col
     for axis, (title, tasks) in zip(axes, panels):
         for mark in (0.0, 1.0):
             axis.axvline(mark, color="0.6", linewidth=1, linestyle="--", zorder=0)
+        reason = next((results.unscaled[task] for task in tasks if task in results.unscaled), "")
+        axis.text(
+            0.5, (len(labels) - 1) / 2, reason.replace(": ", ":\n"), ha="center", va="center", color="0.4", fontsize=8
+        )
         for y, label in enumerate(labels):
-            if not all((task, label) in results.cells for task in tasks):
+            if reason or not all((task, label) in results.cells for task in tasks):
                 continue
             found = results.estimate(label, tasks)
             if found is None:

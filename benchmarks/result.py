@@ -8,22 +8,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from benchmarks.data import LARGEST, is_number, is_text
 from benchmarks.suite import FORMAT, TUNING_SEED, Job, key_of
 from recgym.errors import ConfigError, require, require_count, require_option
 
-LARGEST = 1e12  # the largest number, and minus it the smallest, that a result may hold
 PARTS = ("format", "key", "job", "privileged", "return", "length", "objectives", "curve", "cost", "software", "files")
 OPTIONAL = ("files",)  # not in results of the first runs of version 0.1
-
-
-def is_text(value: Any) -> bool:
-    """Whether it is text that can be shown: no control characters, no halves of surrogate pairs."""
-    return isinstance(value, str) and value.isprintable()
-
-
-def is_number(value: Any) -> bool:
-    """Whether it is a finite number of a size that statistics can bear."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= LARGEST
 
 
 @dataclass(frozen=True)

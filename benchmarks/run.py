@@ -32,9 +32,10 @@ from rich.text import Text
 
 import recgym
 from baselines.agent import REGISTRY, Agent, agent_class, evaluate, make_agent, require_device
+from benchmarks.data import require_writable, write_json
 from benchmarks.display import Display
 from benchmarks.executors import Notify, Update, make_executor
-from benchmarks.files import error_file, read_manifest, require_writable, result_file, write_json, write_manifest
+from benchmarks.files import error_file, read_manifest, result_file, write_manifest
 from benchmarks.metrics import standard_error
 from benchmarks.packed import read_packed, read_results, unpack
 from benchmarks.result import Length, Result, Returns

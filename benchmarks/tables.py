@@ -69,6 +69,7 @@ class Results:
     missing: list[str]  # jobs without a result, a line each, or one for an agent of which nothing has run
     software: list[str]  # a line for each set of versions
     fronts: dict[str, tuple[str, ...]]  # task -> the objectives that agents trade off there
+    unscaled: dict[str, str]  # task without reference scores -> what its table says in place of normalised ones
 
     def estimate(self, label: str, tasks: list[str], statistic: Statistic = iqm) -> Estimate | None:
         """Normalised score of an agent over some tasks; None where anything that it needs is missing."""
@@ -96,6 +97,8 @@ class Results:
         cells = [self.cells.get((task, label)) for task in tasks]
         if any(cell is not None and not cell.complete for cell in cells):
             return "missing"
+        if all(cells) and not self.unscaled.keys().isdisjoint(tasks):
+            return next(self.unscaled[task] for task in tasks if task in self.unscaled)
         return str(self.estimate(label, tasks, statistic) or UNKNOWN)
 
     def title(self, label: str) -> str:
@@ -169,10 +172,8 @@ def read_folder(folder: str | os.PathLike[str]) -> Results:
             software[", ".join(versions)] = None
         else:
             reasons[label].append((f"{task}, {label}, seed {job.seed}", _reason(error_file(folder, job.key))))
-    cells = {
-        place: _cell(jobs[place], found, {**yardsticks[place[0]], **pinned.get(place[0], {})})
-        for place, found in runs.items()
-    }
+    scales = {task: _scale({**yardsticks[task], **pinned.get(task, {})}) for task in tasks}
+    cells = {(task, label): _cell(jobs[task, label], found, scales[task]) for (task, label), found in runs.items()}
     missing = []
     for label, lines in reasons.items():
         expected = sum(cell.expected for (_, name), cell in cells.items() if name == label)
@@ -181,9 +182,15 @@ def read_folder(folder: str | os.PathLike[str]) -> Results:
         else:
             missing += [f"{name}: {reason}" for name, reason in lines]
     fronts = {**_trade_offs(cells), **fronts}
-    results = Results(manifest.suite, manifest.command, tasks, labels, cells, missing, list(software), fronts)
-    scores = {label: results.estimate(label, tasks) for label in labels}
-    labels.sort(key=lambda label: -(scores[label].value if scores[label] else -np.inf))  # type: ignore[union-attr]
+    unscaled = {task: scale for task, scale in scales.items() if isinstance(scale, str)}
+    results = Results(manifest.suite, manifest.command, tasks, labels, cells, missing, list(software), fronts, unscaled)
+    if unscaled:  # returns of several tasks cannot be averaged, positions can
+        positions = [_by_return(results, task) for task in tasks]
+        scores = {label: -np.mean([p.index(label) for p in positions if label in p]) for label in labels}
+    else:
+        estimates = {label: results.estimate(label, tasks) for label in labels}
+        scores = {label: found.value if found else -np.inf for label, found in estimates.items()}
+    labels.sort(key=lambda label: -scores[label])
     return results
 
 
@@ -205,11 +212,20 @@ def _trade_offs(cells: dict[tuple[str, str], Cell]) -> dict[str, tuple[str, ...]
     return {task: tuple(objectives) for task, objectives in fronts.items()}
 
 
-def _cell(job: Job, found: list[Result | None], yardsticks: dict[str, float]) -> Cell:
+def _scale(yardsticks: dict[str, float]) -> tuple[float, float] | str:
+    """What random and planner earn, or why there is no scale between them."""
+    for name in ("planner", "random"):
+        if name not in yardsticks:
+            return f"no {name}: not normalised"
+    random, planner = yardsticks["random"], yardsticks["planner"]
+    return (random, planner) if planner - random > LEAST else "planner not above random: not normalised"
+
+
+def _cell(job: Job, found: list[Result | None], scale: tuple[float, float] | str) -> Cell:
     results = [result for result in found if result]
     scores, error = np.zeros(0), 0.0
-    random, planner = yardsticks.get("random"), yardsticks.get("planner")
-    if len(results) == len(found) and random is not None and planner is not None and planner - random > LEAST:
+    if len(results) == len(found) and not isinstance(scale, str):
+        random, planner = scale
         scores = normalised([result.returns.mean for result in results], random, planner)
         error = _user_error(results) / (planner - random)
     return Cell(job, len(found), results, scores, error)
@@ -236,11 +252,15 @@ def sections(results: Results) -> list[Section]:
 
 
 def ranked(results: Results, task: str) -> list[str]:
-    """Labels of the agents that run on the task: in the order of the leaderboard, or by return where some have no place
-    there as they do not run on all tasks."""
+    """Labels of the agents that run on the task: in the order of the leaderboard, or by return where the task has no
+    normalised scores, or where some agents do not run on all tasks and so have no position on the leaderboard.
+    """
     labels, overall = results.on(task), results.on(*results.tasks)
-    if set(labels) <= set(overall):
-        return labels
+    return labels if set(labels) <= set(overall) and task not in results.unscaled else _by_return(results, task)
+
+
+def _by_return(results: Results, task: str) -> list[str]:
+    labels = results.on(task)
     returns = {label: [r.returns.mean for r in results.cells[task, label].results] for label in labels}
     return sorted(labels, key=lambda label: -float(np.mean(returns[label])) if returns[label] else np.inf)
 

@@ -18,9 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from baselines.agent import Task, agent_class, make_agent
-from benchmarks.files import read_json, require_writable, write_json
+from benchmarks.data import is_number, read_json, require_writable, write_json
 from benchmarks.metrics import standard_error
-from benchmarks.result import is_number
 from benchmarks.run import execute, software
 from benchmarks.suite import FORMAT, SEED_STRIDE, TUNING_SEED, Job
 from recgym.errors import ConfigError, require, require_count, require_number, require_option

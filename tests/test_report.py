@@ -22,7 +22,7 @@ pytest.importorskip("jinja2")
 from rich.console import Console
 
 from baselines.agent import Task
-from benchmarks import check, display, metrics, report, run, suite, tables
+from benchmarks import check, display, files, metrics, report, run, suite, tables
 from benchmarks.metrics import hypervolume
 from benchmarks.page import page
 from benchmarks.suite import Contender, NamedTask, Suite
@@ -408,3 +408,8 @@ def test_a_folder_without_any_result_has_a_page(tmp_path):
     Reader(text)
     assert "0 of 31 jobs done" in text
     assert "<figure>" not in text
+
+
+@pytest.mark.parametrize("file", sorted(files.PUBLISHED.glob("*/leaderboard.md")), ids=lambda file: file.parent.name)
+def test_the_published_leaderboards_are_what_report_writes(file):
+    assert report.markdown(tables.read_folder(file.parent), "leaderboard.png") == file.read_text()
