@@ -32,11 +32,13 @@ from benchmarks import suite as suites
 from benchmarks import throughput as speed
 from benchmarks import tune as tuning
 from benchmarks.check import submit_check
+from benchmarks.data import read_json, require_writable, write_json
 from benchmarks.executors import EXECUTORS
-from benchmarks.files import read_json, require_writable, write_json
-from benchmarks.references import run_references
-from benchmarks.report import Section, report, show
+from benchmarks.packed import pack
+from benchmarks.references import REFERENCE_USERS, run_references
+from benchmarks.report import report, show
 from benchmarks.run import run_suite, software
+from benchmarks.tables import Section
 from recgym import CLASSIC_IDS, ENV_IDS
 from recgym.envs import processors
 from recgym.errors import RecgymError, require, require_option
@@ -77,7 +79,9 @@ def _quickstart(output: Output = None, workers: Workers = None, fresh: Fresh = F
 
 @app.command("run")
 def _run_command(
-    suite: Annotated[str | None, typer.Argument(help="A suite, see `list`. None: the tasks of --task.")] = None,
+    suite: Annotated[
+        str | None, typer.Argument(help="A suite of `list`, or your own, a .json file. None: the tasks of --task.")
+    ] = None,
     output: Output = None,
     fresh: Fresh = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run again what failed before.")] = False,
@@ -141,6 +145,8 @@ def _run_command(
 
     A published row: `run core-v0 --only dqn`
 
+    A suite of your own, written as those of benchmarks/suites are: `run my_suite.json`
+
     Your own agent in a suite: `run core-v0 --agent my_agent.py:MyAgent --only MyAgent`
 
     Without a suite, beside the references: `run --agent my_agent.py:MyAgent --task recgym/News-v0 --steps 50000 --seeds 3`
@@ -177,7 +183,7 @@ def _folder(suite: suites.Suite) -> Path:
     """Where a run goes by default: by name, and where that says too little, by content too."""
     if suite.name in suites.SUITES:
         return Path("runs") / suite.name
-    return Path("runs") / f"{re.sub(r'[^A-Za-z0-9+.-]+', '-', suite.name)[:60]}-{suites.digest(suite.to_dict())[:8]}"
+    return Path("runs") / f"{re.sub(r'[^A-Za-z0-9+.-]+', '-', suite.name)[:60]}-{suites.digest(suite.manifest())[:8]}"
 
 
 def _tasks(ids: list[str] | None, options: str, world: str | None) -> list[Task]:
@@ -209,27 +215,54 @@ def _report(folder: Annotated[Path, typer.Argument(help="A results folder.")]) -
     report(folder, console)
 
 
+@app.command("pack")
+def _pack(
+    folder: Annotated[Path, typer.Argument(help="A results folder whose run is over.")],
+    shared: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A published folder, such as core-v0: results that it holds too, but for the time that they took, are "
+            "removed here; repeat for more."
+        ),
+    ] = None,
+) -> None:
+    """Put the job files of a results folder into jobs.jsonl and curves.jsonl.gz, the form in which results are published.
+
+    `report`, `submit-check` and `run` read both forms.
+    """
+    packed = pack(folder, shared or ())
+    console.print(Text(f"{packed} results packed." if packed else "Nothing to pack."))
+
+
 @app.command("list")
-def _list() -> None:
+def _list(
+    suite: Annotated[str | None, typer.Argument(help="A suite, or the .json file of one. None: everything.")] = None,
+) -> None:
     """Suites, agents and tasks."""
+    if suite is not None:
+        _show_suites([suites.get_suite(suite)], most=1000)
+        return
     console.print(Text("Suites", "bold"))
-    for suite in suites.SUITES.values():
-        steps = suite.tasks[0].steps
-        training = f"{steps:,} training steps, {len(suite.seeds)} seeds, " if steps else ""
-        console.print(Text.assemble("\n", (suite.name, "bold"), f": {suite.about}"))
-        for line in (
-            f"{training}{suite.users:,} evaluation users, {len(suite.entries())} jobs",
-            f"tasks: {_words(task.name for task in suite.tasks)}",
-            f"agents: {_words(agent.label for agent in suite.agents)}",
-        ):
-            console.print(Padding(Text(line), (0, 0, 0, 2)))
+    _show_suites(suites.SUITES.values())
     console.print()
     show(Section("Agents", ("name", "class"), [(name, target) for name, target in REGISTRY.items()], words=2), console)
     show(Section("Tasks", ("id",), [(id,) for id in (*ENV_IDS, *CLASSIC_IDS)]), console)
 
 
-def _words(names: Iterable[str], most: int = 13) -> str:
-    names = list(names)
+def _show_suites(shown: Iterable[suites.Suite], most: int = 13) -> None:
+    for suite in shown:
+        steps = suite.tasks[0].steps
+        training = f"{steps:,} training steps, {len(suite.seeds)} seeds, " if steps else ""
+        console.print(Text.assemble("\n", (suite.name, "bold"), f": {suite.about}"))
+        for line in (
+            f"{training}{suite.users:,} evaluation users, {len(suite.entries())} jobs",
+            f"tasks: {_words([task.name for task in suite.tasks], most)}",
+            f"agents: {_words([agent.label for agent in suite.agents], most)}",
+        ):
+            console.print(Padding(Text(line), (0, 0, 0, 2)))
+
+
+def _words(names: list[str], most: int) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
@@ -246,13 +279,18 @@ def _submit_check(
             "a task's id, a world's folder; repeat for more. Look at its code before."
         ),
     ] = None,
+    suite: Annotated[
+        str | None, typer.Option(help="What it is judged by: a suite of `list`, or a .json file. Default: as it says.")
+    ] = None,
 ) -> None:
     """Check a contributed results folder: form, completeness, keys, numbers, and a sample of jobs run again.
 
     Nothing of the contributor's is imported or run without --trust. Exit status 1 where anything is wrong.
     """
+    chosen = None if suite is None else suites.get_suite(suite)
     with console.status("reading") as status:  # shows nothing where there is no terminal
-        verdicts = submit_check(folder, sample, seed, max_steps, lambda text: status.update(Text(text)), trust or ())
+        progress = lambda text: status.update(Text(text))  # noqa: E731
+        verdicts = submit_check(folder, sample, seed, max_steps, progress, trust or (), chosen)
     rows = [(v.what, {True: "ok", False: "WRONG", None: "not judged"}[v.ok], v.why) for v in verdicts]
     show(Section(f"Submission {folder}", ("checked", "verdict", "why"), rows, words=3), console)
     if any(v.ok is False for v in verdicts):
@@ -321,7 +359,7 @@ def _references(
     id: Annotated[
         list[str] | None, typer.Option(help="An environment; repeat for more. Default: all of the suite.")
     ] = None,
-    users: Annotated[int, typer.Option(min=2, help="Evaluation users, one episode each.")] = suites.REFERENCE_USERS,
+    users: Annotated[int, typer.Option(min=2, help="Evaluation users, one episode each.")] = REFERENCE_USERS,
     suite: Annotated[
         str, typer.Option(help="domains, or classics: the literature's, beside published numbers.")
     ] = "domains",

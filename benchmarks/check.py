@@ -19,10 +19,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from baselines.agent import REGISTRY, Task, agent_class, make_agent
-from benchmarks.files import Result, evaluated, load_result, manifest_faults, read_json, result_file
+from benchmarks import files
+from benchmarks.files import Manifest, read_manifest
 from benchmarks.metrics import standard_error
+from benchmarks.packed import read_packed, read_results
+from benchmarks.result import Result, evaluated
 from benchmarks.run import CURVE_USERS, execute, file_hashes
-from benchmarks.suite import SEED_STRIDE, SUITES, Job, NamedTask, Suite, digest
+from benchmarks.suite import SEED_STRIDE, SUITES, Entry, Job, NamedTask, Suite, digest
 from recgym import CLASSIC_IDS, ENV_IDS
 from recgym.errors import ConfigError, RecgymError, require, require_count, require_option
 from recgym.worlds import BUILDERS, fitted_worlds
@@ -36,7 +39,6 @@ UNSTABLE = ("cost", "software", "files")  # parts of a result that may differ be
 REQUIRED = ("recgym", "python", "numpy", "numba", "gymnasium", "platform")  # of "software"
 COUNTS = ("click", "cart", "purchase", "like", "share", "long_watch", "satisfied_click")  # objectives that are counted
 REFERENCES = ("random", "popularity", "myopic", "planner", "ranked", "varied")
-PUBLISHED = Path(__file__).parent / "results"
 
 
 class Verdict(NamedTuple):
@@ -54,6 +56,7 @@ def submit_check(
     max_steps: int = 100_000,
     progress: Callable[[str], None] = lambda text: None,
     trust: Collection[str] = (),
+    suite: Suite | None = None,
 ) -> list[Verdict]:
     """Check a results folder.
 
@@ -62,6 +65,7 @@ def submit_check(
         seed: of the draw. max_steps: the most training steps of a job that may be drawn. progress: what happens now.
         trust: what may be loaded beside recgym's own: agents, tasks and worlds, as the folder names them. Without it
             nothing of the contributor's is imported or run, whatever the sample.
+        suite: that the folder is judged by; None: the published one that it names.
 
     Raises:
         ConfigError: no folder there, or a wrong argument.
@@ -73,32 +77,35 @@ def submit_check(
     require(folder.is_dir(), "folder", "must be a results folder", str(folder))
     progress("reading")
     try:
-        manifest = read_json(folder / "suite.json")
+        manifest = read_manifest(folder)
     except ConfigError as error:
         return [Verdict("manifest", False, str(error))]
-    wrong = manifest_faults(manifest)
-    if wrong:
-        return [_verdict("manifest", [f"suite.json: {fault}" for fault in wrong], "")]
-    entries = manifest["entries"]
-    found, unreadable = _read(folder, entries)
-    there = [entry for entry in entries if entry["key"] in found]
+    entries = manifest.entries
+    try:
+        found, unreadable = read_results(folder, [entry.job.key for entry in entries], manifest.shared)
+        strays = _strays(folder, entries)
+    except ConfigError as error:
+        return [Verdict("files", False, str(error))]
+    there = [entry for entry in entries if entry.job.key in found]
     for name in trust:
-        require_option("trust", name, {name for entry in entries for name in _foreign(entry)})
-    unknown = {name for entry in there for name in _foreign(entry)} - {*trust}
+        require_option("trust", name, {name for entry in entries for name in _foreign(entry.job)})
+    unknown = {name for entry in there for name in _foreign(entry.job)} - {*trust}
     verdicts = [
         Verdict("manifest", True, f"{len(entries)} jobs, keys match"),
-        _suite(manifest),
+        _suite(manifest, suite),
         _complete(entries, found),
-        _verdict("files", [*unreadable, *_strays(folder, entries)], f"{len(found)} results, nothing else"),
+        _verdict("files", [*unreadable.values(), *strays], f"{len(found)} results, nothing else"),
     ]
     progress("checking numbers")
     faults = [f"{_name(entry)}: {fault}" for entry in there
-              for fault in result_faults(found[entry["key"]], entry, manifest.get("references", {}), unknown)]  # fmt: skip
+              for fault in result_faults(found[entry.job.key], entry, manifest.references, unknown)]  # fmt: skip
     if not faults:
         faults = [*_spreads(there, found), *_copies(there, found)]
     verdicts.append(_verdict("numbers", faults, "finite, consistent, plausible"))
-    versions = {digest(result["software"]): result["software"] for result in found.values() if _has_software(result)}
-    lacking = [f"{_name(entry)}: no {', '.join(REQUIRED)}" for entry in there if not _has_software(found[entry["key"]])]
+    versions = {digest(result.software): result.software for result in found.values() if _has_software(result)}
+    lacking = [
+        f"{_name(entry)}: no {', '.join(REQUIRED)}" for entry in there if not _has_software(found[entry.job.key])
+    ]
     text = "; ".join(f"recgym {v['recgym']}, python {v['python']}, {v['platform']}" for v in versions.values())
     verdicts.append(_verdict("software", lacking, text or "no results"))
     published = _published(folder, there)
@@ -113,9 +120,8 @@ def submit_check(
     return verdicts
 
 
-def _foreign(entry: Result) -> set[str]:
+def _foreign(job: Job) -> set[str]:
     """Names in a job for what is not recgym's own: agents, tasks, worlds that are read from a folder."""
-    job = Job.from_dict(entry["job"])
     return ({job.agent} - {*REGISTRY}) | _foreign_places(job)
 
 
@@ -125,43 +131,47 @@ def _foreign_places(job: Job) -> set[str]:
     return ({task.id for task in tasks} - {*ENV_IDS, *CLASSIC_IDS}) | (worlds - {*BUILDERS, *fitted_worlds()})
 
 
-def _suite(manifest: dict[str, Any]) -> Verdict:
-    """Whether the manifest holds the published suite, unchanged; added agents have the suite's tasks and budgets."""
-    rows: dict[str, list[Result]] = {}
-    for entry in manifest["entries"]:
-        rows.setdefault(entry["label"], []).append(entry)
+def _suite(manifest: Manifest, suite: Suite | None) -> Verdict:
+    """Whether the manifest holds its suite, unchanged; added agents have the suite's tasks and budgets."""
+    rows: dict[str, list[Entry]] = {}
+    for entry in manifest.entries:
+        rows.setdefault(entry.label, []).append(entry)
     wrong = [f"{label}: several agents or hyper-parameters under one label" for label, row in rows.items()
-             if len({digest({"agent": e["job"]["agent"], "with": e["job"]["hyperparameters"]}) for e in row}) > 1]  # fmt: skip
-    name = manifest["suite"].partition("+")[0]
-    if name not in SUITES:
+             if len({digest({"agent": e.job.agent, "with": e.job.hyperparameters}) for e in row}) > 1]  # fmt: skip
+    name = manifest.suite.partition("+")[0]
+    if suite and name != suite.name:
+        return _verdict("suite", [*wrong, f"{manifest.suite!r} is not {suite.name!r}"], "")
+    suite = suite or SUITES.get(name)
+    if suite is None:
         if name == "custom":
             wrong += [
-                f"{part} are pinned, which no custom run has" for part in ("references", "fronts") if part in manifest
+                f"{part} are pinned, which no custom run has"
+                for part in ("references", "fronts")
+                if getattr(manifest, part)
             ]
             wrong += [f"{label}: seeds {seeds}; a run has 0, {SEED_STRIDE} and so on on every task" for label, row in rows.items()
                       for seeds in _seeds(row).values() if seeds != [SEED_STRIDE * k for k in range(len(seeds))]]  # fmt: skip
-        text = f"{manifest['suite']!r} is no published suite; budgets and tasks are its own"
+        text = f"{manifest.suite!r} is no published suite; budgets and tasks are its own"
         return _verdict("suite", wrong, text) if wrong else Verdict("suite", None, text)
-    suite = SUITES[name]
-    published = suite.to_dict()
+    published = suite.manifest()
     wrong += [f"{part} are not those of {name}" for part in ("references", "fronts")
-              if manifest.get(part) != published.get(part)]  # fmt: skip
-    there = {_place(entry) for entry in manifest["entries"]}
-    expected = {_place(entry) for entry in published["entries"]}
+              if getattr(manifest, part) != published.get(part, {})]  # fmt: skip
+    there = {_identity(entry) for entry in manifest.entries}
+    expected = {_identity(entry) for entry in suite.entries()}
     wrong += [
         f"{name} has {task}, {label}, key {key}: not in suite.json" for task, label, key in sorted(expected - there)
     ]
     tasks = {task.name: task for task in suite.tasks}
-    added = {label: [e for e in row if _place(e) not in expected] for label, row in rows.items()}
+    added = {label: [e for e in row if _identity(e) not in expected] for label, row in rows.items()}
     added = {label: row for label, row in added.items() if row}
     for label, row in added.items():
         if label in [agent.label for agent in suite.agents]:
             wrong.append(f"{label}: is a row of {name}, and has other jobs too")
             continue
-        wrong += [f"{entry['task']!r} is no task of {name}" for entry in row if entry["task"] not in tasks]
+        wrong += [f"{entry.task!r} is no task of {name}" for entry in row if entry.task not in tasks]
         wrong += [f"{_name(entry)}: not the options, budget, seeds or evaluation users of {name}" for entry in row
-                  if entry["task"] in tasks and not _keeps_to(suite, tasks[entry["task"]], Job.from_dict(entry["job"]))]  # fmt: skip
-        trained = any(entry["job"]["steps"] for entry in row)
+                  if entry.task in tasks and not _keeps_to(suite, tasks[entry.task], entry.job)]  # fmt: skip
+        trained = any(entry.job.steps for entry in row)
         seeds = list(suite.seeds) if trained else list(suite.seeds[:1])
         wrong += [f"{label}, {task}: seeds {_seeds(row).get(task)}, not {seeds}, as {name} has them"
                   for task in tasks if _seeds(row).get(task) != seeds]  # fmt: skip
@@ -176,19 +186,19 @@ def _keeps_to(suite: Suite, task: NamedTask, job: Job) -> bool:
             and job.steps in (0, task.steps) and job.seed in suite.seeds)  # fmt: skip
 
 
-def _seeds(row: list[Result]) -> dict[str, list[int]]:
+def _seeds(row: list[Entry]) -> dict[str, list[int]]:
     """Training seeds by task."""
     seeds: dict[str, list[int]] = {}
     for entry in row:
-        seeds.setdefault(entry["task"], []).append(entry["job"]["seed"])
+        seeds.setdefault(entry.task, []).append(entry.job.seed)
     return seeds
 
 
-def _complete(entries: list[Result], found: dict[str, Result]) -> Verdict:
+def _complete(entries: list[Entry], found: dict[str, Result]) -> Verdict:
     """Each row is there whole, or not at all and so listed as not run."""
     rows: dict[str, list[bool]] = {}
     for entry in entries:
-        rows.setdefault(entry["label"], []).append(entry["key"] in found)
+        rows.setdefault(entry.label, []).append(entry.job.key in found)
     partial = [f"{label}: {len(there) - sum(there)} of {len(there)} jobs have no result"
                for label, there in rows.items() if any(there) and not all(there)]  # fmt: skip
     absent = [label for label, there in rows.items() if not any(there)]
@@ -200,22 +210,10 @@ def _complete(entries: list[Result], found: dict[str, Result]) -> Verdict:
     )
 
 
-def _read(folder: Path, entries: list[Result]) -> tuple[dict[str, Result], list[str]]:
-    found, faults = {}, []
-    for entry in entries:
-        path = result_file(folder, entry["key"])
-        if not path.is_file():
-            continue
-        try:
-            found[entry["key"]] = load_result(path, entry["key"])
-        except ConfigError as error:
-            faults.append(f"{_name(entry)}: {error}")
-    return found, faults
-
-
-def _strays(folder: Path, entries: list[Result]) -> list[str]:
-    keys = {entry["key"] for entry in entries}
-    out = []
+def _strays(folder: Path, entries: list[Entry]) -> list[str]:
+    """Results that belong to no job of the manifest, and jobs that failed."""
+    keys = {entry.job.key for entry in entries}
+    out = [f"{key}: is packed and belongs to no job of suite.json" for key in read_packed(folder).keys() - keys]
     for path in sorted((folder / "jobs").glob("*")) if (folder / "jobs").is_dir() else []:
         key, _, ending = path.name.partition(".")
         if ending == "error.txt":
@@ -225,18 +223,14 @@ def _strays(folder: Path, entries: list[Result]) -> list[str]:
     return out
 
 
-def result_faults(
-    result: Result, entry: Result, references: dict[str, Any], unknown: Collection[str] = ()
-) -> list[str]:
+def result_faults(result: Result, entry: Entry, references: dict[str, Any], unknown: Collection[str] = ()) -> list[str]:
     """What is wrong with one result, a line each.
 
     Args:
-        result: of the right form, see `check_result`. entry: of the manifest. references: of the manifest.
+        result: of the job. entry: of the manifest. references: of the manifest.
         unknown: names of agents, tasks and worlds that must not be loaded.
     """
-    job = Job.from_dict(entry["job"])
-    score, length, objectives = result["return"], result["length"], result["objectives"]
-    mean = score["mean"]
+    job, score, length, objectives = entry.job, result.returns, result.length, result.objectives
     faults = []
 
     def check(holds: bool, fault: str) -> None:
@@ -247,9 +241,9 @@ def result_faults(
         total = value * job.users
         return abs(total - round(total)) <= 1e-6 + 1e-9 * abs(total)
 
-    check(score["n"] == job.users, f"{score['n']} evaluation users, not {job.users}")
-    check(min(result["cost"].values()) >= 0, "negative seconds")
-    check(whole(length["mean"]) and whole(length["median"] * 2 / job.users), "its lengths are not those of whole steps")
+    check(score.n == job.users, f"{score.n} evaluation users, not {job.users}")
+    check(min(result.cost.values()) >= 0, "negative seconds")
+    check(whole(length.mean) and whole(length.median * 2 / job.users), "its lengths are not those of whole steps")
     faults += _curve_faults(result, job)
     if job.agent not in unknown:
         try:
@@ -257,18 +251,17 @@ def result_faults(
         except Exception as error:  # hyper-parameters are anybody's
             faults.append(f"its agent cannot be made here: {error}")
         else:
-            check(privileged in (None, result["privileged"]),
-                  f"privileged is {result['privileged']}, of the agent {privileged}")  # fmt: skip
-    pinned = references.get(entry["task"], {})
+            check(privileged in (None, result.privileged),
+                  f"privileged is {result.privileged}, of the agent {privileged}")  # fmt: skip
+    pinned = references.get(entry.task, {})
     if pinned.keys() >= {"random", "planner"}:
         low, high = pinned["random"][0], pinned["planner"][0]
-        share = (mean - low) / (high - low) if high > low else math.inf
+        share = (score.mean - low) / (high - low) if high > low else math.inf
         check(PLAUSIBLE[0] <= share <= PLAUSIBLE[1], f"normalised score {share:.1f} outside {list(PLAUSIBLE)}")
     if job.agent in pinned and not job.hyperparameters:
         value, error = pinned[job.agent]
-        check(
-            abs(mean - value) <= ERRORS * math.sqrt(2) * error, f"return {mean:g}, but pinned is {value:g} ± {error:g}"
-        )
+        near = abs(score.mean - value) <= ERRORS * math.sqrt(2) * error
+        check(near, f"return {score.mean:g}, but pinned is {value:g} ± {error:g}")
     where = job.evaluation_task or job.task
     if _foreign_places(job) & {*unknown}:
         return faults
@@ -276,25 +269,23 @@ def result_faults(
         weights, shown, horizon, size = _facts(where)
     except Exception as error:  # options are anybody's
         return [*faults, f"its task cannot be made here: {error}"]
-    lengths = (length["mean"], length["median"])
+    lengths = (length.mean, length.median)
     check(all(1 <= value <= horizon for value in lengths), f"length {lengths} outside [1, {horizon}]")
     if set(objectives) != set(weights):
         return [*faults, f"objectives {sorted(objectives)}, not {sorted(weights)}"]
-    check(
-        0 <= objectives["click"] <= size * length["mean"] + 1e-6,
-        f"{objectives['click']:g} clicks in {length['mean']:g} steps",
-    )
+    clicks = objectives["click"]
+    check(0 <= clicks <= size * length.mean + 1e-6, f"{clicks:g} clicks in {length.mean:g} steps")
     for name in objectives.keys() & {*COUNTS}:
         check(whole(objectives[name]), f"{objectives[name]:g} {name} a user are no whole number of {job.users} users")
     if not shown and not where.options.get("expected_reward"):
         terms = [weight * objectives[name] for name, weight in weights.items()]
-        gap = abs(sum(terms) - mean)
-        check(gap <= 1e-4 * (1 + sum(map(abs, terms))), f"return {mean:g}, but its objectives pay {sum(terms):g}")
+        gap = abs(sum(terms) - score.mean)
+        check(gap <= 1e-4 * (1 + sum(map(abs, terms))), f"return {score.mean:g}, but its objectives pay {sum(terms):g}")
     return faults
 
 
 def _curve_faults(result: Result, job: Job) -> list[str]:
-    curve, score = result["curve"], result["return"]
+    curve, score = result.curve, result.returns
     steps = [point["steps"] for point in curve]
     most = max(job.steps + 10_000, 1.1 * job.steps) if job.steps else 0
     if steps != sorted(steps) or not all(0 < step <= most for step in steps):
@@ -304,21 +295,21 @@ def _curve_faults(result: Result, job: Job) -> list[str]:
     users, end = min(CURVE_USERS, job.users), curve[-1]
     if end["steps"] != job.steps or min(point["se"] for point in curve) < 0:
         return ["the learning curve does not end with the training steps, or has errors below 0"]
-    error = ERRORS * max(end["se"], score["se"] * math.sqrt(job.users / users)) * math.sqrt(1 - users / job.users)
-    if abs(end["return"] - score["mean"]) > error + 1e-9 * abs(score["mean"]):
-        return [f"the learning curve ends at {end['return']:g}, the evaluation gives {score['mean']:g}"]
+    error = ERRORS * max(end["se"], score.se * math.sqrt(job.users / users)) * math.sqrt(1 - users / job.users)
+    if abs(end["return"] - score.mean) > error + 1e-9 * abs(score.mean):
+        return [f"the learning curve ends at {end['return']:g}, the evaluation gives {score.mean:g}"]
     return []
 
 
-def _spreads(entries: list[Result], found: dict[str, Result]) -> list[str]:
+def _spreads(entries: list[Entry], found: dict[str, Result]) -> list[str]:
     """Standard deviations of returns, se sqrt(n), that are far from the other agents' on a task, or the row's own."""
     faults = []
-    groups: dict[tuple[str, ...], list[tuple[Result, float]]] = {}
+    groups: dict[tuple[str, ...], list[tuple[Entry, float]]] = {}
     for entry in entries:
-        score = found[entry["key"]]["return"]
-        if score["se"] > 0:
-            for group in ((entry["task"],), (entry["task"], entry["label"])):
-                groups.setdefault(group, []).append((entry, score["se"] * math.sqrt(score["n"])))
+        score = found[entry.job.key].returns
+        if score.se > 0:
+            for group in ((entry.task,), (entry.task, entry.label)):
+                groups.setdefault(group, []).append((entry, score.se * math.sqrt(score.n)))
     for group, pairs in groups.items():
         middle, most = float(np.median([value for _, value in pairs])), SPREAD if len(group) == 1 else ROW_SPREAD
         faults += [f"{_name(entry)}: se sqrt(n) = {value:.3g}, others' {middle:.3g}" for entry, value in pairs
@@ -326,43 +317,43 @@ def _spreads(entries: list[Result], found: dict[str, Result]) -> list[str]:
     return faults
 
 
-def _copies(entries: list[Result], found: dict[str, Result]) -> list[str]:
+def _copies(entries: list[Entry], found: dict[str, Result]) -> list[str]:
     """Two jobs that took the same time to the last digit: one's file was made of the other's."""
     faults, seen = [], {}
-    for entry in {entry["key"]: entry for entry in entries}.values():
-        cost = found[entry["key"]]["cost"]
+    for key, entry in {entry.job.key: entry for entry in entries}.items():
+        cost = found[key].cost
         other = seen.setdefault((*sorted(cost.items()),), entry) if any(cost.values()) else entry
         if other is not entry:
             faults.append(f"{_name(entry)}: took as long as {_name(other)} to the last digit; is it a copy?")
     return faults
 
 
-def _published(folder: Path, entries: list[Result]) -> dict[str, Result]:
+def _published(folder: Path, entries: list[Entry]) -> dict[str, Result]:
     """Published results of the folder's jobs, by key; those of the folder itself do not vouch for it."""
-    others = [place for place in PUBLISHED.glob("*") if place.resolve() != folder.resolve()]
-    files = {e["key"]: result_file(place, e["key"]) for place in others for e in entries
-             if result_file(place, e["key"]).is_file()}  # fmt: skip
-    return {key: load_result(file, key) for key, file in files.items()}
+    keys, found = {entry.job.key for entry in entries}, {}
+    for place in files.PUBLISHED.glob("*/"):
+        if place.resolve() != folder.resolve():
+            results, _ = read_results(place, keys)
+            found.update(results)
+    return found
 
 
-def _compare_published(entries: list[Result], found: dict[str, Result], published: dict[str, Result]) -> Verdict:
+def _compare_published(entries: list[Entry], found: dict[str, Result], published: dict[str, Result]) -> Verdict:
     wrong = []
-    for entry in {e["key"]: e for e in entries if e["key"] in published}.values():
-        ok, why = compare(found[entry["key"]], published[entry["key"]], _between(entry, entries, found))
+    for key, entry in {e.job.key: e for e in entries if e.job.key in published}.items():
+        ok, why = compare(found[key], published[key], _between(entry, entries, found))
         wrong += [] if ok else [f"{_name(entry)}: {why}"]
     return _verdict("published", wrong, f"{len(published)} results are as published")
 
 
-def _between(entry: Result, entries: list[Result], found: dict[str, Result]) -> float:
+def _between(entry: Entry, entries: list[Entry], found: dict[str, Result]) -> float:
     """Standard deviation between the training runs of an entry's row."""
-    row = [
-        found[e["key"]]["return"]["mean"] for e in entries if (e["task"], e["label"]) == (entry["task"], entry["label"])
-    ]
+    row = [found[e.job.key].returns.mean for e in entries if (e.task, e.label) == (entry.task, entry.label)]
     return standard_error(row) * math.sqrt(len(row))
 
 
 def _again(
-    entries: list[Result],
+    entries: list[Entry],
     found: dict[str, Result],
     untouched: Collection[str],
     unknown: Collection[str],
@@ -374,47 +365,46 @@ def _again(
     """Run some jobs again and compare: contributed ones first, then references, then those that are as published."""
     if not sample:
         return [Verdict("re-runs", None, "none asked for")]
-    jobs = list({entry["key"]: entry for entry in entries}.values())
-    pool = [entry for entry in jobs if entry["job"]["steps"] <= max_steps and not _foreign(entry) & {*unknown}]
-    rows, out = {entry["label"] for entry in pool}, []
-    left = [label for label in dict.fromkeys(entry["label"] for entry in jobs) if label not in rows]
+    jobs = list({entry.job.key: entry for entry in entries}.values())
+    pool = [entry for entry in jobs if entry.job.steps <= max_steps and not _foreign(entry.job) & {*unknown}]
+    rows, out = {entry.label for entry in pool}, []
+    left = [label for label in dict.fromkeys(entry.label for entry in jobs) if label not in rows]
     if left:
         text = f"not run again: {', '.join(left)} (not of recgym, or more than {max_steps:,} training steps)"
         out.append(Verdict("re-runs", None, text))
     numbers = [_numbers(entry, found) for entry in jobs]
 
     def rank(i: int) -> int:
-        if pool[i]["key"] in untouched:
+        if pool[i].job.key in untouched:
             return 3
-        if pool[i]["job"]["agent"] in REFERENCES:
+        if pool[i].job.agent in REFERENCES:
             return 2
         return 0 if numbers.count(_numbers(pool[i], found)) > 1 else 1  # what looks like another job's first
 
     drawn = sorted(np.random.default_rng(seed).permutation(len(pool)).tolist(), key=rank)[:sample]
     for k, i in enumerate(sorted(drawn)):
-        entry, result = pool[i], found[pool[i]["key"]]
-        seconds = sum(result["cost"].values())
+        entry, result = pool[i], found[pool[i].job.key]
+        seconds = sum(result.cost.values())
         progress(f"running again {k + 1} of {len(drawn)}: {_name(entry)} (took {seconds:.0f} s)")
-        out.append(Verdict(f"again: {_name(entry)}", *_run_again(entry, result, _between(entry, entries, found))))
+        out.append(Verdict(f"again: {_name(entry)}", *_run_again(entry.job, result, _between(entry, entries, found))))
     return out
 
 
-def _numbers(entry: Result, found: dict[str, Result]) -> tuple[Any, ...]:
-    result = found[entry["key"]]
-    return entry["task"], result["return"], result["length"], result["objectives"]
+def _numbers(entry: Entry, found: dict[str, Result]) -> tuple[Any, ...]:
+    result = found[entry.job.key]
+    return entry.task, result.returns, result.length, result.objectives
 
 
-def _run_again(entry: Result, result: Result, between: float) -> tuple[bool | None, str]:
-    job = Job.from_dict(entry["job"])
+def _run_again(job: Job, result: Result, between: float) -> tuple[bool | None, str]:
     try:
         agent_class(job.agent)
         hashes = file_hashes(job)
-        if result.get("files", hashes) != hashes:
+        if result.files not in (None, hashes):
             return False, "the agent's or world's file is another one here"
     except (RecgymError, OSError) as error:
         return None, f"not run: {error}"
     try:
-        again = json.loads(json.dumps(execute(job)))
+        again = execute(job)
     except (Exception, SystemExit) as error:  # the agent is anybody's
         return False, f"failed: {type(error).__name__}: {error}"
     return compare(result, again, between)
@@ -433,19 +423,19 @@ def compare(result: Result, again: Result, between: float) -> tuple[bool | None,
         result: contributed. again: as `execute` gives it here. between: standard deviation between the row's seeds.
     """
     if _stable(result) == _stable(again) or (
-        not evaluated(result["curve"]) and _stable(result, "curve") == _stable(again, "curve")
+        not evaluated(result.curve) and _stable(result, "curve") == _stable(again, "curve")
     ):
-        return True, f"{result['return']['mean']:.4g}, equal to the bit"
-    (a, ea), (b, eb) = ((r["return"]["mean"], r["return"]["se"]) for r in (result, again))
-    trained = result["job"]["steps"] > 0
-    same = result["software"] == again["software"]
+        return True, f"{result.returns.mean:.4g}, equal to the bit"
+    (a, ea), (b, eb) = ((r.returns.mean, r.returns.se) for r in (result, again))
+    trained = result.job.steps > 0
+    same = result.software == again.software
     text = f"{a:.4g} there, {b:.4g} here"
-    if same and again["software"].get("device") == "cpu" and (not trained or result["job"]["agent"] in REGISTRY):
+    if same and again.software.get("device") == "cpu" and (not trained or result.job.agent in REGISTRY):
         return False, f"{text}; versions and processor are the same, so it should be equal to the bit"
     if not eb / 2 <= ea <= eb * 2:
         return False, f"{text}; standard errors {ea:.2g} there, {eb:.2g} here"
     reason = "same versions, but training differs" if same else "other versions or processors"
-    most = BETWEEN * eb * math.sqrt(result["return"]["n"])
+    most = BETWEEN * eb * math.sqrt(result.returns.n)
     strict, wide = (
         ERRORS * math.sqrt(2) * math.hypot(eb, spread * trained) for spread in (min(between, most), between)
     )
@@ -456,9 +446,9 @@ def compare(result: Result, again: Result, between: float) -> tuple[bool | None,
     return False, f"{text}; may differ by {strict:.2g} ({reason})"
 
 
-def _stable(result: Result, *without: str) -> Result:
+def _stable(result: Result, *without: str) -> dict[str, Any]:
     """What two runs of a job have in common."""
-    return {name: value for name, value in result.items() if name not in (*UNSTABLE, *without)}
+    return {name: value for name, value in result.to_dict().items() if name not in (*UNSTABLE, *without)}
 
 
 @cache
@@ -490,16 +480,16 @@ def _privileged(agent: str, hyperparameters: str) -> bool | None:
 
 
 def _has_software(result: Result) -> bool:
-    return all(name in result["software"] for name in REQUIRED)
+    return all(name in result.software for name in REQUIRED)
 
 
-def _place(entry: Result) -> tuple[str, str, str]:
-    return entry["task"], entry["label"], entry["key"]
+def _identity(entry: Entry) -> tuple[str, str, str]:
+    return entry.task, entry.label, entry.job.key
 
 
-def _name(entry: Result) -> str:
-    seed = f", seed {entry['job']['seed']}" if entry["job"]["steps"] else ""
-    return f"{entry['task']}, {entry['label']}{seed}"
+def _name(entry: Entry) -> str:
+    seed = f", seed {entry.job.seed}" if entry.job.steps else ""
+    return f"{entry.task}, {entry.label}{seed}"
 
 
 def _verdict(what: str, wrong: list[str], right: str) -> Verdict:

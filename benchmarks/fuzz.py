@@ -595,7 +595,8 @@ def _prepare_results(folder: Path) -> None:
 
 def _attempt_results(rng: np.random.Generator, folder: Path) -> None:
     from benchmarks.check import submit_check
-    from benchmarks.report import markdown, read_folder
+    from benchmarks.report import markdown
+    from benchmarks.tables import read_folder
 
     mutate_folder(rng, folder / "custom")
     submit_check(folder / "custom", sample=0)

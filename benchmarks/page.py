@@ -22,7 +22,6 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from benchmarks.files import evaluated
 from benchmarks.metrics import (
     bootstrap_interval,
     hypervolume,
@@ -35,8 +34,9 @@ from benchmarks.metrics import (
     standard_error,
     steps_to_reach,
 )
-from benchmarks.report import UNKNOWN, Cell, Estimate, Results, notes, ranked, task_row
+from benchmarks.result import evaluated
 from benchmarks.run import CURVE_USERS
+from benchmarks.tables import UNKNOWN, Cell, Estimate, Results, notes, ranked, task_row
 
 INK = "#010101"  # what becomes currentColor
 COLOURS = tuple(f"#0{i}0{i}fe" for i in range(8))  # what become the CSS variables --c0, --c1, ...
@@ -142,7 +142,7 @@ def _leaderboard(results: Results, labels: Sequence[str]) -> Rows:
 
 def _train_seconds(cells: Iterable[Cell]) -> float:
     """Mean training time of a run, in seconds; 0 where nothing was trained."""
-    times = [r["cost"]["train_seconds"] for cell in cells for r in cell.results if r["job"]["steps"]]
+    times = [r.cost["train_seconds"] for cell in cells for r in cell.results if r.job.steps]
     return float(np.mean(times)) if times else 0.0
 
 
@@ -189,16 +189,14 @@ def _learners(results: Results, task: str) -> list[str]:
     labels = []
     for label in ranked(results, task):
         cell = results.cells[task, label]
-        if any(evaluated(r["curve"]) for r in cell.results) and not cell.job["hyperparameters"].get(
-            "objective_weights"
-        ):
+        if any(evaluated(r.curve) for r in cell.results) and not cell.job.hyperparameters.get("objective_weights"):
             labels.append(label)
     return labels
 
 
 def _runs(results: Results, task: str, label: str) -> list[tuple[np.ndarray, np.ndarray]]:
     """Steps and returns of the learning curves of an agent's runs."""
-    curves = [r["curve"] for r in results.cells[task, label].results if evaluated(r["curve"])]
+    curves = [r.curve for r in results.cells[task, label].results if evaluated(r.curve)]
     return [
         (np.array([p["steps"] for p in curve], np.float64), np.array([p["return"] for p in curve])) for curve in curves
     ]
@@ -221,8 +219,8 @@ def _sample_efficiency(results: Results, task: str) -> dict[str, str]:
 def _floor(results: Results, task: str) -> float | None:
     """What random earns; None where it did not run."""
     for (name, _), cell in results.cells.items():
-        if name == task and cell.job["agent"] == "random" and cell.results:
-            return cell.results[0]["return"]["mean"]
+        if name == task and cell.job.agent == "random" and cell.results:
+            return cell.results[0].returns.mean
     return None
 
 
@@ -330,12 +328,12 @@ def _fronts(results: Results, task: str) -> list[Chart]:
     families: dict[str, list[str]] = {}
     for label in points:
         job = results.cells[task, label].job
-        if job["hyperparameters"].get("objective_weights"):
-            others = {name: value for name, value in job["hyperparameters"].items() if name != "objective_weights"}
-            families.setdefault(job["agent"] + (f" {json.dumps(others)}" if others else ""), []).append(label)
+        if job.hyperparameters.get("objective_weights"):
+            others = {name: value for name, value in job.hyperparameters.items() if name != "objective_weights"}
+            families.setdefault(job.agent + (f" {json.dumps(others)}" if others else ""), []).append(label)
     if len(objectives) < 2 or not families:
         return []
-    agents = {results.cells[task, label].job["agent"]: values for label, values in points.items()}
+    agents = {results.cells[task, label].job.agent: values for label, values in points.items()}
     random = agents.get("random")
     everything = np.concatenate(list(points.values()))
     reference = random.mean(axis=0) if random is not None else everything.min(axis=0)
@@ -358,8 +356,8 @@ def _fronts(results: Results, task: str) -> list[Chart]:
 
 def _objectives(cell: Cell, names: Sequence[str]) -> np.ndarray:
     """(n, d) objectives of the runs; (0, d) where one does not have them."""
-    rows = [[result["objectives"][name] for name in names] for result in cell.results
-            if all(name in result["objectives"] for name in names)]  # fmt: skip
+    rows = [[result.objectives[name] for name in names] for result in cell.results
+            if all(name in result.objectives for name in names)]  # fmt: skip
     return np.array(rows, np.float64).reshape(len(rows), len(names))
 
 

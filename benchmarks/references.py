@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.console import Console
 
-from baselines.agent import write_atomically
+from baselines.agent import Task
+from benchmarks.data import lines_of
+from benchmarks.files import read_manifest
 from benchmarks.metrics import ratio
-from benchmarks.report import Section, markdown_table, show
-from benchmarks.run import read_result, run_suite, write_json
-from benchmarks.suite import REFERENCE_USERS, classics_suite, references_suite
-from recgym import ENV_IDS
+from benchmarks.packed import read_results
+from benchmarks.report import markdown_table, show
+from benchmarks.result import Result
+from benchmarks.run import run_suite
+from benchmarks.suite import Contender, NamedTask, Suite, references, training_seeds
+from benchmarks.tables import Section
+from recgym import CLASSIC_IDS, ENV_IDS
+from recgym.errors import require_option
+from recgym.files import write_atomically
 
 GAIN = 1.15  # of the planner over the myopic oracle, and of that over popularity
 PAIRS = (("planner", "myopic"), ("myopic", "popularity"))
 AGENTS = ("random", "popularity", "myopic", "planner")
 SHARES = (("cart", "click"), ("purchase", "cart"))  # of the objectives, where an id has them
 UNKNOWN = "–"
+REFERENCE_USERS = 2000  # evaluated on each id
 Row = dict[str, dict[str, Any]]  # agent -> its numbers on one id
 
 
@@ -59,6 +68,49 @@ PUBLISHED = (
 )
 
 
+def references_suite(ids: Sequence[str] = ENV_IDS, users: int = REFERENCE_USERS) -> Suite:
+    """The four references on the given ids: what `python -m benchmarks references` runs."""
+    for id in ids:
+        require_option("id", id, ENV_IDS)
+    return Suite("references-v0", _tasks(ids), references(), training_seeds(1), users)
+
+
+def classics_suite(ids: Sequence[str] = CLASSIC_IDS, users: int = REFERENCE_USERS) -> Suite:
+    """Random, an informed heuristic where there is one, and the two oracles on the literature's environments."""
+    for id in ids:
+        require_option("id", id, CLASSIC_IDS)
+    named = {_name(id) for id in ids}
+    heuristics = [replace(h, only=tuple(n for n in h.only if n in named)) for h in HEURISTICS]
+    planner = Contender("planner", "planner", {"users": 500}, trained=False, users=min(users, CLASSICS_PLANNER_USERS))
+    oracles = (planner,
+               *(h for h in heuristics if h.only),
+               *(Contender(name, name, trained=False) for name in ("myopic", "random")))  # fmt: skip
+    return Suite("classics-references-v0", _tasks(ids), oracles, training_seeds(1), users)
+
+
+def _name(id: str) -> str:
+    return id.removeprefix("recgym/")
+
+
+def _tasks(ids: Sequence[str]) -> tuple[NamedTask, ...]:
+    return tuple(NamedTask(_name(id), Task(id), 0) for id in ids)
+
+
+def _heuristic(label: str, agent: str, only: Sequence[str], **hyperparameters: Any) -> Contender:
+    return Contender(label, agent, hyperparameters, trained=False, only=tuple(only))
+
+
+CLASSICS_PLANNER_USERS = 300
+HEURISTICS = (
+    _heuristic("best quality", "ranked", ["InterestEvolution-v0", "InterestExploration-v0"], by="quality"),
+    _heuristic("most clickbait", "ranked", ["LongTermSatisfaction-v0", "LongTermSatisfaction-Hard-v0"], by="clickbait"),
+    _heuristic("least clickbait", "ranked", ["LongTermSatisfaction-v0", "LongTermSatisfaction-Hard-v0"], by="clickbait",
+               descending=False),
+    _heuristic("varied topics", "varied", [_name(id) for id in CLASSIC_IDS if "Bored" in id or "TopK-Uncertain" in id]),
+    _heuristic("most viewed", "ranked", ["RecoGym-v1"], by="views"),
+)  # fmt: skip
+
+
 def run_references(
     folder: str | os.PathLike[str],
     ids: Sequence[str] = ENV_IDS,
@@ -83,15 +135,17 @@ def run_references(
     folder, suite = Path(folder), classics_suite(ids, users) if classics else references_suite(ids, users)
     run_suite(suite, folder, workers, command, console, fresh)
     rows: dict[str, Row] = {id: {} for id in ids}
-    for entry in suite.entries():
-        result = read_result(folder, entry.job.key)
-        if result:
-            rows[entry.job.task.id][entry.label] = describe(result)
+    entries = suite.entries()
+    found, _ = read_results(folder, [entry.job.key for entry in entries], read_manifest(folder).shared)
+    for entry in entries:
+        if entry.job.key in found:
+            rows[entry.job.task.id][entry.label] = describe(found[entry.job.key])
     gains = {id: gain(row) for id, row in rows.items()}
     checked = (lambda row: [f"{entry} has no result" for entry in missing(row)]) if classics else check
     wrong = [f"{id}: {line}" for id, row in rows.items() for line in checked(row)]
     sections = _classic_sections(rows) if classics else _sections(rows, gains)
-    write_json(folder / "references.json", {"command": command, "references": rows, "gains": gains, "wrong": wrong})
+    data = {"command": command, "references": rows, "gains": gains, "wrong": wrong}
+    write_atomically(folder / "references.json", lines_of(data).encode())
     lines = ["```", command, "```", "", *(line for section in sections for line in markdown_table(section))]
     write_atomically(folder / "references.md", "\n".join([*lines, *(f"- {line}" for line in wrong), ""]).encode())
     for section in sections:
@@ -99,15 +153,15 @@ def run_references(
     return wrong
 
 
-def describe(result: dict[str, Any]) -> dict[str, Any]:
+def describe(result: Result) -> dict[str, Any]:
     """The numbers of one reference on one id: return, episode length, mean objectives an episode, and their ratios."""
-    objectives = result["objectives"]
+    objectives = result.objectives
     shares = {f"{a}/{b}": objectives[a] / objectives[b] for a, b in SHARES if a in objectives and objectives.get(b)}
     return {
-        "return": result["return"],
-        "length": result["length"],
+        "return": asdict(result.returns),
+        "length": asdict(result.length),
         "objectives": objectives,
-        "shares": {"click/step": objectives["click"] / result["length"]["mean"], **shares},
+        "shares": {"click/step": objectives["click"] / result.length.mean, **shares},
     }
 
 

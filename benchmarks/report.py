@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import os
-import shlex
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import matplotlib
-import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich import box
@@ -19,278 +14,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from benchmarks.files import error_file, evaluated, read_manifest, read_result, require_writable
-from benchmarks.metrics import Statistic, bootstrap_interval, iqm, mean, normalised, standard_error
-from benchmarks.suite import SUITES
+from benchmarks.data import require_writable
+from benchmarks.page import page
+from benchmarks.tables import Results, Section, notes, read_folder, sections
 from recgym.files import write_atomically
-
-UNKNOWN = "–"
-NOT_RUN = "not run yet"
-LEAST = 1e-9  # between random and planner, for a scale
-REASON = 500  # characters of why a job failed
-# Options of a command that say nothing of what is run; the first ones take a value.
-WHERE_IT_RAN = ("-o", "--output", "-w", "--workers", "--executor", "--ray-address", "--device", "--only")
-HOW_IT_RAN = ("--fresh", "--retry-failed")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """The runs of one agent on one task."""
-
-    job: dict[str, Any]  # of the first run
-    expected: int  # runs asked for
-    results: list[dict[str, Any]]  # those there are
-    scores: np.ndarray  # (n,) normalised; empty where a run or a reference is missing
-    error: float  # standard error that the scores have in common: one sample of users met all runs
-
-    @property
-    def complete(self) -> bool:
-        """Whether every run is there."""
-        return len(self.results) == self.expected
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A statistic with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        value, low, high = (f"{round(x, 2) + 0.0:.2f}" for x in (self.value, self.low, self.high))  # no -0.00
-        return f"{value} [{low}, {high}]"
-
-
-@dataclass(frozen=True)
-class Results:
-    """A results folder. Labels are in the order of the leaderboard."""
-
-    suite: str
-    command: str
-    tasks: list[str]
-    labels: list[str]
-    cells: dict[tuple[str, str], Cell]  # (task, label) -> runs; not there where the agent does not run on the task
-    missing: list[str]  # jobs without a result, a line each, or one for an agent of which nothing has run
-    software: list[str]  # a line for each set of versions
-    fronts: dict[str, tuple[str, ...]]  # task -> the objectives that agents trade off there
-
-    def estimate(self, label: str, tasks: list[str], statistic: Statistic = iqm) -> Estimate | None:
-        """Normalised score of an agent over some tasks; None where anything that it needs is missing."""
-        if not self.scored(label, tasks):
-            return None
-        runs, errors = self.scores(label, tasks)
-        low, high = bootstrap_interval(runs, statistic, np.random.default_rng(0), errors)
-        return Estimate(float(statistic(runs)), float(low), float(high))
-
-    def scored(self, label: str, tasks: list[str]) -> bool:
-        """Whether the agent has normalised scores on all the tasks."""
-        return all((task, label) in self.cells and len(self.cells[task, label].scores) for task in tasks)
-
-    def scores(self, label: str, tasks: list[str]) -> tuple[list[np.ndarray], list[float]]:
-        """Normalised scores of the agent's runs on each task, and the standard errors that they have in common."""
-        cells = [self.cells[task, label] for task in tasks]
-        return [cell.scores for cell in cells], [cell.error for cell in cells]
-
-    def on(self, *tasks: str) -> list[str]:
-        """Labels of the agents that run on all the tasks."""
-        return [label for label in self.labels if all((task, label) in self.cells for task in tasks)]
-
-    def text(self, label: str, tasks: list[str], statistic: Statistic = iqm) -> str:
-        """The estimate in words."""
-        cells = [self.cells.get((task, label)) for task in tasks]
-        if any(cell is not None and not cell.complete for cell in cells):
-            return "missing"
-        return str(self.estimate(label, tasks, statistic) or UNKNOWN)
-
-    def title(self, label: str) -> str:
-        """The label, with a star where the agent reads the simulator's hidden state."""
-        return label + ("*" if self.privileged(label) else "")
-
-    def privileged(self, label: str) -> bool:
-        """Whether the agent reads the simulator's hidden state; False where nothing of it has run."""
-        found = [r for (_, name), cell in self.cells.items() if name == label for r in cell.results[:1]]
-        return bool(found and found[0]["privileged"])
-
-    def with_old_curves(self) -> list[str]:
-        """Labels of agents with learning curves that are not of evaluation episodes."""
-        old = {
-            name
-            for (_, name), cell in self.cells.items()
-            for r in cell.results
-            if r["curve"] and not evaluated(r["curve"])
-        }
-        return [label for label in self.labels if label in old]
-
-    def row_command(self, label: str) -> str:
-        """What runs the agent's row again; empty where the folder does not say."""
-        if self.suite in SUITES:
-            return shlex.join(["python", "-m", "benchmarks", "run", self.suite, "--only", label])
-        try:
-            words = shlex.split(self.command)
-        except ValueError:  # an open quote
-            return self.command
-        if words[2:4] != ["benchmarks", "run"]:
-            return self.command
-        kept = [w for before, w in zip(["", *words], words) if before not in WHERE_IT_RAN and w not in WHERE_IT_RAN]
-        return shlex.join([*(word for word in kept if word not in HOW_IT_RAN), "--only", label])
-
-
-class Section(NamedTuple):
-    """A table of the report."""
-
-    title: str
-    header: tuple[str, ...]
-    rows: list[tuple[str, ...]]
-    words: int = 1  # leading columns of text; the others hold numbers
-
-
-def read_folder(folder: str | os.PathLike[str]) -> Results:
-    """Read what `run_suite` left.
-
-    Raises:
-        ConfigError: no results there, or a manifest of another form. A result of another form counts as absent.
-    """
-    folder = Path(folder)
-    manifest = read_manifest(folder)
-    entries = manifest["entries"]
-    tasks, labels = (list(dict.fromkeys(entry[name] for entry in entries)) for name in ("task", "label"))
-    pinned = {task: {name: score[0] for name, score in scores.items()}
-              for task, scores in manifest.get("references", {}).items()}  # fmt: skip
-    fronts = {task: tuple(objectives) for task, objectives in manifest.get("fronts", {}).items()}
-    runs: dict[tuple[str, str], list[dict[str, Any] | None]] = {}
-    jobs: dict[tuple[str, str], dict[str, Any]] = {}
-    yardsticks: dict[str, dict[str, float]] = {task: {} for task in tasks}
-    reasons: dict[str, list[tuple[str, str]]] = {label: [] for label in labels}
-    software = {}
-    for entry in entries:
-        result, place = read_result(folder, entry["key"]), (entry["task"], entry["label"])
-        runs.setdefault(place, []).append(result)
-        jobs.setdefault(place, entry["job"])
-        if result:
-            if entry["label"] == entry["job"]["agent"]:  # not one with settings of its own beside it
-                yardsticks[entry["task"]][entry["label"]] = result["return"]["mean"]
-            versions = [f"{name} {version}" for name, version in result["software"].items() if version != "none"]
-            software[", ".join(versions)] = None
-        else:
-            name = f"{entry['task']}, {entry['label']}, seed {entry['job']['seed']}"
-            reasons[entry["label"]].append((name, _reason(error_file(folder, entry["key"]))))
-    cells = {
-        place: _cell(jobs[place], found, {**yardsticks[place[0]], **pinned.get(place[0], {})})
-        for place, found in runs.items()
-    }
-    missing = []
-    for label, lines in reasons.items():
-        expected = sum(cell.expected for (_, name), cell in cells.items() if name == label)
-        if len(lines) == expected and all(reason == NOT_RUN for _, reason in lines):
-            missing.append(f"{label}: {NOT_RUN} (all {expected} jobs)")
-        else:
-            missing += [f"{name}: {reason}" for name, reason in lines]
-    fronts = {**_trade_offs(cells), **fronts}
-    results = Results(manifest["suite"], manifest["command"], tasks, labels, cells, missing, list(software), fronts)
-    scores = {label: results.estimate(label, tasks) for label in labels}
-    labels.sort(key=lambda label: -(scores[label].value if scores[label] else -np.inf))  # type: ignore[union-attr]
-    return results
-
-
-def _reason(error: Path) -> str:
-    if not error.is_file():
-        return NOT_RUN
-    lines = error.read_text("utf-8", errors="replace").strip().splitlines()
-    last = "".join(c if c.isprintable() else "?" for c in lines[-1][:REASON]) if lines else "no reason given"
-    return f"failed: {last} (see {error.name})"
-
-
-def _trade_offs(cells: dict[tuple[str, str], Cell]) -> dict[str, tuple[str, ...]]:
-    """By task the objectives that the preferences of its agents name."""
-    fronts: dict[str, dict[str, None]] = {}
-    for (task, _), cell in cells.items():
-        weights = cell.job["hyperparameters"].get("objective_weights")
-        if isinstance(weights, dict):
-            fronts.setdefault(task, {}).update(dict.fromkeys(weights))
-    return {task: tuple(objectives) for task, objectives in fronts.items()}
-
-
-def _cell(job: dict[str, Any], found: list[dict[str, Any] | None], yardsticks: dict[str, float]) -> Cell:
-    results = [result for result in found if result]
-    scores, error = np.zeros(0), 0.0
-    random, planner = yardsticks.get("random"), yardsticks.get("planner")
-    if len(results) == len(found) and random is not None and planner is not None and planner - random > LEAST:
-        scores = normalised([result["return"]["mean"] for result in results], random, planner)
-        error = _user_error(results) / (planner - random)
-    return Cell(job, len(found), results, scores, error)
-
-
-def _user_error(results: list[dict[str, Any]]) -> float:
-    return float(np.mean([result["return"]["se"] for result in results]))
-
-
-def sections(results: Results) -> list[Section]:
-    """All tables of the report."""
-    rows = []
-    for label in results.on(*results.tasks):
-        cells = [results.cells[task, label] for task in results.tasks]
-        there, expected = sum(len(cell.results) for cell in cells), sum(cell.expected for cell in cells)
-        texts = [results.text(label, results.tasks, statistic) for statistic in (iqm, mean)]
-        rows.append((results.title(label), *texts, f"{there} of {expected}"))
-    # An agent that does not run on all tasks has no score over all tasks.
-    out = [Section("All tasks, normalised score", ("agent", "IQM", "mean", "runs"), rows)] if rows else []
-    header = ("agent", "return", "normalised", "length", "trained", "seconds")
-    for task in results.tasks:
-        out.append(Section(task, header, [task_row(results, task, label) for label in ranked(results, task)]))
-    return out
-
-
-def ranked(results: Results, task: str) -> list[str]:
-    """Labels of the agents that run on the task: in the order of the leaderboard, or by return where some have no place
-    there as they do not run on all tasks."""
-    labels, overall = results.on(task), results.on(*results.tasks)
-    if set(labels) <= set(overall):
-        return labels
-    returns = {label: [r["return"]["mean"] for r in results.cells[task, label].results] for label in labels}
-    return sorted(labels, key=lambda label: -float(np.mean(returns[label])) if returns[label] else np.inf)
-
-
-def task_row(results: Results, task: str, label: str) -> tuple[str, ...]:
-    """A row of a task's table: agent, return, normalised score, length, training steps and seconds."""
-    cell = results.cells[task, label]
-    if not cell.complete:
-        count = f"missing {cell.expected - len(cell.results)} of {cell.expected}"
-        return (results.title(label), count, "missing", *[UNKNOWN] * 3)
-    returns = [result["return"]["mean"] for result in cell.results]
-    error = math.hypot(standard_error(returns), _user_error(cell.results))
-    steps = cell.results[0]["job"]["steps"]
-    seconds = np.mean([result["cost"]["train_seconds"] for result in cell.results])
-    return (
-        results.title(label),
-        f"{np.mean(returns):.2f} ± {error:.2f}",
-        results.text(label, [task]),
-        f"{np.mean([result['length']['mean'] for result in cell.results]):.1f}",
-        f"{steps:,}" if steps else UNKNOWN,
-        f"{seconds:,.0f}" if steps else UNKNOWN,
-    )
-
-
-def notes(results: Results) -> list[str]:
-    """How to read the tables, and what is missing from them."""
-    seeds = max(cell.expected for cell in results.cells.values())
-    old = results.with_old_curves()
-    spread = "users (one seed: not over training runs)" if seeds == 1 else f"users and {seeds} training seeds"
-    return [
-        "Normalised score: 0 is the random agent, 1 the planner. *: reads the simulator's hidden state.",
-        f"[low, high]: 95 % bootstrap interval, stratified over tasks; ±: standard error. Both over {spread}.",
-        "Length: mean steps of an episode. Trained: user-steps a run. Seconds: of training, a run.",
-        *(f"Missing: {line}" for line in results.missing),
-        *(
-            [
-                f"Learning curves of version 0.1, rewards of steps in training, cannot be compared and are not drawn: {', '.join(old)}."
-            ]
-            if old
-            else []
-        ),
-        *(f"Run with: {line}." for line in results.software),
-        *(["The results come from different versions: compare with care."] if len(results.software) > 1 else []),
-    ]
 
 
 def markdown(results: Results, picture: str) -> str:
@@ -359,8 +86,12 @@ def _drawn(results: Results, panels: list[tuple[str, list[str]]], rows: int, col
     for axis, (title, tasks) in zip(axes, panels):
         for mark in (0.0, 1.0):
             axis.axvline(mark, color="0.6", linewidth=1, linestyle="--", zorder=0)
+        reason = next((results.unscaled[task] for task in tasks if task in results.unscaled), "")
+        axis.text(
+            0.5, (len(labels) - 1) / 2, reason.replace(": ", ":\n"), ha="center", va="center", color="0.4", fontsize=8
+        )
         for y, label in enumerate(labels):
-            if not all((task, label) in results.cells for task in tasks):
+            if reason or not all((task, label) in results.cells for task in tasks):
                 continue
             found = results.estimate(label, tasks)
             if found is None:
@@ -389,8 +120,6 @@ def report(folder: str | os.PathLike[str], console: Console | None = None) -> Re
     Raises:
         ConfigError: no results there.
     """
-    from benchmarks.page import page  # which is made of what is above
-
     console = console or Console()
     folder = Path(folder)
     results = read_folder(folder)

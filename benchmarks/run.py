@@ -17,36 +17,29 @@ import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import gymnasium as gym
 import llvmlite.binding
 import numpy as np
 from gymnasium.vector import AutoresetMode
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
 import recgym
 from baselines.agent import REGISTRY, Agent, agent_class, evaluate, make_agent, require_device
+from benchmarks.data import require_writable, write_json
+from benchmarks.display import Display
 from benchmarks.executors import Notify, Update, make_executor
-from benchmarks.files import (
-    check_result,
-    error_file,
-    read_manifest,
-    read_result,
-    require_writable,
-    result_file,
-    write_json,
-)
+from benchmarks.files import error_file, read_manifest, result_file, write_manifest
 from benchmarks.metrics import standard_error
-from benchmarks.suite import FORMAT, Entry, Job, Suite
+from benchmarks.packed import read_packed, read_results, unpack
+from benchmarks.result import Length, Result, Returns
+from benchmarks.suite import Entry, Job, Suite
 from recgym.errors import ConfigError, require_option
 from recgym.files import write_atomically
 from recgym.worlds import BUILDERS, fitted_worlds
@@ -59,14 +52,7 @@ except ImportError:  # Windows
 CURVE_POINTS = 10  # of a learning curve, the last at the end of training
 CURVE_USERS = 200  # evaluated at each point: the first of the job's own
 REPORT_SECONDS = 0.2  # between two progress reports of a job
-LOG_SECONDS = 60  # between two lines about a running job where there is no terminal
 WAIT_SECONDS = 1.0  # between two looks at jobs that other runs work on
-LINES = {  # stages that get a line: its colour, and what the text starts with
-    "done": ("green", ""),
-    "failed": ("red", "failed: "),
-    "again": ("red", "tried again: "),
-    "elsewhere": ("dim", ""),
-}
 ATTEMPTS = 3  # of a job whose process dies: it may not be the job's fault
 
 
@@ -110,11 +96,11 @@ def run_suite(
     run = make_executor(executor, work, workers, ray_address, gpu=device.startswith("cuda"))
     console = console or Console()
     folder, entries = Path(folder), suite.entries()
-    _check_folder(folder, entries)
+    shared = _check_folder(folder, entries)
     for label in only:
         require_option("only", label, [agent.label for agent in suite.agents])
     jobs = {entry.job.key: entry.job for entry in entries if not only or entry.label in only}
-    missing = _missing(jobs, folder, fresh)
+    missing = _missing(jobs, folder, shared, fresh)
     for key in missing if fresh or retry_failed else ():
         error_file(folder, key).unlink(missing_ok=True)
     failed = [key for key in missing if error_file(folder, key).is_file()]
@@ -126,7 +112,8 @@ def run_suite(
     if pending:
         _prepare(pending.values(), console, device)
     shown = "".join(c if c.isprintable() else " " for c in command)
-    write_json(folder / "suite.json", {**suite.to_dict(), "command": shown})
+    kept = {key: name for key, name in shared.items() if key not in missing}
+    write_manifest(folder, {**suite.manifest(), "command": shown, **({"shared": kept} if kept else {})})
     if pending:
         with Display([entry for entry in entries if entry.job.key in pending], console) as display:
             try:
@@ -138,39 +125,49 @@ def run_suite(
     return [key for key in missing if not result_file(folder, key).is_file()]
 
 
-def _check_folder(folder: Path, entries: Sequence[Entry]) -> None:
-    """Raise a ConfigError where nothing can be written, or where another run's results would be lost from its report."""
+def _check_folder(folder: Path, entries: Sequence[Entry]) -> dict[str, str]:
+    """What the folder shares with published ones, see `Manifest.shared`.
+
+    Raises:
+        ConfigError: nothing can be written there, or another run's results would be lost from its report.
+    """
     require_writable("output", folder)
     if not (folder / "suite.json").is_file():
-        return
+        return {}
     try:
         there = read_manifest(folder)
     except ConfigError as error:
         warnings.warn(f"{error}; it is written anew", stacklevel=3)
-        return
+        return {}
     kept = {(task, label, job.key) for task, label, job in entries}
-    lost = [entry for entry in there["entries"] if (entry["task"], entry["label"], entry["key"]) not in kept]
+    lost = [entry for entry in there.entries if (entry.task, entry.label, entry.job.key) not in kept]
     if lost:
         raise ConfigError(
-            f"output: {folder} holds the run {there['suite']!r} ({there['command']}), and this run has no "
-            f"{lost[0]['label']!r} on {lost[0]['task']!r} as that has; choose another --output"
+            f"output: {folder} holds the run {there.suite!r} ({there.command}), and this run has no "
+            f"{lost[0].label!r} on {lost[0].task!r} as that has; choose another --output"
         )
+    return there.shared
 
 
-def _missing(jobs: dict[str, Job], folder: Path, fresh: bool) -> dict[str, Job]:
-    """Jobs without a result, once results are gone that a run would not write today."""
+def _missing(jobs: dict[str, Job], folder: Path, shared: Mapping[str, str], fresh: bool) -> dict[str, Job]:
+    """Jobs that have no result which this run would write; whatever result they have is removed."""
+    found, faults = read_results(folder, jobs, shared)
+    for fault in faults.values():
+        warnings.warn(f"{fault}; it counts as absent", stacklevel=3)
     missing = {}
     for key, job in jobs.items():
-        result = None if fresh else read_result(folder, key)
-        if result is not None:
-            recorded = result.get("files", {})
+        if key in found and not fresh:
+            recorded = found[key].files or {}
             changed = [name for name, digest in file_hashes(job).items() if recorded.get(name, digest) != digest]
             if not changed:
                 continue
             text = f"{key}.json was made before the file of its {changed[0]} changed ({job.agent}) and counts as absent"
             warnings.warn(text, stacklevel=3)
-        result_file(folder, key).unlink(missing_ok=True)
         missing[key] = job
+    if missing.keys() & read_packed(folder).keys():
+        unpack(folder)
+    for key in missing:
+        result_file(folder, key).unlink(missing_ok=True)
     return missing
 
 
@@ -233,7 +230,7 @@ class Share:
             if again:
                 self.left[key] = self.taken[key]
         if update.stage == "done":
-            write_json(result_file(self.folder, key), update.outcome)
+            write_json(result_file(self.folder, key), update.outcome.to_dict())
         elif update.stage == "failed":
             write_atomically(error_file(self.folder, key), update.outcome.encode())
         if update.stage in ("done", "failed", "again"):
@@ -285,10 +282,8 @@ def run_job(job: Job, notify: Notify, device: str = "cpu") -> None:
     notify(Update(job.key, "start"))
     try:
         result = execute(job, notify, device)
-        check_result(result, job.key)
-        score, cost = result["return"], result["cost"]
-        seconds = cost["train_seconds"] + cost["evaluation_seconds"]
-        text = f"{score['mean']:.3f} ± {score['se']:.3f}  {seconds:.0f} s"
+        seconds = result.cost["train_seconds"] + result.cost["evaluation_seconds"]
+        text = f"{result.returns.mean:.3f} ± {result.returns.se:.3f}  {seconds:.0f} s"
         ended = Update(job.key, "done", text=text, outcome=result)
     except (Exception, SystemExit) as error:  # an agent may be anybody's, and must not take the others with it
         text = f"{type(error).__name__}: {error}"
@@ -298,13 +293,16 @@ def run_job(job: Job, notify: Notify, device: str = "cpu") -> None:
 
 def execute(
     job: Job, notify: Notify = lambda update: None, device: str = "cpu", curve_points: int = CURVE_POINTS
-) -> dict[str, Any]:
-    """Train, evaluate, and return the result as plain JSON values.
+) -> Result:
+    """Train, evaluate, and return the result.
 
     Args:
         job: what. notify: hears how it goes on. device: see `run_suite`.
         curve_points: of the learning curve, which costs an evaluation of `CURVE_USERS` users each and changes nothing
             else; 0: no curve.
+
+    Raises:
+        ConfigError: a number of the result is not finite, or is too large for statistics.
     """
     agent, files = _make_agent(job, device), file_hashes(job)  # together, before anybody edits a file
     reporter = _Reporter(job, notify, agent, curve_points if job.steps else 0)
@@ -315,24 +313,22 @@ def execute(
     where = job.evaluation_task or job.task
     score = evaluate(agent, where, job.users, job.user_seed, progress=reporter.evaluate)
     ended = time.perf_counter()
-    objectives = dict(zip(where.make(1).world.objectives, score.objectives.mean(axis=0).tolist(), strict=True))
-    return {
-        "format": FORMAT,
-        "key": job.key,
-        "job": job.to_dict(),
-        "privileged": agent.privileged,
-        "return": {**_summary(score.returns), "n": len(score.returns)},
-        "length": {"mean": float(score.lengths.mean()), "median": float(np.median(score.lengths))},
-        "objectives": objectives,
-        "curve": reporter.end(score.returns),
-        "files": files,
-        "software": {**software(), "device": device},
-        "cost": {
+    names = where.make(1).world.objectives
+    return Result(
+        job=job,
+        privileged=agent.privileged,
+        returns=Returns(**_summary(score.returns), n=len(score.returns)),
+        length=Length(float(score.lengths.mean()), float(np.median(score.lengths))),
+        objectives=dict(zip(names, score.objectives.mean(axis=0).tolist(), strict=True)),
+        curve=reporter.end(score.returns),
+        cost={
             "train_seconds": trained - began - reporter.curve_seconds,
             "curve_seconds": reporter.curve_seconds,
             "evaluation_seconds": ended - trained,
         },
-    }
+        software={**software(), "device": device},
+        files=files,
+    )
 
 
 def _summary(returns: np.ndarray) -> dict[str, float]:
@@ -418,87 +414,3 @@ class _Reporter:
         if now - self._shown >= REPORT_SECONDS:
             self._shown = now
             self.notify(Update(self.job.key, stage, done, total, text))
-
-
-class Display:
-    """What people see of a run: bars in a terminal, and everywhere a line for each job that has ended."""
-
-    def __init__(self, entries: Sequence[Entry], console: Console) -> None:
-        self.console = console
-        self.names = {
-            job.key: f"{task} {label}" + (f" seed {job.seed}" if job.steps else "") for task, label, job in entries
-        }
-        name, text, left = (
-            TextColumn(f"{{task.{part}}}", markup=False) for part in ("description", "fields[text]", "fields[left]")
-        )
-        columns = (name, BarColumn(8), text, left)
-        self.bars = Progress(*columns, console=console, disable=not console.is_terminal)
-        self.overall = self.bars.add_task("all jobs", total=len(self.names), text="", left="")
-        self.running: dict[str, _Bar] = {}
-        self.ended = 0
-        self.began = time.monotonic()
-
-    def __enter__(self) -> Display:
-        self.bars.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.bars.stop()
-
-    def __call__(self, update: Update) -> None:
-        """Show an update."""
-        now, n = time.monotonic(), len(self.names)
-        if update.stage in LINES:
-            bar = self.running.pop(update.key, None)  # a worker that died before its first word has no bar
-            if bar:
-                self.bars.remove_task(bar.id)
-            self.ended += update.stage in ("done", "failed")
-            colour, before = LINES[update.stage]
-            self._line(update.key, before + update.text, colour)
-        else:
-            bar = self.running.get(update.key)
-            if bar is None or bar.stage != update.stage:
-                name = _cut(self.names[update.key], 28)
-                id = bar.id if bar else self.bars.add_task(name, total=None, text="", left="")
-                bar = self.running[update.key] = _Bar(id, update.stage, now, bar.said if bar else now)
-            bar.share = update.done / update.total
-            if update.stage != "start":
-                text = f"{update.stage} {_short(update.done)}/{_short(update.total)} {update.text}"
-                left = _left(now - bar.began, bar.share)
-                self.bars.update(bar.id, completed=update.done, total=update.total, text=_cut(text, 30), left=left)
-                if not self.console.is_terminal and now - bar.said >= LOG_SECONDS:
-                    bar.said = now
-                    self._line(update.key, f"{text}, {left} left" if left else text)
-        done = self.ended + sum(bar.share * (0.8 if bar.stage == "train" else 1.0) for bar in self.running.values())
-        self.bars.update(self.overall, completed=done, text=f"{self.ended}/{n}", left=_left(now - self.began, done / n))
-
-    def _line(self, key: str, text: str, colour: str = "") -> None:
-        n = len(self.names)
-        count = f"{self.ended:>{len(str(n))}}/{n}"
-        self.console.print(Text.assemble(f"{count} {self.names[key]}: ", (text, colour)))
-
-
-@dataclass
-class _Bar:
-    """A running job: its bar, its stage and since when, when a log last heard of it, share of the stage done in [0, 1]."""
-
-    id: TaskID
-    stage: str
-    began: float
-    said: float
-    share: float = 0.0
-
-
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
-
-
-def _short(number: int) -> str:
-    return f"{number / 1000:.0f}k" if number >= 10_000 else str(number)
-
-
-def _left(seconds: float, share: float) -> str:
-    if share <= 0:
-        return ""
-    left = round(seconds * (1 - share) / share)
-    return f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02}"

@@ -1,26 +1,33 @@
-"""What is run: suites of tasks, agents and seeds as frozen, versioned data, and the jobs they consist of.
+"""What is run: suites of tasks, agents and seeds as versioned data, and the jobs that they consist of.
 
-A published suite never changes: `tests/test_suite.py` pins the SHA-256 of each. A change is a new version of its name.
+The published suites are the files of `benchmarks/suites`. They never change: `tests/test_suite.py` pins the SHA-256 of
+each. A change is a new version of its name.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from baselines.agent import Task
-from recgym import CLASSIC_IDS, ENV_IDS
-from recgym.errors import ConfigError, require, require_count, unknown
+import gymnasium as gym
+
+from baselines.agent import REGISTRY, Task
+from benchmarks.data import are_names, are_scores, is_name, is_text, lines_of, read_json, require_keys
+from recgym.errors import ConfigError, require, require_count, require_option, unknown
+from recgym.files import write_atomically
 
 FORMAT = 1  # of jobs and results; raise it when new results cannot be compared with old ones
-SEED_STRIDE = 10_000  # apart, so that training runs share no users: run k trains on the users of seed k * stride on
-EVALUATION_SEED = 10**9  # the first evaluation user; no training run comes near
+SEED_STRIDE = 10_000  # between the seeds of two training runs, so that they share no users
+EVALUATION_SEED = 10**9  # of the first evaluation user, far above the users of all training runs
 MOST_STEPS = 10**12  # of training
-TUNING_SEED = 2 * 10**9  # what no suite reaches, training or evaluation: tuning's own seeds start here
+TUNING_SEED = 2 * 10**9  # tuning's own seeds start here, which no suite reaches, in training or in evaluation
+PLANNER_USERS = 500  # of the planner in a custom suite, at most: planning is dear
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,7 @@ class Job:
     evaluation_task: Task | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; a field that came later is there where it is set, so that keys stay what they were."""
+        """Plain JSON values. A field that came later is there only where it is set, so that older keys stay the same."""
         other = {"task": _plain(self.evaluation_task)} if self.evaluation_task else {}
         return {
             "format": FORMAT,
@@ -160,7 +167,7 @@ class Suite:
         seeds: of the training runs. users: evaluation users, the same for all agents. user_seed: of the first.
         references: pinned scores of random and planner by task name: the 0 and 1 of normalised scores.
         fronts: task name -> the two objectives that agents trade off there by their `objective_weights`.
-        about: what it asks, in a few words; no part of the published data.
+        about: what it asks, in a few words; no part of the manifest.
     """
 
     name: str
@@ -184,12 +191,76 @@ class Suite:
         require_count("user_seed", self.user_seed, EVALUATION_SEED, TUNING_SEED - self.users)
         for seed in self.seeds:
             require_count("seed", seed, 0, EVALUATION_SEED - SEED_STRIDE)
+        require(len({*self.seeds}) == len(self.seeds), f"{self.name} seeds", "must differ", self.seeds)
+        for agent in self.agents:
+            for name in agent.only:
+                require_option(f"{self.name} agent {agent.label!r} only", name, [task.name for task in self.tasks])
         for what, names in (("references", self.references), ("fronts", self.fronts)):
             tasks = [task.name for task in self.tasks]
             require({*names} <= {*tasks}, f"{self.name} {what}", f"must be of the tasks {tasks}", list(names))
 
     def to_dict(self) -> dict[str, Any]:
-        """What is published, as plain JSON values: every job in running order, and the pinned scores."""
+        """The suite as plain JSON values, as the files of `benchmarks/suites` hold it; what is a default is left out."""
+        tasks = []
+        for named in self.tasks:
+            options = {"options": named.task.options} if named.task.options else {}
+            evaluation = {"evaluation": _plain(named.evaluation)} if named.evaluation else {}
+            tasks.append({"name": named.name, "id": named.task.id, **options, "steps": named.steps, **evaluation})
+        agents = []
+        for agent in self.agents:
+            optional = {"hyperparameters": agent.hyperparameters, "users": agent.users, "only": list(agent.only)}
+            chosen = {name: value for name, value in optional.items() if value}
+            untrained = {} if agent.trained else {"trained": False}
+            agents.append({"label": agent.label, "agent": agent.agent, **untrained, **chosen})
+        scores = {
+            task: {name: list(score) for name, score in pinned.items()} for task, pinned in self.references.items()
+        }
+        fronts = {task: list(objectives) for task, objectives in self.fronts.items()}
+        return {
+            "name": self.name,
+            "about": self.about,
+            "seeds": list(self.seeds),
+            "users": self.users,
+            "user_seed": self.user_seed,
+            "tasks": tasks,
+            "agents": agents,
+            **({"references": scores} if scores else {}),
+            **({"fronts": fronts} if fronts else {}),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Any) -> Suite:
+        """The suite that `to_dict` wrote.
+
+        Raises:
+            ConfigError: it is none; the message names the field, its rule and, where a name is wrong, the nearest.
+        """
+        require_keys("suite", data, ("name", "tasks", "agents", "seeds", "users"), OPTIONAL_PARTS)
+        for part in ("tasks", "agents", "seeds"):
+            require(isinstance(data[part], list), part, "must be a list", data[part])
+        for part in ("name", "about"):
+            require(is_text(data.get(part, "")), part, "must be text", data.get(part))
+        tasks = tuple(_named_task(f"tasks[{i}]", task) for i, task in enumerate(data["tasks"]))
+        agents = tuple(_contender(f"agents[{i}]", agent) for i, agent in enumerate(data["agents"]))
+        scores, fronts = data.get("references", {}), data.get("fronts", {})
+        fits = isinstance(scores, dict) and all(map(are_scores, scores.values()))
+        require(fits, "references", "must have a mean return and its standard error by task and agent", scores)
+        fits = isinstance(fronts, dict) and all(are_names(names) and len(names) == 2 for names in fronts.values())
+        require(fits, "fronts", "must have two objectives by task", fronts)
+        return cls(
+            data["name"],
+            tasks,
+            agents,
+            tuple(data["seeds"]),
+            data["users"],
+            data.get("user_seed", EVALUATION_SEED),
+            {task: {name: (mean, se) for name, (mean, se) in pinned.items()} for task, pinned in scores.items()},
+            {task: (first, second) for task, (first, second) in fronts.items()},
+            data.get("about", ""),
+        )
+
+    def manifest(self) -> dict[str, Any]:
+        """What a run writes beside its results, as plain JSON values: every job in running order, and the pinned scores."""
         data: dict[str, Any] = {
             "format": FORMAT,
             "suite": self.name,
@@ -233,297 +304,92 @@ def references(planner_users: int | None = None) -> tuple[Contender, ...]:
     )
 
 
-LEARNERS = (Contender("dqn", "dqn"), Contender("linucb", "linucb"))
-SINGLE_ITEM = tuple(id for id in ENV_IDS if "Slate" not in id)
-OPEN_BANDIT = Task("recgym/Ecommerce-v0", {"world": "open-bandit"})
+OPTIONAL_PARTS = ("about", "user_seed", "references", "fronts")  # of a suite as plain data
 
 
-def _name(id: str) -> str:
-    return id.removeprefix("recgym/")
+def _named_task(where: str, data: Any) -> NamedTask:
+    require_keys(where, data, ("name", "id", "steps"), ("options", "evaluation"))
+    require(is_text(data["name"]), f"{where} name", "must be text", data["name"])
+    require_count(f"{where} steps", data["steps"], 0, MOST_STEPS)
+    evaluation = data.get("evaluation")
+    if evaluation is not None:
+        require_keys(f"{where} evaluation", evaluation, ("id",), ("options",))
+    places = [_task(f"{where}{part}", task) for part, task in (("", data), (" evaluation", evaluation)) if task]
+    return NamedTask(data["name"], places[0], data["steps"], *places[1:])
 
 
-def _tasks(ids: Sequence[str], steps: int) -> tuple[NamedTask, ...]:
-    return tuple(NamedTask(_name(id), Task(id), steps) for id in ids)
+def _task(where: str, data: dict[str, Any]) -> Task:
+    id, options = data["id"], data.get("options", {})
+    require(is_text(id), f"{where} id", "must be text", id)
+    if id.startswith("recgym/"):  # others are registered by packages that a run imports
+        require_option(f"{where} id", id, [known for known in gym.registry if known.startswith("recgym/")])
+    require(isinstance(options, dict), f"{where} options", "must be an object", options)
+    return Task(id, options)
 
 
-QUICKSTART_STEPS = 30_000
-QUICKSTART_USERS = 1000
-QUICKSTART_PLANNER = Contender("planner", "planner", {"iterations": 2}, trained=False, users=300)
-SMOKE_STEPS = 512
-SMOKE_USERS = 8
-SMOKE_PLANNER = Contender("planner", "planner", {"iterations": 1, "users": 100}, trained=False)
-SINGLE_ITEM_STEPS = 200_000
-SINGLE_ITEM_USERS = 2000
-SINGLE_ITEM_PLANNER_USERS = 500
-REFERENCE_USERS = 2000
-
-
-def _quickstart(name: str, steps: int, users: int, planner: Contender, about: str) -> Suite:
-    tasks = (*_tasks(SINGLE_ITEM, steps), NamedTask("open-bandit", OPEN_BANDIT, steps))
-    agents = (LEARNERS[0], planner, *LEARNERS[1:], *references()[1:])
-    return Suite(name, tasks, agents, training_seeds(1), users, about=about)
-
-
-def references_suite(ids: Sequence[str] = ENV_IDS, users: int = REFERENCE_USERS) -> Suite:
-    """The four references on the given ids: what `python -m benchmarks references` runs."""
-    for id in ids:
-        if id not in ENV_IDS:
-            unknown("id", id, ENV_IDS)
-    return Suite("references-v0", _tasks(ids, 0), references(), training_seeds(1), users)
-
-
-def classics_suite(ids: Sequence[str] = CLASSIC_IDS, users: int = REFERENCE_USERS) -> Suite:
-    """Random, an informed heuristic where there is one, and the two oracles on the literature's environments."""
-    for id in ids:
-        if id not in CLASSIC_IDS:
-            unknown("id", id, CLASSIC_IDS)
-    named = {_name(id) for id in ids}
-    heuristics = [dataclasses.replace(h, only=tuple(n for n in h.only if n in named)) for h in HEURISTICS]
-    planner = Contender("planner", "planner", {"users": 500}, trained=False, users=min(users, CLASSICS_PLANNER_USERS))
-    oracles = (planner,
-               *(h for h in heuristics if h.only),
-               *(Contender(name, name, trained=False) for name in ("myopic", "random")))  # fmt: skip
-    return Suite("classics-references-v0", _tasks(ids, 0), oracles, training_seeds(1), users)
-
-
-def _heuristic(label: str, agent: str, only: Sequence[str], **hyperparameters: Any) -> Contender:
-    return Contender(label, agent, hyperparameters, trained=False, only=tuple(only))
-
-
-CLASSICS_PLANNER_USERS = 300
-HEURISTICS = (
-    _heuristic("best quality", "ranked", ["InterestEvolution-v0", "InterestExploration-v0"], by="quality"),
-    _heuristic("most clickbait", "ranked", ["LongTermSatisfaction-v0", "LongTermSatisfaction-Hard-v0"], by="clickbait"),
-    _heuristic("least clickbait", "ranked", ["LongTermSatisfaction-v0", "LongTermSatisfaction-Hard-v0"], by="clickbait",
-               descending=False),
-    _heuristic("varied topics", "varied", [_name(id) for id in CLASSIC_IDS if "Bored" in id or "TopK-Uncertain" in id]),
-    _heuristic("most viewed", "ranked", ["RecoGym-v1"], by="views"),
-)  # fmt: skip
-
-CORE_STEPS, CORE_SEEDS, CORE_USERS = 50_000, 5, 2000
-CLASSICS_STEPS, CLASSICS_SEEDS = 50_000, 3
-PARETO_STEPS, PARETO_SEEDS = 50_000, 3
-GENERALIZATION_STEPS, GENERALIZATION_SEEDS = 50_000, 3
-GENERALIZATION_PLANNER_USERS = 500
-
-# Mean return and standard error over 2000 users (planner of the classics: 300, of the last nine: 500), from the result
-# files in benchmarks/results/references, references-classics and references-generalization.
-REFERENCES: Scores = {
-    "Ecommerce-v0": {"random": (2.0565, 0.0658), "planner": (16.3096, 0.2691)},
-    "EcommerceSlate-v0": {"random": (4.4368, 0.1131), "planner": (18.1394, 0.2986)},
-    "News-v0": {"random": (5.8028, 0.0818), "planner": (21.6466, 0.3838)},
-    "NewsSlate-v0": {"random": (12.601, 0.1224), "planner": (35.7367, 0.5513)},
-    "LiveStream-v0": {"random": (11.2415, 0.1399), "planner": (26.0925, 0.3037)},
-    "LiveStreamSlate-v0": {"random": (16.6545, 0.1792), "planner": (30.9495, 0.3485)},
-    "InterestEvolution-v0": {"random": (160.2208, 0.2666), "planner": (273.6814, 2.5956)},
-    "LongTermSatisfaction-v0": {"random": (952.6102, 3.6802), "planner": (1113.2589, 10.9683)},
-    "LongTermSatisfaction-Hard-v0": {"random": (956.2323, 3.6871), "planner": (1020.4333, 10.3463)},
-    "InterestExploration-v0": {"random": (11.4385, 0.0779), "planner": (19.58, 0.2876)},
-    "Sardine-SingleItem-Static-v0": {"random": (8.5235, 0.0719), "planner": (100.0, 0.0)},
-    "Sardine-SingleItem-BoredInf-v0": {"random": (9.095, 0.0783), "planner": (100.0, 0.0)},
-    "Sardine-SingleItem-Uncertain-v0": {"random": (11.5175, 0.0733), "planner": (94.94, 0.1759)},
-    "Sardine-SlateTopK-Bored-v0": {"random": (43.3535, 0.1821), "planner": (272.2233, 3.2888)},
-    "Sardine-SlateTopK-BoredInf-v0": {"random": (49.9785, 0.1737), "planner": (266.2733, 2.7915)},
-    "Sardine-SlateTopK-Uncertain-v0": {"random": (62.198, 0.1736), "planner": (240.9967, 2.192)},
-    "Sardine-SlateRerank-Static-v0": {"random": (14.1175, 0.0929), "planner": (20.7167, 0.2619)},
-    "Sardine-SlateRerank-Bored-v0": {"random": (11.9715, 0.0701), "planner": (16.1033, 0.2201)},
-    "RecoGym-v1": {"random": (0.9935, 0.0303), "planner": (1.72, 0.1254)},
-    "Ecommerce-v0 unseen world": {"random": (2.2466, 0.0704), "planner": (16.6906, 0.6337)},
-    "Ecommerce-v0 cold users": {"random": (1.0464, 0.0391), "planner": (12.0792, 0.5025)},
-    "Ecommerce-v0 shifted market": {"random": (3.3306, 0.1089), "planner": (30.5915, 1.3556)},
-    "News-v0 unseen world": {"random": (6.1038, 0.0831), "planner": (24.345, 0.9285)},
-    "News-v0 cold users": {"random": (3.8559, 0.0628), "planner": (14.7585, 0.524)},
-    "News-v0 shifted market": {"random": (5.8028, 0.0818), "planner": (21.2189, 0.7802)},
-    "LiveStream-v0 unseen world": {"random": (11.2945, 0.1361), "planner": (24.428, 0.5565)},
-    "LiveStream-v0 cold users": {"random": (7.6935, 0.1149), "planner": (25.646, 0.5824)},
-    "LiveStream-v0 shifted market": {"random": (11.2415, 0.1399), "planner": (25.772, 0.6011)},
-}
-
-
-def _pinned(tasks: Sequence[NamedTask]) -> Scores:
-    return {task.name: REFERENCES[task.name] for task in tasks}
-
-
-BASELINES = references()[1:]
-BANDITS = tuple(Contender(name, name) for name in ("linucb", "thompson", "pctr"))
-SLATES = tuple(id for id in ENV_IDS if "Slate" in id)
-
-
-LONG = Contender("reinforce undiscounted", "reinforce", {"gamma": 1.0, "trace": 0.95, "segment": 64})
-
-
-def _core() -> Suite:
-    """Cheap rows first, so that most of the table is there early; each agent's runs one after the other.
-
-    No maskable-ppo: every candidate of the three domains can be shown, so that its mask never does anything.
-    """
-    tasks = _tasks(SINGLE_ITEM, CORE_STEPS)
-    agents = (*BASELINES, *BANDITS, *(Contender(name, name) for name in ("reinforce", "ppo", "dqn")), LONG,
-              Contender("dqn mlp", "dqn", {"head": "mlp"}), Contender("qrdqn", "qrdqn"))  # fmt: skip
-    return Suite("core-v0", tasks, agents, training_seeds(CORE_SEEDS), CORE_USERS, references=_pinned(tasks),
-                 about="three domains, one item a step")  # fmt: skip
-
-
-def _slate() -> Suite:
-    tasks = _tasks(SLATES, CORE_STEPS)
-    agents = (*BASELINES, *BANDITS, *(Contender(name, name) for name in ("slateq", "reinforce", "ppo")), LONG,
-              Contender("ppo mlp", "ppo", {"head": "mlp"}))  # fmt: skip
-    return Suite("slate-v0", tasks, agents, training_seeds(CORE_SEEDS), CORE_USERS, references=_pinned(tasks),
-                 about="three domains, slates of five")  # fmt: skip
-
-
-LONG_STEPS, LONG_SEEDS = 400_000, 3
-FAR = {"gamma": 1.0, "trace": 0.95, "segment": 64, "envs": 256, "batch_size": 1024, "likelihood": "slate"}
-
-
-def _long() -> Suite:
-    """What foresight is worth: the learned myopic agent and one that looks to the end, both with statistics of items."""
-    tasks = _tasks(ENV_IDS, LONG_STEPS)
-    agents = (*BASELINES, Contender("pctr", "pctr", {"item_prior": 5.0}),
-              Contender("reinforce", "reinforce", {**FAR, "item_prior": 5.0}))  # fmt: skip
-    return Suite("long-v0", tasks, agents, training_seeds(LONG_SEEDS), CORE_USERS, references=_pinned(tasks),
-                 about="what foresight is worth, after long training")  # fmt: skip
-
-
-PAPER = {"choice_model": "given", "no_click": False, "n_steps": 1, "sees": ["user.profile", "candidates"]}
-SLATEQ_STEPS, SLATEQ_SEEDS, SLATEQ_USERS = 60_000, 3, 5000
-
-
-def _slateq() -> Suite:
-    """The table of the SlateQ paper under its protocol, then what a value of no click and returns of many steps add.
-
-    Its protocol: the user's interest and the documents are all that is seen, the choice model is given, picking
-    nothing has no value, targets look one step ahead. Its names: myopic, SARSA, Q-learning with top-k (TT), greedy (GT)
-    or optimal (OT) slates in the target; top-k (TS), greedy (GS) or optimal (OS) slates when serving.
-    """
-    rows: dict[str, dict[str, Any]] = {
-        f"MYOP-{served[0].upper()}S": {"gamma": 0.0, "optimiser": served} for served in ("top-k", "greedy")
-    }
-    rows |= {f"SARSA-{served[0].upper()}S": {"target": "sarsa", "optimiser": served} for served in ("top-k", "greedy")}
-    for name, target, served in (("QL-TT-TS", "top-k", "top-k"), ("QL-GT-GS", "greedy", "greedy"), ("QL-OT-TS", "exact", "top-k"),
-                                 ("QL-OT-GS", "exact", "greedy"), ("QL-OT-OS", "exact", "exact")):  # fmt: skip
-        rows[name] = {"target_optimiser": target, "optimiser": served}
-    tasks = _tasks(["recgym/InterestEvolution-v0"], SLATEQ_STEPS)
-    agents = (Contender("random", "random", trained=False), Contender("myopic", "myopic", trained=False),
-              *(Contender(label, "slateq", PAPER | row) for label, row in rows.items()),
-              Contender("slateq", "slateq", {"gamma": 1.0, "n_steps": 100}), Contender("ppo mlp", "ppo", {"head": "mlp"}),
-              Contender("full slate Q", "full-slateq", {"n_steps": 1, "sees": PAPER["sees"]}))  # fmt: skip
-    return Suite("slateq-v0", tasks, agents, training_seeds(SLATEQ_SEEDS), SLATEQ_USERS, references=_pinned(tasks),
-                 about="the table of the SlateQ paper, and beyond")  # fmt: skip
-
-
-def _classics() -> Suite:
-    """Learners where the candidates are described to them; the catalogues of 1000 are for agents that know an index."""
-    tasks = _tasks(CLASSIC_IDS, CLASSICS_STEPS)
-    recsim = tuple(_name(id) for id in CLASSIC_IDS if "Sardine" not in id and "RecoGym" not in id)
-    slates = tuple(name for name in recsim if "LongTerm" not in name)
-    items = tuple(name for name in recsim if "LongTerm" in name)
-    rest = tuple(task.name for task in tasks if task.name not in recsim)
-    agents = (*(Contender(name, name, trained=False) for name in ("random", "myopic")), *HEURISTICS,
-              *(dataclasses.replace(bandit, only=recsim) for bandit in BANDITS),
-              Contender("dqn", "dqn", only=items), Contender("slateq", "slateq", only=slates),
-              Contender("reinforce", "reinforce", only=recsim),
-              Contender("ppo mlp", "ppo", {"head": "mlp"}, only=rest))  # fmt: skip
-    return Suite("classics-v0", tasks, agents, training_seeds(CLASSICS_SEEDS), REFERENCE_USERS,
-                 references=_pinned(tasks), about="the literature's environments")  # fmt: skip
-
-
-PREFERENCES = (
-    1.0,
-    0.75,
-    0.5,
-    0.25,
-    0.0,
-)  # share of the first objective; one unit of each is what random earns, roughly
-FRONTS = {"Ecommerce-v0": {"click": 1.0, "satisfaction": 20.0}, "LiveStream-v0": {"watch": 0.05, "gift": 1.0}}
-
-
-def _pareto() -> Suite:
-    """Each learner at five preferences a front: a share p of the first objective's unit and 1 - p of the second's."""
-    tasks = _tasks([f"recgym/{name}" for name in FRONTS], PARETO_STEPS)
-    agents = [BASELINES[-1], *BASELINES[:-1]]
-    for learner in ("pctr", "dqn"):
-        for task, units in FRONTS.items():
-            (first, a), (second, b) = units.items()
-            for share in PREFERENCES:
-                weights = {first: round(a * share, 4), second: round(b * (1 - share), 4)}
-                chosen = {name: weight for name, weight in weights.items() if weight}
-                label = f"{learner} {share:.0%} {first}"
-                agents.append(Contender(label, learner, {"objective_weights": chosen}, only=(task,)))
-    return Suite("pareto-v0", tasks, tuple(agents), training_seeds(PARETO_SEEDS), CORE_USERS, references=_pinned(tasks),
-                 fronts={task: (first, second) for task, (first, second) in FRONTS.items()},
-                 about="one agent at five preferences between two objectives")  # fmt: skip
-
-
-def _generalization() -> tuple[NamedTask, ...]:
-    """Trained in one world, evaluated in another: unseen catalogue and market; nobody known; a shifted market.
-
-    The shift: shoppers who mind prices twice as much; news and streams whose quality the platform hardly sees.
-    """
-    shift = {"Ecommerce": {"price_sensitivity": 2.0}, "News": {"quality_correlation": 0.2},
-             "LiveStream": {"quality_correlation": 0.2}}  # fmt: skip
-    out = []
-    for held_out, (domain, shifted) in enumerate(shift.items(), start=101):
-        id = f"recgym/{domain}-v0"
-        unseen = (Task(id, {"seed": held_out - 100}), Task(id, {"seed": held_out}))
-        cold, shifted_ = Task(id, {"cold_start": 1.0}), Task(id, shifted)
-        for name, trained, evaluated in (("unseen world", *unseen), ("cold users", Task(id), cold),
-                                         ("shifted market", Task(id), shifted_)):  # fmt: skip
-            out.append(NamedTask(f"{domain}-v0 {name}", trained, GENERALIZATION_STEPS, evaluated))
-    return tuple(out)
-
-
-def _generalization_suites() -> tuple[Suite, Suite]:
-    """The suite, and the one that measures its references."""
-    tasks = _generalization()
-    measured = tuple(NamedTask(task.name, task.evaluation or task.task, 0) for task in tasks)
-    agents = (*BASELINES, *BANDITS, Contender("reinforce", "reinforce"), Contender("dqn", "dqn"))
-    return (
-        Suite("generalization-v0", tasks, agents, training_seeds(GENERALIZATION_SEEDS), CORE_USERS,
-              references=_pinned(tasks), about="trained in one world, evaluated in another"),
-        Suite("generalization-references-v0", measured, references(GENERALIZATION_PLANNER_USERS), training_seeds(1),
-              CORE_USERS, about="where the pinned scores of generalization-v0 come from"),
-    )  # fmt: skip
-
-
-SUITES = {
-    suite.name: suite
-    for suite in (
-        _quickstart(
-            "quickstart-v0", QUICKSTART_STEPS, QUICKSTART_USERS, QUICKSTART_PLANNER, "a first look, in minutes"
-        ),
-        _quickstart("smoke-v0", SMOKE_STEPS, SMOKE_USERS, SMOKE_PLANNER, "does everything run? a minute"),
-        Suite(
-            "single-item-v0",
-            _tasks(SINGLE_ITEM, SINGLE_ITEM_STEPS),
-            (
-                LEARNERS[0],
-                Contender("dqn mlp", "dqn", {"head": "mlp"}),
-                *references(SINGLE_ITEM_PLANNER_USERS)[:1],
-                LEARNERS[1],
-                *references()[1:],
-            ),
-            training_seeds(3),
-            SINGLE_ITEM_USERS,
-            about="the forerunner of core-v0",
-        ),
-        _core(),
-        _slateq(),
-        _slate(),
-        _long(),
-        _classics(),
-        _pareto(),
-        *_generalization_suites(),
+def _contender(where: str, data: Any) -> Contender:
+    require_keys(where, data, ("label", "agent"), ("hyperparameters", "trained", "users", "only"))
+    agent, hyperparameters, only = data["agent"], data.get("hyperparameters", {}), data.get("only", [])
+    for name in ("label", "agent"):
+        require(is_text(data[name]), f"{where} {name}", "must be text", data[name])
+    if ":" not in agent:
+        require_option(f"{where} agent", agent, [*REGISTRY, *(p.name for p in entry_points(group="recgym.agents"))])
+    require(isinstance(hyperparameters, dict), f"{where} hyperparameters", "must be an object", hyperparameters)
+    require(
+        isinstance(data.get("trained", True), bool), f"{where} trained", "must be true or false", data.get("trained")
     )
-}
+    if "users" in data:
+        require_count(f"{where} users", data["users"], 2, TUNING_SEED - EVALUATION_SEED)
+    require(are_names(only), f"{where} only", "must be a list of names of tasks", only)
+    return Contender(data["label"], agent, hyperparameters, data.get("trained", True), data.get("users"), tuple(only))
+
+
+def load_suite(path: Path) -> Suite:
+    """A suite from its file.
+
+    Raises:
+        ConfigError: no such file, no suite, or one that has the name of a published one and differs from it; the message
+            names the file.
+    """
+    data = read_json(path, "suite")
+    try:
+        suite = Suite.from_dict(data)
+        versioned = is_name(suite.name) and re.search(r"-v\d+$", suite.name)
+        require(
+            versioned,
+            "name",
+            "must be of lower-case letters, digits and hyphens, with a version, as mine-v0",
+            suite.name,
+        )
+        suite.manifest()  # its jobs have keys
+    except ConfigError as error:
+        raise ConfigError(f"suite: {path}: {error}") from None
+    published = SUITES.get(suite.name)
+    if published and published.manifest() != suite.manifest():
+        raise ConfigError(
+            f"suite: {path}: name: must not be that of a published suite that differs, got {suite.name!r}"
+        )
+    return suite
+
+
+def save_suite(suite: Suite, path: Path) -> None:
+    """Write a suite to a file, for `load_suite`."""
+    write_atomically(path, lines_of(suite.to_dict(), sort_keys=False).encode())
+
+
+SUITES: dict[str, Suite] = {}
+for _path in sorted(Path(__file__).with_name("suites").glob("*.json")):
+    SUITES[_path.stem] = load_suite(_path)
 
 
 def get_suite(name: str) -> Suite:
-    """A suite by name; the version may be left out where there is one only.
+    """A suite by name, whose version may be left out where there is one only, or by the path of a .json file.
 
     Raises:
-        ConfigError: no such suite; the message names the nearest.
+        ConfigError: no such suite; the message names the nearest. Or see `load_suite`.
     """
+    if name.endswith(".json"):
+        return load_suite(Path(name))
     found = [key for key in SUITES if name in (key, key.rpartition("-v")[0])]
     if len(found) != 1:
         unknown("suite", name, SUITES)
@@ -545,8 +411,8 @@ def custom_suite(
         tasks: where; `steps` user-steps of training on each. seeds: training runs. users: evaluation users.
     """
     require_count("steps", steps, 0, MOST_STEPS)
-    names = [_name(t.id) + _settings(t.options) for t in tasks]
-    yardsticks = references(min(users, SINGLE_ITEM_PLANNER_USERS))
+    names = [t.id.removeprefix("recgym/") + _settings(t.options) for t in tasks]
+    yardsticks = references(min(users, PLANNER_USERS))
     return Suite(
         "custom",
         tuple(map(NamedTask, names, tasks, [steps] * len(tasks))),

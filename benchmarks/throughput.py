@@ -13,7 +13,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from benchmarks.report import Section
+from benchmarks.tables import Section
 from recgym.envs import RecEnv, RecVectorEnv
 from recgym.errors import ConfigError, require_count, require_number
 

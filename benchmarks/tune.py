@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from baselines.agent import Task, agent_class, make_agent
-from benchmarks.files import is_number, read_json, require_writable, write_json
+from benchmarks.data import is_number, read_json, require_writable, write_json
 from benchmarks.metrics import standard_error
 from benchmarks.run import execute, software
 from benchmarks.suite import FORMAT, SEED_STRIDE, TUNING_SEED, Job
@@ -169,11 +169,9 @@ def tune(
         parameters = {**fixed, **_ask(optuna, space, past, seed)}
         try:
             jobs = tuning_jobs(agent, task, parameters, steps, runs, users)
-            scores = [execute(job, curve_points=0)["return"] for job in jobs]
-            means = [score["mean"] for score in scores]
-            error = math.hypot(standard_error(means), float(np.mean([score["se"] for score in scores])))
-            for value in (*means, error):
-                require(is_number(value), "return", "must be a finite number", value)
+            scores = [execute(job, curve_points=0).returns for job in jobs]
+            means = [score.mean for score in scores]
+            error = math.hypot(standard_error(means), float(np.mean([score.se for score in scores])))
             past.append(Trial(len(past), parameters, float(np.mean(means)), error))
         except Exception as error:  # hyper-parameters that do not go together; the search goes on without them
             past.append(Trial(len(past), parameters, None, None, f"{type(error).__name__}: {error}"))

@@ -25,7 +25,8 @@ from strangers import First, Fragile
 
 from baselines.agent import Task, make_agent
 from benchmarks import __main__ as cli
-from benchmarks import references, report, run, suite, throughput
+from benchmarks import display, references, report, run, suite, tables, throughput
+from benchmarks.result import Result
 from benchmarks.suite import Contender, Job, NamedTask, Suite
 from recgym import CLASSIC_IDS
 from recgym.errors import ConfigError
@@ -209,10 +210,14 @@ def test_a_result_says_what_an_evaluation_by_hand_says(tmp_path):
     while not done.all():
         observation, reward, terminated, truncated, info = env.step(agent.act(observation, info["action_mask"]))
         total, steps, done = total + reward, steps + ~done, terminated | truncated
-    assert result["return"] == {"mean": total.mean(), "se": pytest.approx(total.std(ddof=1) / math.sqrt(6)), "n": 6}
-    assert result["length"] == {"mean": steps.mean(), "median": np.median(steps)}
-    assert list(result["objectives"]) == ["click", "cart", "purchase", "revenue", "satisfaction"]
-    assert json.loads(json.dumps(result)) == result
+    assert dataclasses.asdict(result.returns) == {
+        "mean": total.mean(),
+        "se": pytest.approx(total.std(ddof=1) / math.sqrt(6)),
+        "n": 6,
+    }
+    assert dataclasses.asdict(result.length) == {"mean": steps.mean(), "median": np.median(steps)}
+    assert list(result.objectives) == ["click", "cart", "purchase", "revenue", "satisfaction"]
+    assert Result.from_dict(json.loads(json.dumps(result.to_dict())), job.key) == result
 
 
 @pytest.mark.parametrize("every", [1, 10, 250, 2000])
@@ -226,12 +231,12 @@ def test_a_learning_curve_has_its_points_at_fixed_steps(monkeypatch, every):
 
     monkeypatch.setattr(run, "_make_agent", lambda job, device: Teller())
     result = run.execute(Job(SHOP, named(First), {}, 1000, 0, 7))
-    assert [point["steps"] for point in result["curve"]] == {250: [250, 500, 750, 1000], 2000: [1000]}.get(
+    assert [point["steps"] for point in result.curve] == {250: [250, 500, 750, 1000], 2000: [1000]}.get(
         every, list(range(100, 1001, 100))
     )
-    score = {"return": result["return"]["mean"], "se": result["return"]["se"]}
-    assert all({**point, **score} == point for point in result["curve"]), "what it learns changes nothing"
-    assert result["cost"]["curve_seconds"] > 0 or every == 2000
+    score = {"return": result.returns.mean, "se": result.returns.se}
+    assert all({**point, **score} == point for point in result.curve), "what it learns changes nothing"
+    assert result.cost["curve_seconds"] > 0 or every == 2000
 
 
 @pytest.mark.parametrize("agent", ["linucb", "slateq", "reinforce", "dqn", "ppo"])
@@ -241,11 +246,11 @@ def test_a_learning_curve_changes_nothing_in_training(agent):
                 "reinforce": {"segment": 2}}.get(agent, {})  # fmt: skip
     job = Job(task, agent, settings, 640, 0, 50)
     with_curve, without = run.execute(job, curve_points=4), run.execute(job, curve_points=0)
-    assert len(with_curve["curve"]) == 4
-    assert without["curve"] == []
-    for part in ("return", "length", "objectives"):
-        assert with_curve[part] == without[part]
-    assert len({point["return"] for point in with_curve["curve"]}) > 1, "it learned"
+    assert len(with_curve.curve) == 4
+    assert without.curve == []
+    for part in ("returns", "length", "objectives"):
+        assert getattr(with_curve, part) == getattr(without, part)
+    assert len({point["return"] for point in with_curve.curve}) > 1, "it learned"
 
 
 def test_a_corrupt_file_counts_as_absent(tmp_path):
@@ -256,7 +261,7 @@ def test_a_corrupt_file_counts_as_absent(tmp_path):
     files[1].write_text(files[2].read_text())
     files[3].write_text(files[3].read_text().replace('"seed": 10000,', '"seed": 10001,'))
     files[4].write_text("[]")
-    with pytest.warns(UserWarning, match="is corrupt .* and counts as absent") as caught:
+    with pytest.warns(UserWarning, match="it counts as absent") as caught:
         run.run_suite(tiny(), tmp_path, console=quiet())
     assert len(caught) == 4
     assert contents(tmp_path) == before
@@ -305,16 +310,16 @@ def test_mistakes_show_before_any_work(tmp_path):
 def test_the_live_display_fits_a_terminal():
     console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
     entries = [suite.Entry("a task with a very long name", f"agent {i}", e.job) for i, e in enumerate(tiny().entries())]
-    with run.Display(entries, console) as display:
+    with display.Display(entries, console) as shown:
         for entry in entries[:2]:
-            display(run.Update(entry.job.key, "start"))
-            display(run.Update(entry.job.key, "train", 123_456, 200_000, "reward -0.123"))
-            display.bars.refresh()
-        display(run.Update(entries[0].job.key, "done", text="1.234 ± 0.567  12 s"))
-        display(run.Update(entries[2].job.key, "failed", text="never started"))
-        display(run.Update(entries[1].job.key, "again", text="killed"))
-        assert not display.running
-        display.bars.refresh()
+            shown(run.Update(entry.job.key, "start"))
+            shown(run.Update(entry.job.key, "train", 123_456, 200_000, "reward -0.123"))
+            shown.bars.refresh()
+        shown(run.Update(entries[0].job.key, "done", text="1.234 ± 0.567  12 s"))
+        shown(run.Update(entries[2].job.key, "failed", text="never started"))
+        shown(run.Update(entries[1].job.key, "again", text="killed"))
+        assert not shown.running
+        shown.bars.refresh()
     lines = [line for line in printed(console).replace("\r", "\n").split("\n") if "task" in line]
     assert any("train 123k/200k reward -0.123" in line for line in lines)
     assert any("1/8 a task with a very long name agent 0 seed 0: 1.234 ± 0.567  12 s" in line for line in lines)
@@ -324,13 +329,13 @@ def test_the_live_display_fits_a_terminal():
 
 def test_a_log_hears_of_long_jobs_and_has_no_bars(monkeypatch):
     now = iter([0.0, 0.0, 10.0, 70.0, 75.0, 140.0, 141.0])
-    monkeypatch.setattr(run.time, "monotonic", lambda: next(now))
+    monkeypatch.setattr(display.time, "monotonic", lambda: next(now))
     console, job = quiet(), tiny().entries()[0].job
-    with run.Display(tiny().entries(), console) as display:
-        display(run.Update(job.key, "start"))
+    with display.Display(tiny().entries(), console) as shown:
+        shown(run.Update(job.key, "start"))
         for steps in (10_000, 50_000, 60_000, 100_000):
-            display(run.Update(job.key, "train", steps, 200_000, "reward 0.5"))
-        display(run.Update(job.key, "done", text="1.000 ± 0.100  141 s"))
+            shown(run.Update(job.key, "train", steps, 200_000, "reward 0.5"))
+        shown(run.Update(job.key, "done", text="1.000 ± 0.100  141 s"))
     assert printed(console).splitlines() == [
         "0/8 shop first seed 0: train 50k/200k reward 0.5, 0:03:00 left",
         "0/8 shop first seed 0: train 100k/200k reward 0.5, 0:02:10 left",
@@ -381,35 +386,37 @@ def test_the_leaderboard_by_hand(tmp_path):
 def test_a_planner_with_settings_of_its_own_is_not_the_scale(tmp_path):
     chosen = suite.custom_suite(["planner"], [SHOP], 0, 1, 5, [{"iterations": 2}])
     make_folder(tmp_path, chosen, {"planner iterations=2": 4.0, "planner": 6.0, "random": 2.0})
-    results = report.read_folder(tmp_path)
+    results = tables.read_folder(tmp_path)
     assert results.estimate("planner iterations=2", results.tasks).value == 0.5
 
 
 def test_one_missing_run_is_not_averaged_away(tmp_path):
     make_folder(tmp_path, tiny(references=SCALE), {"first": 3.0, "random": 2.0, "planner": 6.0})
     run.result_file(tmp_path, tiny(references=SCALE).entries()[0].job.key).unlink()
-    results = report.read_folder(tmp_path)
+    results = tables.read_folder(tmp_path)
     assert results.estimate("first", ["shop"]) is None
     assert results.estimate("first", results.tasks) is None
     assert results.text("first", ["shop"]) == "missing"
     assert results.text("first", ["cold shop"]).startswith("0.38")
-    assert report.sections(results)[0].rows[-1] == ("first", "missing", "missing", "3 of 4")
+    assert tables.sections(results)[0].rows[-1] == ("first", "missing", "missing", "3 of 4")
 
 
 def test_without_a_scale_there_is_no_normalised_score(tmp_path):
     for scores in ({"first": 3.0, "random": 2.0}, {"first": 3.0, "random": 2.0, "planner": 2.0}):
         make_folder(tmp_path / str(len(scores)), tiny(references=SCALE), scores)
-        results = report.read_folder(tmp_path / str(len(scores)))
-        assert results.text("first", ["shop"]) == "–"
+        results = tables.read_folder(tmp_path / str(len(scores)))
+        reason = "no planner" if "planner" not in scores else "planner not above random"
+        assert results.text("first", ["shop"]) == results.text("first", results.tasks) == f"{reason}: not normalised"
+        assert results.labels[0] == "first", "by return"
         assert report.picture(results)
 
 
 def test_a_folder_without_results_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"must hold suite\.json"):
-        report.read_folder(tmp_path)
+        tables.read_folder(tmp_path)
     (tmp_path / "suite.json").write_text('{"format": 1}')
-    with pytest.raises(ConfigError, match=r"suite\.json: must be an object with a list of entries"):
-        report.read_folder(tmp_path)
+    with pytest.raises(ConfigError, match=r"suite\.json: manifest: must be an object with a list of entries"):
+        tables.read_folder(tmp_path)
 
 
 # References
@@ -427,7 +434,7 @@ def test_a_folder_without_results_is_refused(tmp_path):
     ],
 )  # fmt: skip
 def test_the_reference_check(tmp_path, scores, wrong):
-    chosen = suite.references_suite(["recgym/EcommerceSlate-v0"], 30)
+    chosen = references.references_suite(["recgym/EcommerceSlate-v0"], 30)
     for entry in chosen.entries():
         if entry.label in scores:
             run.write_json(run.result_file(tmp_path, entry.job.key), result_of(entry.job, scores[entry.label]))
@@ -447,7 +454,7 @@ def test_the_reference_check(tmp_path, scores, wrong):
 
 def test_the_classics_stand_beside_published_numbers(tmp_path):
     ids = ["recgym/InterestEvolution-v0", "recgym/Sardine-SlateTopK-Bored-v0", "recgym/RecoGym-v1"]
-    chosen = suite.classics_suite(ids, 30)
+    chosen = references.classics_suite(ids, 30)
     labels = {(entry.task, entry.label) for entry in chosen.entries()}
     assert ("InterestEvolution-v0", "best quality") in labels
     assert ("RecoGym-v1", "most viewed") in labels
@@ -466,7 +473,7 @@ def test_the_classics_stand_beside_published_numbers(tmp_path):
     assert "2.00 |" in text, "what is attainable: twice the published 174.6"
     assert max(map(len, printed(console).splitlines())) <= 80
     with pytest.raises(ConfigError, match=r"id: got 'recgym/News-v0'.*must be one of .*InterestEvolution"):
-        suite.classics_suite(["recgym/News-v0"])
+        references.classics_suite(["recgym/News-v0"])
 
 
 def test_every_published_number_is_of_an_id_and_an_agent_that_exist():
@@ -475,7 +482,7 @@ def test_every_published_number_is_of_an_id_and_an_agent_that_exist():
         assert f"recgym/{published.id}" in CLASSIC_IDS
         known = {"random", "myopic", "planner", "", *labels.get(published.id, set())}
         assert published.agent in known
-    for heuristic in suite.HEURISTICS:
+    for heuristic in references.HEURISTICS:
         assert all(f"recgym/{name}" in CLASSIC_IDS for name in heuristic.only)
 
 

@@ -241,7 +241,7 @@ def test_a_device_goes_to_agents_that_have_one_and_into_the_result(tmp_path, mon
     fixed = dataclasses.replace(jobs[0], hyperparameters={"device": "mps"})
     assert run._make_agent(jobs[0], "cuda:1").device == "cuda:1"
     assert run._make_agent(fixed, "cuda:1").device == "mps"
-    assert [run.execute(job, device="cuda:1")["software"]["device"] for job in jobs] == ["cuda:1"] * 2
+    assert [run.execute(job, device="cuda:1").software["device"] for job in jobs] == ["cuda:1"] * 2
     suite = tiny(Contender("computing", jobs[0].agent))
     run.run_suite(suite, tmp_path, console=quiet(), device="mps")
     results = [json.loads(path.read_text()) for path in (tmp_path / "jobs").iterdir()]

@@ -22,7 +22,7 @@ pytest.importorskip("jinja2")
 from rich.console import Console
 
 from baselines.agent import Task
-from benchmarks import check, report, run, suite
+from benchmarks import check, display, files, metrics, report, run, suite, tables
 from benchmarks.metrics import hypervolume
 from benchmarks.page import page
 from benchmarks.suite import Contender, NamedTask, Suite
@@ -194,23 +194,23 @@ def test_a_front_and_its_hypervolume(html, tmp_path):
     assert "Pareto front: cart against click" in html, "as the jobs name them"
     assert f"reinforce: {volume:.3g} ± 0" in html
     assert html.count("Pareto front") == 2, "a caption and an alternative text, of one task"
-    results = report.read_folder(write(tmp_path, fronts={SHOP: ["click", "cart"]}))
+    results = tables.read_folder(write(tmp_path, fronts={SHOP: ["click", "cart"]}))
     assert results.fronts == {SHOP: ("click", "cart")}, "a suite says in which order"
 
 
 def test_agents_on_some_tasks_have_no_score_over_all(folder):
-    results = report.read_folder(folder)
+    results = tables.read_folder(folder)
     assert results.on(STREAM) == results.on(SHOP, STREAM) == ["planner", "<b>bold</b>", "random", "slow", "dear"]
     assert "reinforce 0" in results.on(SHOP)
-    tables = {section.title: [row[0] for row in section.rows] for section in report.sections(results)}
-    assert "reinforce 0" in tables[SHOP]
-    assert tables[STREAM] == tables["All tasks, normalised score"]
+    rows = {section.title: [row[0] for row in section.rows] for section in tables.sections(results)}
+    assert "reinforce 0" in rows[SHOP]
+    assert rows[STREAM] == rows["All tasks, normalised score"]
     assert results.estimate("reinforce 0", results.tasks) is None
 
 
 def test_pinned_references_are_the_scale(tmp_path):
     pinned = {SHOP: {"random": [0.0, 0.1], "planner": [8.0, 0.1]}}
-    results = report.read_folder(write(tmp_path, references=pinned))
+    results = tables.read_folder(write(tmp_path, references=pinned))
     assert results.estimate("<b>bold</b>", [SHOP]).value == pytest.approx(4.1 / 8)
     assert results.estimate("<b>bold</b>", [STREAM]).value == pytest.approx(2.1 / 4), (
         "its own jobs, where none are pinned"
@@ -218,13 +218,13 @@ def test_pinned_references_are_the_scale(tmp_path):
     for _, label, job in CHOSEN.entries():
         if label in ("random", "planner"):
             run.result_file(tmp_path, job.key).unlink()
-    results = report.read_folder(tmp_path)
+    results = tables.read_folder(tmp_path)
     assert results.estimate("<b>bold</b>", [SHOP]).value == pytest.approx(4.1 / 8), "without their runs too"
     assert results.estimate("<b>bold</b>", [STREAM]) is None
 
 
 def test_the_interval_is_that_of_student_over_runs_and_users(folder):
-    found = report.read_folder(folder).estimate("<b>bold</b>", [SHOP], report.mean)
+    found = tables.read_folder(folder).estimate("<b>bold</b>", [SHOP], metrics.mean)
     runs, users = 0.1 / math.sqrt(3) / 4, 0.05 / 4
     freedom = (runs**2 + users**2) ** 2 / (runs**4 / 2)
     assert 6 < freedom < 7, "so that t is between 2.365 and 2.447"
@@ -233,7 +233,7 @@ def test_the_interval_is_that_of_student_over_runs_and_users(folder):
 
 
 def test_old_learning_curves_are_neither_drawn_nor_compared(tmp_path):
-    results = report.read_folder(write(tmp_path, old=("slow",)))
+    results = tables.read_folder(write(tmp_path, old=("slow",)))
     text = page(results)
     assert "cannot be compared and are not drawn: slow." in text
     assert results.with_old_curves() == ["slow"]
@@ -241,7 +241,7 @@ def test_old_learning_curves_are_neither_drawn_nor_compared(tmp_path):
     assert [rows[label][6] for label in ("<b>bold</b>", "slow")] == ["500", "–"]
     figures = text.count("Learning curves</figcaption>"), text.count("<figure>")
     assert figures[1] > 0
-    everything_old = page(report.read_folder(write(tmp_path, old=("slow", "<b>bold</b>"))))
+    everything_old = page(tables.read_folder(write(tmp_path, old=("slow", "<b>bold</b>"))))
     assert everything_old.count("<figure>") == figures[1] - 2, "no picture where there is no curve"
 
 
@@ -270,7 +270,9 @@ def test_names_are_taken_as_they_are(tmp_path):
     chosen = Suite(
         "[/suite]", tasks, (*agents, *(c for c in suite.references() if c.label in ("random", "planner"))), (0,), 50
     )
-    run.write_json(tmp_path / "suite.json", {**chosen.to_dict(), "command": "python -m benchmarks run 'open [/] quote"})
+    run.write_json(
+        tmp_path / "suite.json", {**chosen.manifest(), "command": "python -m benchmarks run 'open [/] quote"}
+    )
     base = json.loads(next((write(tmp_path / "other") / "jobs").glob("*.json")).read_text())
     for _, label, job in chosen.entries():
         if label != HOSTILE[0]:
@@ -291,16 +293,16 @@ def test_names_are_taken_as_they_are(tmp_path):
     assert "task [/]" in printed
     assert results.row_command("x") == results.command, "with an open quote"
     Reader((tmp_path / "index.html").read_text())
-    with run.Display(chosen.entries(), Console(file=io.StringIO(), force_terminal=True)) as display:
+    with display.Display(chosen.entries(), Console(file=io.StringIO(), force_terminal=True)) as shown:
         for entry in chosen.entries():
-            display(run.Update(entry.job.key, "train", 5, 10, "[/] :smile:"))
-            display.bars.refresh()
-            display(run.Update(entry.job.key, "failed", text="[/] no"))
+            shown(run.Update(entry.job.key, "train", 5, 10, "[/] :smile:"))
+            shown.bars.refresh()
+            shown(run.Update(entry.job.key, "failed", text="[/] no"))
 
 
 def test_a_report_is_written_whole_or_not_at_all(folder, tmp_path, monkeypatch):
     write(tmp_path)
-    monkeypatch.setattr("benchmarks.page.page", lambda results: 1 / 0)
+    monkeypatch.setattr("benchmarks.report.page", lambda results: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         report.report(tmp_path, Console(file=io.StringIO()))
     assert {path.name for path in tmp_path.iterdir()} == {"suite.json", "jobs"}
@@ -329,14 +331,14 @@ def test_a_report_is_written_whole_or_not_at_all(folder, tmp_path, monkeypatch):
 def test_a_manifest_of_another_form_is_refused_by_name(tmp_path, data, message):
     (tmp_path / "suite.json").write_bytes(data)
     with pytest.raises(ConfigError, match=rf"suite\.json.*{re.escape(message)}"):
-        report.read_folder(tmp_path)
+        tables.read_folder(tmp_path)
     assert [v.ok for v in check.submit_check(tmp_path, sample=0)] == [False]
 
 
 def test_a_manifest_with_a_mark_of_its_byte_order_is_read(tmp_path):
     path = write(tmp_path) / "suite.json"
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
-    assert report.read_folder(tmp_path).suite == CHOSEN.name
+    assert tables.read_folder(tmp_path).suite == CHOSEN.name
 
 
 STRANGE = (None, True, -1, 1e308, 5e-324, 10**17, "", "x", "[/]", "../x", [], {}, [[]], {"a": 1}, [1, 2])
@@ -377,7 +379,7 @@ def test_mutated_folders_give_no_error_but_ours(folder, tmp_path):
             warnings.simplefilter("ignore")
             check.submit_check(tmp_path, sample=0)
             try:
-                report.markdown(report.read_folder(tmp_path), "x")
+                report.markdown(tables.read_folder(tmp_path), "x")
             except ConfigError:
                 refused += 1
         (tmp_path / name).write_bytes(whole[name])
@@ -385,7 +387,7 @@ def test_mutated_folders_give_no_error_but_ours(folder, tmp_path):
 
 
 def test_commands(folder, tmp_path):
-    results = report.read_folder(folder)
+    results = tables.read_folder(folder)
     words = shlex.split(results.row_command("a 'b'"))
     assert words == ["python", "-m", "benchmarks", "run", "--agent", "my agent.py:A", "--task", "x", "--only", "a 'b'"]
     manifest = json.loads((write(tmp_path) / "suite.json").read_text())
@@ -395,14 +397,19 @@ def test_commands(folder, tmp_path):
         ("other", "", ""),
     ):
         run.write_json(tmp_path / "suite.json", {**manifest, "suite": name, "command": command})
-        assert report.read_folder(tmp_path).row_command("slow") == wanted
+        assert tables.read_folder(tmp_path).row_command("slow") == wanted
 
 
 def test_a_folder_without_any_result_has_a_page(tmp_path):
     write(tmp_path)
     for path in (tmp_path / "jobs").iterdir():
         path.unlink()
-    text = page(report.read_folder(tmp_path))
+    text = page(tables.read_folder(tmp_path))
     Reader(text)
     assert "0 of 31 jobs done" in text
     assert "<figure>" not in text
+
+
+@pytest.mark.parametrize("file", sorted(files.PUBLISHED.glob("*/leaderboard.md")), ids=lambda file: file.parent.name)
+def test_the_published_leaderboards_are_what_report_writes(file):
+    assert report.markdown(tables.read_folder(file.parent), "leaderboard.png") == file.read_text()

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
 import itertools
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +22,15 @@ pytest.importorskip("matplotlib")
 from rich.console import Console
 
 from baselines.agent import Task, make_agent
+from benchmarks import __main__ as cli
 from benchmarks import run, suite, tune
+from benchmarks.data import lines_of
+from benchmarks.packed import read_results
 from benchmarks.suite import SUITES, Contender, Job, NamedTask, Suite
 from recgym.errors import ConfigError
 
-RESULTS = Path(suite.__file__).parent / "results"
-# SHA-256 of what is published. A suite that no longer fits its line is another suite: give it a new version instead.
+RESULTS, FOLDER = (Path(suite.__file__).parent / name for name in ("results", "suites"))
+# SHA-256 of manifests, then of files. A suite that no longer fits its line is another suite: give it a new version.
 PUBLISHED = {
     "quickstart-v0": "e58558e93065f22b555d6f334e1f14f8d83060bdec528ccf807e8066459ab550",
     "smoke-v0": "38950461aa00a63d8ba433848fffb8d8920c59182f6559bf178fb993963c32a7",
@@ -37,6 +44,19 @@ PUBLISHED = {
     "generalization-v0": "ced6ccb8731e3880e86706e0c56ae13615866ad62cbe33c72863922d448e7364",
     "generalization-references-v0": "3447899f16a053c58f0636d1440e864e303b9cf67d45ea7a25902c02501b42e1",
 }
+FILES = {
+    "quickstart-v0": "b35cd17a49cc803a7ab729adeb03a65fe1fe61c0bfe6b451e33cf7f3da52c1a1",
+    "smoke-v0": "ddd7d79531709b040b1b33ff1e8839b0622c0903f27fd35e97397f674550d7a0",
+    "single-item-v0": "1c6a35aa539d1999696ad15da0c02e3fa52f9d2051660cca51a3744aada789da",
+    "core-v0": "8ca361006360c7dfe622e450899e9c9610fb4675c2c9808fd0633ac7753f470a",
+    "slateq-v0": "e8a715b9abb80fb11418a5f0d6b9d41720f632abbf42e07f0da4023113f23c21",
+    "slate-v0": "a9711e89299dc05ea71ef920d93643ede1b325c7adbce10a401797a4f4579de0",
+    "long-v0": "aad65da4b7ffc0f2bf894bb878f701a73c9250ddecfb63396640ab397015fca5",
+    "classics-v0": "0d2f499c030602ddf17fad9311d3d48487591d1cdaeccc4cb8fb49b79cda5e75",
+    "pareto-v0": "945fdc573a54446de71685a9e96b0b0910888f2407fe45c63009f124cddbf8d6",
+    "generalization-v0": "5702395bc29a5d6cc471b0970619802ce775dab8c2bfc4cf678c714b1c02b689",
+    "generalization-references-v0": "cef64bf4e79225178a03b4a70939a9fbaadaf432d8483ee5430d3618b704e0a8",
+}
 SHOP = Task("recgym/Ecommerce-v0", {"horizon": 5})
 
 
@@ -47,7 +67,7 @@ def manifests() -> list[tuple[str, dict]]:
 @pytest.mark.parametrize("name", [*SUITES, *(name for name in PUBLISHED if name not in SUITES)])
 def test_published_suites_never_change(name):
     assert name in SUITES, "a published suite is there for ever"
-    found = suite.digest(SUITES[name].to_dict())
+    found = suite.digest(SUITES[name].manifest())
     assert found == PUBLISHED.get(name), f"{name} is now {found}: give what has changed a new version"
 
 
@@ -66,21 +86,23 @@ def test_any_change_of_a_suite_changes_its_digest():
         fronts={task.name: ("click", "cart")},
     )
     assert {*changes, "about"} == {field.name for field in dataclasses.fields(Suite)}
-    digests = {suite.digest(dataclasses.replace(core, **{name: value}).to_dict()) for name, value in changes.items()}
-    assert len({*digests, suite.digest(core.to_dict())}) == 1 + len(changes)
-    assert dataclasses.replace(core, about="x").to_dict() == core.to_dict()
+    digests = {suite.digest(dataclasses.replace(core, **{name: value}).manifest()) for name, value in changes.items()}
+    assert len({*digests, suite.digest(core.manifest())}) == 1 + len(changes)
+    assert dataclasses.replace(core, about="x").manifest() == core.manifest()
 
 
 @pytest.mark.parametrize(("folder", "manifest"), manifests(), ids=[name for name, _ in manifests()])
 def test_committed_results_are_still_those_of_their_jobs(folder, manifest):
+    shared = manifest.pop("shared", {})
+    found, faults = read_results(RESULTS / folder, [entry["key"] for entry in manifest["entries"]], shared)
+    assert faults == {}
     for entry in manifest["entries"]:
         job = Job.from_dict(entry["job"])
         assert job.key == entry["key"] == suite.key_of(entry["job"])
-        file = run.result_file(RESULTS / folder, job.key)
-        assert not file.is_file() or json.loads(file.read_bytes())["job"] == job.to_dict()
+        assert entry["key"] not in found or found[entry["key"]].job == job
     if manifest["suite"] in SUITES:
         del manifest["command"]
-        assert manifest == json.loads(json.dumps(SUITES[manifest["suite"]].to_dict()))
+        assert manifest == json.loads(json.dumps(SUITES[manifest["suite"]].manifest()))
 
 
 def test_keys_of_old_jobs_stay():
@@ -92,10 +114,11 @@ def test_pinned_scores_are_those_of_committed_results():
     for folder, manifest in manifests():
         if "references" in folder:
             for entry in manifest["entries"]:
-                result = run.read_result(RESULTS / folder, entry["key"])
-                assert result is not None
-                scores[entry["task"], entry["label"]] = (result["return"]["mean"], result["return"]["se"])
-    for task, pinned in suite.REFERENCES.items():
+                result = read_results(RESULTS / folder, [entry["key"]])[0][entry["key"]].returns
+                scores[entry["task"], entry["label"]] = (result.mean, result.se)
+    every = [(task, pinned) for chosen in SUITES.values() for task, pinned in chosen.references.items()]
+    assert len(dict(every)) == 28
+    for task, pinned in every:
         assert list(pinned) == ["random", "planner"]
         for agent, score in pinned.items():
             assert score == pytest.approx(scores[task, agent], abs=1e-4)
@@ -206,9 +229,9 @@ def test_a_job_is_evaluated_where_it_says():
     assert elsewhere.key != job.key
     assert Job.from_dict(json.loads(json.dumps(elsewhere.to_dict()))) == elsewhere
     result, direct = run.execute(elsewhere), run.execute(dataclasses.replace(job, task=there))
-    for part in ("return", "length", "objectives"):
-        assert result[part] == direct[part]
-    assert result["return"] != run.execute(job)["return"]
+    for part in ("returns", "length", "objectives"):
+        assert getattr(result, part) == getattr(direct, part)
+    assert result.returns != run.execute(job).returns
     with pytest.raises(ConfigError, match="job: must be one as a run writes it: KeyError: 'evaluation'"):
         Job.from_dict({"task": {"id": "x"}})
 
@@ -222,7 +245,178 @@ def test_rows_can_be_run_one_by_one(tmp_path):
     assert run.run_suite(chosen, tmp_path, console=console, only=["popularity"]) == []
     assert len(list((tmp_path / "jobs").glob("*.json"))) == 1
     manifest = json.loads((tmp_path / "suite.json").read_bytes())
-    assert manifest == {**json.loads(json.dumps(chosen.to_dict())), "command": ""}
+    assert manifest == {**json.loads(json.dumps(chosen.manifest())), "command": ""}
     assert manifest["references"] == {"shop": {"random": [1.0, 0.1]}}
     with pytest.raises(ConfigError, match=r"only: got .* Did you mean 'random'\? It must be one of"):
         run.run_suite(chosen, tmp_path, console=console, only=["randon"])
+
+
+# Suites are files
+
+
+def test_the_files_are_what_is_published():
+    for path in FOLDER.glob("*.json"):
+        chosen = suite.load_suite(path)
+        assert path.stem == chosen.name
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == FILES[chosen.name], (
+            "give what has changed a new version"
+        )
+        assert lines_of(chosen.to_dict(), sort_keys=False) == path.read_text(), "in the form that save_suite writes"
+        assert Suite.from_dict(json.loads(path.read_bytes())) == chosen == SUITES[chosen.name]
+
+
+def test_a_new_id_changes_no_suite():
+    program = """
+import recgym
+recgym.ENV_IDS = (*recgym.ENV_IDS, recgym._register("Shop-v7", "domains.news:NewsEnv", world="news"))
+recgym.CLASSIC_IDS += ("recgym/New-v0",)
+from benchmarks import references, suite
+print({name: suite.digest(chosen.manifest()) for name, chosen in suite.SUITES.items()})
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert eval(done.stdout) == PUBLISHED
+
+
+def written(path: Path, **changes) -> str:
+    data = {**suite.get_suite("smoke").to_dict(), "name": "mine-v0", **changes}
+    path.write_text(json.dumps({name: value for name, value in data.items() if value is not None}))
+    return str(path)
+
+
+def of_first(part: str, **changes) -> dict:
+    members = suite.get_suite("smoke").to_dict()[part]
+    return {part: [{**members[0], **changes}, *members[1:]]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed": 3}, "suite key: got 'seed'. Did you mean 'seeds'?"),
+        ({"tasks": None}, "suite: must have 'tasks'"),
+        ({"tasks": []}, "mine-v0 tasks: must hold one at least"),
+        ({"tasks": {}}, "tasks: must be a list"),
+        ({"tasks": [3]}, "tasks[0]: must be an object, got 3"),
+        (of_first("tasks", stepz=3), "tasks[0] key: got 'stepz'. Did you mean 'steps'?"),
+        (of_first("tasks", steps=1.5), "tasks[0] steps: must be an integer in"),
+        (of_first("tasks", id="recgym/Nws-v0"), "tasks[0] id: got 'recgym/Nws-v0'. Did you mean 'recgym/News-v0'?"),
+        (of_first("tasks", id=7), "tasks[0] id: must be text"),
+        (of_first("tasks", name="a\nb"), "tasks[0] name: must be text"),
+        (of_first("tasks", options=[1]), "tasks[0] options: must be an object"),
+        (of_first("tasks", evaluation={"is": "x"}), "tasks[0] evaluation key: got 'is'. Did you mean 'id'?"),
+        (of_first("tasks", evaluation={"id": "recgym/Nws-v0"}), "tasks[0] evaluation id: got 'recgym/Nws-v0'"),
+        (of_first("agents", agent="dqm"), "agents[0] agent: got 'dqm'. Did you mean 'dqn'?"),
+        (of_first("agents", label=["x"]), "agents[0] label: must be text"),
+        (of_first("agents", hyperparameters=3), "agents[0] hyperparameters: must be an object"),
+        (of_first("agents", trained="no"), "agents[0] trained: must be true or false"),
+        (of_first("agents", users=0), "agents[0] users: must be an integer in [2,"),
+        (of_first("agents", only=["News"]), "only: got 'News'. Did you mean 'News-v0'?"),
+        (of_first("agents", only="News-v0"), "agents[0] only: must be a list of names"),
+        ({"seeds": [0, 0]}, "mine-v0 seeds: must differ"),
+        ({"seeds": [[]]}, "seed: must be an integer"),
+        ({"seeds": 3}, "seeds: must be a list"),
+        ({"users": True}, "evaluation users: must be an integer"),
+        ({"references": {"News-v0": {"random": 3}}}, "references: must have a mean return and its standard error"),
+        ({"references": {"x": {"random": [1, 2]}}}, "references: must be of the tasks"),
+        ({"fronts": {"News-v0": ["click"]}}, "fronts: must have two objectives by task"),
+        ({"name": "custom"}, "name: must be of lower-case letters, digits and hyphens, with a version, as mine-v0"),
+        ({"name": "core-v0+mine-v0"}, "name: must be of lower-case letters"),
+        ({"name": "../mine-v0"}, "name: must be of lower-case letters"),
+        ({"name": "core-v0"}, "name: must not be that of a published suite that differs, got 'core-v0'"),
+        ({"about": "a\tb"}, "about: must be text"),
+    ],
+)
+def test_a_suite_file_is_checked_whole(tmp_path, changes, message):
+    path = written(tmp_path / "mine.json", **changes)
+    with pytest.raises(ConfigError, match=re.escape(f"suite: {path}: ") + ".*" + re.escape(message)):
+        suite.get_suite(path)
+
+
+def test_a_suite_file_that_cannot_be_read(tmp_path):
+    for content, message in ((b"{", "must be JSON"), (b"[]", "suite: must be an object"), (None, "cannot be read")):
+        if content is not None:
+            (tmp_path / "mine.json").write_bytes(content)
+        with pytest.raises(ConfigError, match=message):
+            suite.get_suite(str(tmp_path / ("mine.json" if content is not None else "nowhere.json")))
+    same = written(tmp_path / "same.json", name="smoke-v0", about="in other words")
+    assert suite.get_suite(same).manifest() == suite.get_suite("smoke").manifest(), "a published one, as it is"
+
+
+REGISTRATION = """
+import gymnasium
+
+gymnasium.register(
+    "mine/Shop-v0",
+    entry_point="recgym.domains.ecommerce:EcommerceEnv",
+    vector_entry_point="recgym.envs:RecVectorEnv",
+    kwargs={"world": "ecommerce", "horizon": 6},
+)
+"""
+AGENT = """
+import dataclasses
+from baselines.agent import OnlineAgent
+
+@dataclasses.dataclass
+class Last(OnlineAgent):
+    def learn(self, *transition):
+        pass
+    def act(self, observation, mask, explore=False):
+        return mask.shape[1] - 1 - mask[:, ::-1].argmax(axis=1)
+"""
+
+
+def test_a_suite_of_a_stranger(tmp_path, monkeypatch):
+    """Agents by file and by module, a task that a module registers; in this process and in workers; all commands."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "stranger_shop.py").write_text(REGISTRATION + AGENT)
+    (tmp_path / "agents.py").write_text(AGENT)
+    tasks = [
+        {"name": "shop", "id": "stranger_shop:mine/Shop-v0", "steps": 128},
+        {"name": "news", "id": "recgym/News-v0", "options": {"horizon": 4}, "steps": 128},
+    ]
+    agents = [
+        {"label": "by module", "agent": "stranger_shop:Last"},
+        {"label": "by file", "agent": "agents.py:Last", "only": ["shop"]},
+        {"label": "random", "agent": "random", "trained": False},
+        {"label": "planner", "agent": "planner", "trained": False, "only": ["news"], "hyperparameters": {"users": 100}},
+    ]
+    path = written(tmp_path / "mine.json", tasks=tasks, agents=agents, seeds=[0, 10_000], users=20)
+    assert Task("stranger_shop:mine/Shop-v0").make(2).world.horizon == 6
+    console = Console(file=io.StringIO(), width=80)
+    monkeypatch.setattr(cli, "console", console)
+
+    def call(*arguments: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["benchmarks", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return int(ended.value.code or 0)
+
+    assert call("list", path) == 0
+    assert "mine-v0" in console.file.getvalue()
+    assert "core-v0" not in console.file.getvalue()
+    assert call("run", path, "-o", "one", "-w", "1") == 0
+    assert call("run", path, "-o", "two", "-w", "2") == 0
+    found = [
+        read_results(Path(name), [e.job.key for e in suite.get_suite(path).entries()])[0] for name in ("one", "two")
+    ]
+    assert len(found[0]) == 9
+    for key, result in found[0].items():
+        assert dataclasses.replace(result, cost=found[1][key].cost) == found[1][key]
+    text = (tmp_path / "one" / "leaderboard.md").read_text()
+    shop, news = text.split("## shop")[1].split("## news")
+    rows = [line.split(" | ") for line in shop.splitlines() if " ± " in line]
+    assert [row[2] for row in rows] == ["no planner: not normalised"] * 3
+    returns = [float(row[1].split(" ")[0]) for row in rows]
+    assert returns == sorted(returns, reverse=True)
+    assert "0.00 [" in news
+    assert "no planner: not normalised" in (tmp_path / "one" / "index.html").read_text()
+    assert max(map(len, console.file.getvalue().splitlines())) <= 80
+    assert call("pack", "one") == 0
+    assert call("submit-check", "one", "--suite", path, "--sample", "1") == 0
+    assert "mine-v0, sha256" in console.file.getvalue()
+    trust = [part for name in ("stranger_shop:Last", "stranger_shop:mine/Shop-v0") for part in ("--trust", name)]
+    assert call("submit-check", "one", "--suite", path, "--sample", "2", "--seed", "1", *trust) == 0
+    assert call("submit-check", "one", "--suite", "core-v0", "--sample", "0") == 1
+    assert "'mine-v0' is not 'core-v0'" in " ".join(console.file.getvalue().split())
+    changed = written(tmp_path / "mine.json", tasks=tasks, agents=agents, seeds=[0, 10_000], users=21)
+    assert call("submit-check", "one", "--suite", changed, "--sample", "0") == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,6 +13,7 @@ pytest.importorskip("typer")
 
 from baselines.agent import REGISTRY, Task, agent_class
 from benchmarks import suite, tune
+from benchmarks.result import Returns
 from recgym.errors import ConfigError
 
 SHOP = Task("recgym/Ecommerce-v0", {"horizon": 5})
@@ -22,13 +24,13 @@ SPACE = {
 }
 
 
-def hill(job, **options) -> dict:
+def hill(job, **options) -> SimpleNamespace:
     """Stands for training: best at alpha 3, refresh 8, with the user; the seed of the run adds noise of mean 0."""
     h = job.hyperparameters
     assert isinstance(h["refresh"], int)
     noise = 0.01 * (-1) ** (job.seed // suite.SEED_STRIDE)
     mean = 10 - (h["alpha"] - 3) ** 2 - math.log2(h["refresh"] / 8) ** 2 + h["user"] + noise
-    return {"return": {"mean": mean, "se": 0.1, "n": job.users}}
+    return SimpleNamespace(returns=Returns(mean, 0.1, job.users))
 
 
 def test_it_finds_a_known_optimum(monkeypatch, tmp_path):
