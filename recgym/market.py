@@ -21,6 +21,8 @@ from recgym.kernel import kernel
 from recgym.population import HOURS
 from recgym.types import F32, Array, zeros
 
+LONGEST_STREAM = 600.0  # minutes; the signals `age` and `remaining` of live streams are shares of it
+
 
 class Signal(NamedTuple):
     """A market quantity a step and item: name, inclusive range, and whether the observation shows it."""
@@ -348,7 +350,7 @@ class LiveMarket(Market):
         require(
             (self.rhythm[:, 0] > 0).all(), "market.rhythm", "must have positive periods", float(self.rhythm[:, 0].min())
         )
-        in_range = self.duration.min() > 0 and self.duration.max() <= 600
+        in_range = self.duration.min() > 0 and self.duration.max() <= LONGEST_STREAM
         require(in_range, "market.duration", "must lie in (0, 600]", float(self.duration.max()))
         in_range = self.audience.min() >= 0 and self.audience.max() <= 1
         require(in_range, "market.audience", "must lie in [0, 1]", float(self.audience.max()))
@@ -365,7 +367,7 @@ class LiveMarket(Market):
         require(60 % slot == 0, "slot", "must divide an hour", slot)
         weights = np.repeat(HOURS, round(60 / slot))
         start = rng.choice(len(weights), n, p=weights / weights.sum()) * slot
-        duration = slot * np.round(np.clip(120.0 * np.exp(0.6 * rng.standard_normal(n)), 20.0, 600.0) / slot)
+        duration = slot * np.round(np.clip(120.0 * np.exp(0.6 * rng.standard_normal(n)), 20.0, LONGEST_STREAM) / slot)
         audience = 1.0 / (1.0 + np.exp(-1.2 * appeal))
         rhythm = np.stack([rng.uniform(20.0, 60.0, n), rng.uniform(0, 2 * math.pi, n)], axis=1)
         slots = int(1440.0 // slot)
@@ -386,7 +388,7 @@ def _live_signals(out, items, clock, period, start, duration, audience, rhythm, 
             age = (clock[b] - start[i]) % period
             lit = 1.0 if highlight[i] <= age and age < highlight[i] + 15.0 else 0.0
             out[b, s, 0] = audience[i] * (1.0 - 0.7 * math.exp(-age / 20.0)) * (0.7 + 0.3 * lit)
-            out[b, s, 1] = min(age / 600.0, 1.0)
+            out[b, s, 1] = min(age / LONGEST_STREAM, 1.0)
             wave = math.sin(6.283185307179586 * age / rhythm[i, 0] + rhythm[i, 1])
             out[b, s, 2] = min(0.7 * wave + 0.6 * lit, 1.0)
-            out[b, s, 3] = max(duration[i] - age, 0.0) / 600.0
+            out[b, s, 3] = max(duration[i] - age, 0.0) / LONGEST_STREAM

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from recgym.errors import ConfigError, require, require_option
-from recgym.market import LiveMarket, NewsMarket
+from recgym.market import LONGEST_STREAM, LiveMarket, NewsMarket
 from recgym.types import Array, Feedback, Users
 from recgym.world import World
 
@@ -195,7 +195,7 @@ def _age_minutes(world: World, signal: str) -> float:
     market = world.market
     if signal == "age" and isinstance(market, NewsMarket):
         return market.popularity.shape[1] * market.slot
-    return 600.0 if signal == "age" and isinstance(market, LiveMarket) else 0.0
+    return LONGEST_STREAM if signal == "age" and isinstance(market, LiveMarket) else 0.0
 
 
 def _properties(world: World, slate: Array, clock: Any, most: int = 8) -> dict[str, list[str]]:
