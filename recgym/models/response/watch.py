@@ -99,11 +99,14 @@ class Watch(Response):
         # slate that it was joined from (-1 = it was on screen before).
         item, v, left, joined = copied(users.watching), copied(outside), empty(B, F64), filled(B, -1, I32)
         prompted = zeros(B, BOOL)
-        _stay(left, on_air, remaining)
-        _join(item, v, left, joined, prompted, slate, click, utility, signals, remaining, users.watching)
+        _on_screen(
+            item, v, left, joined, prompted, slate, click, utility, signals, users.watching, on_air, remaining
+        )  # fmt: skip
         minutes, enjoyment, share = zeros(B, F64), zeros(B, F32), zeros(B, F32)
-        _watch(minutes, item, v, left, users.budget, self.stay, self.slope, self.shape, self.epoch, noise)
-        _enjoy(enjoyment, share, item, v, minutes, self.epoch)
+        _watch(
+            minutes, enjoyment, share, item, v, left, users.budget,
+            self.stay, self.slope, self.shape, self.epoch, noise,
+        )  # fmt: skip
         watching, is_watching, visit, long_watch = (
             filled(B, -1, I32),
             zeros(B, F32),
@@ -155,41 +158,29 @@ class Watch(Response):
 
 
 @kernel
-def _stay(left, on_air, remaining):
-    """Minutes until the stream that is on screen ends; 0 where there is none."""
-    for b in range(left.shape[0]):
-        left[b] = LONGEST_STREAM * on_air[b, 0, remaining]
-
-
-@kernel
-def _join(item, v, left, joined, prompted, slate, click, utility, signals, remaining, watching):
-    """A click puts another stream on screen."""
+def _on_screen(item, v, left, joined, prompted, slate, click, utility, signals, watching, on_air, remaining):
+    """A click puts another stream on screen; else what is on screen stays, with the item and v that are given."""
     for b in range(slate.shape[0]):
+        left[b] = LONGEST_STREAM * on_air[b, 0, remaining]
         for s in range(slate.shape[1]):
             prompted[b] = prompted[b] or (watching[b] >= 0 and slate[b, s] >= 0)
             if click[b, s] and slate[b, s] != watching[b]:  # to choose what is on screen is to stay
-                item[b], v[b], left[b], joined[b] = (
-                    slate[b, s], utility[b, s], LONGEST_STREAM * signals[b, s, remaining], s
-                )  # fmt: skip
+                item[b], v[b], joined[b] = slate[b, s], utility[b, s], s
+                left[b] = LONGEST_STREAM * signals[b, s, remaining]
 
 
 @kernel
-def _watch(minutes, item, v, left, budget, stay, slope, shape, epoch, u):
+def _watch(minutes, enjoyment, share, item, v, left, budget, stay, slope, shape, epoch, u):
     """Minutes that what is on screen is watched."""
     for b in range(minutes.shape[0]):
-        if item[b] >= 0:
-            patience = math.exp(stay + slope * v[b]) * (-math.log(u[0, b])) ** (1.0 / shape)
-            if not patience >= 0.0:  # 0 times infinity: one factor decides, and its logarithm tells which
-                patience = math.exp(min(stay + slope * v[b] + math.log(-math.log(u[0, b])) / shape, 700.0))
-            minutes[b] = min(min(patience, epoch), min(left[b], np.float64(budget[b])))
-
-
-@kernel
-def _enjoy(enjoyment, share, item, v, minutes, epoch):
-    for b in range(item.shape[0]):
-        if item[b] >= 0:
-            enjoyment[b] = sigmoid(v[b])
-            share[b] = minutes[b] / epoch
+        if item[b] < 0:
+            continue
+        patience = math.exp(stay + slope * v[b]) * (-math.log(u[0, b])) ** (1.0 / shape)
+        if not patience >= 0.0:  # 0 times infinity: one factor decides, and its logarithm tells which
+            patience = math.exp(min(stay + slope * v[b] + math.log(-math.log(u[0, b])) / shape, 700.0))
+        minutes[b] = min(min(patience, epoch), min(left[b], np.float64(budget[b])))
+        enjoyment[b] = sigmoid(v[b])
+        share[b] = minutes[b] / epoch
 
 
 @kernel
