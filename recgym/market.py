@@ -265,7 +265,7 @@ class NewsMarket(Market):
 
         Publication: Poisson with the day's intensity (given N, independent draws). Half-lives 2 to 24 h by topic.
         Popularity: exp of an AR(1) around `appeal`, plus a self-exciting count (each reader brings 0.7 more, decaying
-        over 2 h; Hawkes 1971), plus `breaking` events a week that lift one topic by 5 to 20 and halve every 3 h.
+        over 2 h; Hawkes 1971), plus `breaking` events per week that lift one topic by 5 to 20 and halve every 3 h.
         """
         n, period = len(topic), days * 1440.0
         require(

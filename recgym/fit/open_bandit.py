@@ -189,7 +189,7 @@ def _findings(
     verdict = "better than" if better else "no better than"
     held_out = (
         f"The fitted model predicts held-out clicks {verdict} a constant click rate: its log loss is"
-        f" {abs(gain):.3f} +- {error:.3f} millinats an impression {'lower' if gain > 0 else 'higher'} (standard error)."
+        f" {abs(gain):.3f} +- {error:.3f} millinats per impression {'lower' if gain > 0 else 'higher'} (standard error)."
     )
     return items, positions, held_out
 

@@ -126,7 +126,7 @@ class FitReport:
             *_table(["position", "log-odds against the first", "examination against the best"],
                     [[str(p), interval_text(x), interval_text(e)] for p, x, e in positions]),
             "",
-            f"Held-out log loss in millinats an impression ({self.folds}-fold cross-validation):",
+            f"Held-out log loss in millinats per impression ({self.folds}-fold cross-validation):",
             "",
             *_table(["model", "log loss", "more than fitted", "standard error"],
                     [[s.model, *(f"{1000 * x:.3f}" for x in s[1:])] for s in self.validation]),
