@@ -26,8 +26,8 @@ class Departure(Component, abstract=True):
             users: after the step. feedback: of the step. noise: (uniforms, B) float32 in (0, 1).
 
         Returns:
-            "left" (B,) bool. "objectives" (B, len(objectives)) float32, if there are any. "away" (B,) float32, optional:
-            minutes after which a user comes back; the clock jumps, and the dynamics' `rest` applies. Anything else is
+            "left" (B,) bool. "objectives" (B, len(objectives)) float32, if there are any. "away" (B,) float32,
+            optional: minutes after which a user comes back; the clock jumps, and the dynamics' `rest` applies. Anything else is
             the new value of a user column.
         """
         raise NotImplementedError

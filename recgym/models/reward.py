@@ -34,7 +34,7 @@ from recgym.types import F64, Array, Feedback, Users, empty
 
 @dataclass(frozen=True, eq=False)
 class Reward(Component, abstract=True):
-    """Base of rewards. A subclass has `weights`, for a weighted sum of the objectives, or `__call__`, for anything else.
+    """Base of rewards. A subclass has `weights`, for a weighted sum of the objectives, or `__call__` for anything else.
 
     ``__call__(feedback, catalog, users)`` returns (B,) numbers, given what happened in the step (`recgym.Feedback`),
     the items, and the users as they were when they saw the slate (`recgym.Users`). It must be pure, compute each row

@@ -1,4 +1,4 @@
-"""What is shown of a session in any mode: its steps, what the user did, the state over time, what the agent expected."""
+"""What is shown of a session in any mode: its steps, what the user did, the state over time, an agent's reasons."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def _age_minutes(world: World, signal: str) -> float:
 
 
 def properties_of(world: World, slate: Array, clock: Any, most: int = 8) -> dict[str, list[str]]:
-    """Properties of the items of a slate, what matters first: name -> a text for each position, "-" where it is empty."""
+    """Properties of the items of a slate, the important first: name -> a text per position, "-" where it is empty."""
     values: dict[str, list[str]] = {}
     catalog, signals = world.catalog, [signal.name for signal in world.market.signals]
     observed = world.market.observe(np.ascontiguousarray(slate[None]), np.array([clock], np.float32))[0]
@@ -334,7 +334,7 @@ def series_of(session: Session) -> dict[str, Series]:
 
 
 def _bound(declared: float, seen: float) -> float:
-    """Upper end of an axis: the declared bound of a column, or a round number if that bound is far from what was seen."""
+    """Upper end of an axis: the declared bound of a column, or a round number if all that was seen is far below it."""
     near = round_up(seen) if seen > 0 else 0.0
     return max(declared, 0.0) if declared <= max(2 * near, 10.0) else near
 

@@ -95,9 +95,7 @@ class OrganicSessions(Dynamics):
 
 
 @kernel
-def _browse(
-    viewed, interest, present, click, arrival, affinity, appeal, browse, leave, advertise, sd, u
-):  # fmt: skip
+def _browse(viewed, interest, present, click, arrival, affinity, appeal, browse, leave, advertise, sd, u):
     """The chain, from an advertisement or the arrival to the next advertisement or to leaving."""
     B, d = interest.shape
     score = np.empty(affinity.shape[0])

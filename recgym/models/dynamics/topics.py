@@ -65,10 +65,11 @@ def _fatigue(fatigue, topic, slate, click, dt, ignored, clicked, half_life, limi
 
 @dataclass(frozen=True, eq=False)
 class Satiation(Dynamics):
-    """A purchase satiates its topic and raises the appetite for the complementary one: `satiation` (T,), negative there.
+    """A purchase satiates its topic and raises the appetite for the complementary one.
 
-    Topics come in pairs (0, 1), (2, 3), ..., each the complement of the other. All values halve every `half_life`
-    minutes. Reads `feedback.bought` (B, n) int32.
+    The column `satiation` (T,) is above 0 for satiated topics, below 0 for those with a raised appetite, and halves
+    every `half_life` minutes. Topics come in pairs (0, 1), (2, 3), ..., each the complement of the other. Reads
+    `feedback.bought` (B, n) int32.
 
     Args:
         gain: what a purchase adds to its topic, >= 0.

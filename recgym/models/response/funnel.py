@@ -94,7 +94,8 @@ class Funnel(Response):
         given, otherwise = np.zeros((*items.shape, 5), F32), np.zeros((len(items), 5), F32)
         bought = np.zeros(items.shape)
         _expected_hurdles(
-            given, bought, items, utility, signals, log_price, self.cart, self.purchase, self.price_weight
+            given, bought, items, utility, signals, log_price,
+            self.cart, self.purchase, self.price_weight,
         )  # fmt: skip
         _expected_from_cart(otherwise, users.cart_item, users.cart_price, users.satisfaction, self.hazard)
         _expected_purchases(
@@ -204,9 +205,7 @@ def _expected_from_cart(otherwise, cart_item, cart_price, satisfaction, hazard):
 
 
 @kernel
-def _expected_purchases(
-    given, bought, otherwise, items, attributes, price_column, signals, discount, satisfaction
-):  # fmt: skip
+def _expected_purchases(given, bought, otherwise, items, attributes, price_column, signals, discount, satisfaction):
     """Purchases of a clicked item, and of what is in the cart besides."""
     for b in range(items.shape[0]):
         for s in range(items.shape[1]):

@@ -107,12 +107,8 @@ class Watch(Response):
             minutes, enjoyment, share, item, v, left, users.budget,
             self.stay, self.slope, self.shape, self.epoch, noise,
         )  # fmt: skip
-        watching, is_watching, visit, long_watch = (
-            filled(B, -1, I32),
-            zeros(B, F32),
-            copied(users.visit),
-            zeros(B, BOOL),
-        )
+        watching, is_watching = filled(B, -1, I32), zeros(B, F32)
+        visit, long_watch = copied(users.visit), zeros(B, BOOL)
         _visit(watching, is_watching, visit, long_watch, item, joined, minutes, self.epoch, self.long)
         liked, like_now = copied(users.liked), zeros(B, BOOL)
         _like(liked, like_now, joined, v, minutes, self.epoch, self.like, self.slope, noise)
@@ -143,10 +139,8 @@ class Watch(Response):
         otherwise = self._expected(users, watching, outside.reshape(-1, 1), on_air[:, :, remaining], visit, liked)
         return given, otherwise[:, 0]
 
-    def _expected(
-        self, users: Users, items: Array, v: Array, remaining: Array, visit: Array, liked: Array
-    ) -> Array:  # fmt: skip
-        """(B, n, 5) expected objectives of having items on screen, without the click; all else is (B, n)."""
+    def _expected(self, users: Users, items: Array, v: Array, remaining: Array, visit: Array, liked: Array) -> Array:
+        """(B, n, 5) expected objectives of having items on screen, but not of the click; the arguments are (B, n)."""
         out, cap, loyalty = np.zeros((*items.shape, 5), F32), np.empty(items.shape), np.empty(items.shape)
         _cap(cap, items, v, remaining, users.budget, self.epoch)
         _loyalty(loyalty, items, users.fan_item, users.fan_minutes, self.devotion)
