@@ -40,9 +40,9 @@ from benchmarks.report import report, show
 from benchmarks.run import run_suite, software
 from benchmarks.tables import Section
 from recgym import CLASSIC_IDS, ENV_IDS
-from recgym.envs import processors
 from recgym.errors import RecgymError, require, require_option
 from recgym.files import parse_json, print_anywhere
+from recgym.stepper import processors
 
 app = typer.Typer(
     help="Benchmarks of recgym. Start with `quickstart`; `list` shows suites, agents and tasks.",

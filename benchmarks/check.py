@@ -28,7 +28,7 @@ from benchmarks.run import CURVE_USERS, execute, file_hashes
 from benchmarks.suite import SEED_STRIDE, SUITES, Entry, Job, NamedTask, Suite, digest
 from recgym import CLASSIC_IDS, ENV_IDS
 from recgym.errors import ConfigError, RecgymError, require, require_count, require_option
-from recgym.worlds import BUILDERS, fitted_worlds
+from recgym.registry import own_names
 
 PLAUSIBLE = (-3.0, 3.0)  # normalised scores; the committed heuristics lie in [-1.7, 1.7]
 SPREAD = 30.0  # factor between the standard deviations of two agents' returns on one task; of the committed 14 at most
@@ -128,7 +128,7 @@ def _foreign(job: Job) -> set[str]:
 def _foreign_places(job: Job) -> set[str]:
     tasks = [task for task in (job.task, job.evaluation_task) if task]
     worlds = {task.options["world"] for task in tasks if isinstance(task.options.get("world"), str)}
-    return ({task.id for task in tasks} - {*ENV_IDS, *CLASSIC_IDS}) | (worlds - {*BUILDERS, *fitted_worlds()})
+    return ({task.id for task in tasks} - {*ENV_IDS, *CLASSIC_IDS}) | (worlds - own_names())
 
 
 def _suite(manifest: Manifest, suite: Suite | None) -> Verdict:

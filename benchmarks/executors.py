@@ -20,8 +20,8 @@ from typing import Any, NamedTuple, Protocol
 
 from benchmarks import THREAD_VARIABLES, limit_threads
 from benchmarks.suite import Job
-from recgym.envs import processors
 from recgym.errors import ConfigError, require, require_count, require_option
+from recgym.stepper import processors
 
 EXECUTORS = ("serial", "processes", "ray")
 

@@ -628,14 +628,14 @@ def _attempt_parameters(rng: np.random.Generator, folder: Path) -> None:
     """Keyword arguments of `gymnasium.make` that nobody should give."""
     import inspect
 
-    from recgym.worlds import BUILDERS, builder
+    from recgym.registry import registered_worlds
 
     ids = [*recgym.ENV_IDS, *recgym.CLASSIC_IDS]
     id = ids[int(rng.integers(len(ids)))]
     names = [*inspect.signature(recgym.RecVectorEnv.__init__).parameters][2:-1]
     names += [name for name in recgym.World.__dataclass_fields__ if rng.random() < 0.5]
     world = (gym.spec(id).kwargs or {})["world"]
-    names += [*inspect.signature(builder(world)).parameters] if world in BUILDERS else []
+    names += [*inspect.signature(registered_worlds()[world].load()).parameters] if world in registered_worlds() else []
     given = {names[int(rng.integers(len(names)))]: _hostile_parameter(rng) for _ in range(int(rng.integers(1, 3)))}
     given.pop("render_mode", None)
     env = gym.make(id, **given).unwrapped

@@ -42,7 +42,7 @@ from benchmarks.result import Length, Result, Returns
 from benchmarks.suite import Entry, Job, Suite
 from recgym.errors import ConfigError, require_option
 from recgym.files import write_atomically
-from recgym.worlds import BUILDERS, fitted_worlds
+from recgym.registry import own_names, registered_worlds
 
 try:
     import fcntl
@@ -353,16 +353,23 @@ def software() -> dict[str, str]:
 
 
 def file_hashes(job: Job) -> dict[str, str]:
-    """SHA-256 of the files that no version stands for: the module of an agent from elsewhere, a world in a folder."""
+    """SHA-256 of the files that no version stands for: modules of agents and worlds from elsewhere, worlds in folders."""
     hashes = {}
     if job.agent not in REGISTRY:
         with suppress(ConfigError):
             hashes["agent"] = _sha256(Path(sys.modules[agent_class(job.agent).__module__].__file__ or ""))
     for name, task in (("world", job.task), ("evaluation world", job.evaluation_task)):
-        world = task.options.get("world") if task else None
-        if isinstance(world, str) and world not in {*BUILDERS, *fitted_worlds()}:
-            with suppress(FileNotFoundError):
-                hashes[name] = _sha256(Path(world, "world.json"), Path(world, "arrays.npz"))
+        if task is None:
+            continue
+        spec = gym.registry.get(task.id.rpartition(":")[2])
+        world = task.options.get("world", spec.kwargs.get("world") if spec else None)
+        if isinstance(world, str) and world not in own_names():
+            registered = registered_worlds().get(world)
+            with suppress(FileNotFoundError, ConfigError):
+                if registered is None:
+                    hashes[name] = _sha256(Path(world, "world.json"), Path(world, "arrays.npz"))
+                else:
+                    hashes[name] = _sha256(Path(sys.modules[registered.load().__module__].__file__ or ""))
     return hashes
 
 

@@ -17,12 +17,13 @@ class Catalog(Component):
     """The items of a world.
 
     Args:
-        embedding: (N, d) float32, of unit norm in the three domains.
+        embedding: (N, d) float32; of unit norm in the three domains.
         topic: (N,) int32 in [0, T).
-        attributes: (N, A) float32, every other property of the items, a column each.
-        names: the A attribute names; ``catalog["price"]`` is the column of that name.
+        attributes: (N, A) float32, a column for each other property of the items.
+        names: the A names of the attributes; ``catalog["price"]`` is the column of that name.
         n_topics: T.
-        visible: attributes that the observation shows, as stored (so scale them to about 1).
+        visible: names of the attributes that the observation shows; it shows them as they are stored, so scale them
+            to about 1.
     """
 
     embedding: Array
@@ -65,7 +66,7 @@ class Catalog(Component):
         return len(self.topic)
 
     def column(self, name: str) -> int:
-        """Index of an attribute."""
+        """Index of an attribute among the columns of `attributes`."""
         try:
             return self.names.index(name)
         except ValueError:
@@ -76,7 +77,7 @@ class Catalog(Component):
         return self.attributes[:, self.column(name)]
 
     def weights(self, key: tuple[tuple[str, float], ...]) -> NDArray[np.float32]:
-        """(A,) vector of (name, weight) pairs, zero where not named; made once."""
+        """(A,) float32 weights of the attributes, given as (name, weight) pairs, zero where not named; made once."""
         if key not in self._memo:
             vector = np.zeros(len(self.names), np.float32)
             for name, weight in key:

@@ -1,4 +1,4 @@
-"""Interaction logs: what was shown in which position, and whether it was clicked, as columns.
+"""Interaction logs as columns: which item was shown in which position, and whether it was clicked.
 
 logs = read_open_bandit("open_bandit_dataset", campaign="all")
 impressions, clicks = logs.counts()
@@ -28,25 +28,25 @@ CAMPAIGNS = ("all", "men", "women")
 POLICIES = ("random", "bts")
 POSITIONS = 3
 CATEGORIES = ("item_feature_1", "item_feature_2", "item_feature_3")  # hashed
-CHUNK = 100_000  # rows parsed at a time: the full data set has millions, and strings are large
+CHUNK = 100_000  # rows that are parsed at a time: the full data set has millions, as strings too many for memory
 TIME = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d{1,6})?", re.ASCII)
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 @dataclass(frozen=True, eq=False)
 class Interactions:
-    """Impressions, one row each, and the items that were shown.
+    """Impressions, one per row, and the items that were shown.
 
     Args:
         timestamp: (n,) datetime64[us], UTC.
         item: (n,) int32 in [0, n_items).
-        position: (n,) int32 in [0, n_positions), 0 is the first.
+        position: (n,) int32 in [0, n_positions); 0 is the first.
         click: (n,) bool.
-        propensity: (n,) float64 in (0, 1], the chance that the logging policy showed this item here.
-        policy: (n,) int32, which of `policies` showed it.
+        propensity: (n,) float64 in (0, 1], the probability with which the logging policy showed the item there.
+        policy: (n,) int32 index into `policies`.
         policies: names of the logging policies.
         n_items, n_positions: N and P, >= 1.
-        items: item context, name -> (N,): float64 for numbers, int32 levels for categories.
+        items: context of the items, name -> (N,) float64 numbers or (N,) int32 levels of a category.
         source: where the rows come from, as plain JSON values.
 
     Raises:
@@ -85,7 +85,7 @@ class Interactions:
         return len(self.item)
 
     def counts(self, rows: Any = slice(None)) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Impressions and clicks by item and position, each (N, P), of all rows or of those that `rows` selects."""
+        """(N, P) float64 counts of impressions and of clicks by item and position, of the rows that `rows` selects."""
         cell = self.item[rows] * self.n_positions + self.position[rows]
         size = self.n_items * self.n_positions
         counts = np.bincount(cell, minlength=size), np.bincount(cell, self.click[rows], minlength=size)
@@ -94,25 +94,25 @@ class Interactions:
 
 
 def read_open_bandit(folder: str | Path, campaign: str = "all", policies: Sequence[str] = POLICIES) -> Interactions:
-    """The Open Bandit Dataset (Saito, Aihara, Matsutani and Narita, NeurIPS Datasets and Benchmarks 2021).
+    """Read the Open Bandit Dataset (Saito, Aihara, Matsutani and Narita, NeurIPS Datasets and Benchmarks 2021).
 
-    Fashion items on the ZOZOTOWN shop, one row an item shown in one of three positions of the page (left, centre,
-    right), by a uniformly random policy and by Bernoulli Thompson sampling ("bts"). Both layouts are read: the
-    published archive (``random/all/all.csv``, ``random/all/item_context.csv``) and flat files
-    (``random_all_all.csv.gz``, ``random_all_item_context.csv.gz``), each gzipped or not. User columns are not read.
+    It has fashion items of the shop ZOZOTOWN. A row is an item shown in one of three positions of the page (left,
+    centre, right) by a uniformly random policy or by Bernoulli Thompson sampling ("bts"). Two layouts are read, with
+    files gzipped or not: that of the published archive (``random/all/all.csv``, ``random/all/item_context.csv``) and a
+    flat one (``random_all_all.csv.gz``, ``random_all_item_context.csv.gz``). User columns are not read.
 
-    The hashes of the categories differ between the files of the two policies, so levels are numbered in the order in
-    which the item ids first show them; the policies' files must then agree on every item.
+    The hashes of the categories differ between the files of the two policies. So the levels of a category are numbered
+    in the order of the item ids that have them, and the files of both policies must then agree on every item.
 
     Args:
-        folder: where the files are.
-        campaign: "all" (80 items), "men" (34) or "women" (46).
-        policies: "random", "bts", or both; rows come in this order.
+        folder: of the files.
+        campaign: "all" (80 items), "men" (34 items) or "women" (46 items).
+        policies: "random", "bts", or both; the rows come in this order.
 
     Raises:
         ConfigError: an unknown campaign or policy.
-        FitError: a file or column is missing, a value breaks its rule, or the files contradict each other; the message
-            names file, line and rule.
+        FitError: a file or a column is missing, a value breaks its rule, or the files contradict each other. The
+            message names the file, the line and the rule.
     """
     require_option("campaign", campaign, CAMPAIGNS)
     distinct = not isinstance(policies, str) and len(policies) > 0 and len(set(policies)) == len(policies)
@@ -144,7 +144,7 @@ Rule = Callable[[NDArray[np.float64]], NDArray[np.bool_]]
 
 
 class _Rows(NamedTuple):
-    """Columns of a chunk, in the order of `Interactions`."""
+    """The columns of a chunk, as in `Interactions`."""
 
     timestamp: NDArray[np.datetime64]
     item: NDArray[np.int32]
@@ -192,12 +192,13 @@ def _read_items(file: Path) -> dict[str, NDArray[Any]]:
 def _read_rows(file: Path, n_items: int, policy: int) -> Iterator[_Rows]:
     names = ("timestamp", "item_id", "position", "click", "propensity_score")
     for lines, rows in _chunks(file, names):
-        time, item, place, click, propensity = zip(*rows, strict=True)
+        time, item, position, click, propensity = zip(*rows, strict=True)
         known = f"one of the {n_items} items of the item context"
         yield _Rows(
             _times(file, lines, time),
             _numbers(file, lines, "item_id", item, known, _whole(0, n_items - 1)).astype(np.int32),
-            _numbers(file, lines, "position", place, "1, 2 or 3", _whole(1, POSITIONS)).astype(np.int32) - np.int32(1),
+            _numbers(file, lines, "position", position, "1, 2 or 3", _whole(1, POSITIONS)).astype(np.int32)
+            - np.int32(1),
             _numbers(file, lines, "click", click, "0 or 1", _whole(0, 1)).astype(np.bool_),
             _numbers(file, lines, "propensity_score", propensity, "in (0, 1]", lambda p: (p > 0) & (p <= 1)),
             np.full(len(rows), policy, np.int32),
@@ -205,7 +206,7 @@ def _read_rows(file: Path, n_items: int, policy: int) -> Iterator[_Rows]:
 
 
 def _chunks(file: Path, names: Sequence[str]) -> Iterator[tuple[tuple[int, ...], tuple[tuple[str, ...], ...]]]:
-    """The named columns of a CSV file in chunks: line numbers and rows. Empty lines are passed over."""
+    """Chunks of the named columns of a CSV file: line numbers and rows, without the empty lines."""
     empty = True
     try:
         with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:

@@ -1,7 +1,8 @@
-"""The market: what an item costs, how fresh, hot or available it is, as a function of (item, clock) alone.
+"""The market: what an item costs, how fresh or popular it is, and when it is available.
 
-No user moves the market, so state per user stays small and a million items and 4096 users fit together.
-Calendars are periodic. Availability is a list of items a time slot; items come and go on slot boundaries.
+All of it is a function of the item and the clock alone: no user moves the market, so that the state of a user stays
+small and a million items and 4096 users fit into memory together. Calendars are periodic. Each time slot has a list of
+the items that are available; items come and go where one slot ends and the next begins.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from recgym.kernel import kernel
 from recgym.population import HOURS
 from recgym.types import F32, Array, zeros
 
+LONGEST_STREAM = 600.0  # minutes; the signals `age` and `remaining` of live streams are shares of it
+
 
 class Signal(NamedTuple):
-    """A market quantity a step and item: name, inclusive range, and whether the observation shows it."""
+    """A property of an item that changes over time: name, inclusive range, and whether the observation shows it."""
 
     name: str
     low: float
@@ -33,19 +36,19 @@ class Signal(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Market(Component, abstract=True):
-    """Base: `listed[offsets[s]:offsets[s + 1]]` are the items available in slot s of `slot` minutes.
+    """Base of markets. `listed[offsets[s]:offsets[s + 1]]` are the items available in slot s.
 
     Args:
-        slot: minutes a slot, > 0.
-        offsets: (slots + 1,) int64, ascending; the calendar repeats after `slots` slots.
-        listed: int32 item ids, ascending within a slot.
+        slot: length of a slot in minutes, > 0.
+        offsets: (slots + 1,) int64, ascending from 0; the calendar repeats after `slots` slots.
+        listed: int32 item ids, ascending within each slot.
     """
 
     slot: float
     offsets: NDArray[np.int64]
     listed: NDArray[np.int32]
     signals: ClassVar[tuple[Signal, ...]] = ()
-    per_item: ClassVar[tuple[str, ...]] = ()  # fields with a row an item
+    per_item: ClassVar[tuple[str, ...]] = ()  # fields with a row for each item
     names: ClassVar[tuple[str, ...]] = ()  # of the signals
     _columns: ClassVar[dict[str, int]] = {}
 
@@ -69,7 +72,7 @@ class Market(Component, abstract=True):
         cls._columns = {name: j for j, name in enumerate(cls.names)}
 
     def column(self, signal: str) -> int:
-        """Index of a signal."""
+        """Index of a signal in `signals`."""
         if signal not in self._columns:
             unknown("market signal", signal, self._columns)
         return self._columns[signal]
@@ -80,7 +83,7 @@ class Market(Component, abstract=True):
         return self.slot * (len(self.offsets) - 1)
 
     def available(self, clock: float) -> Array:
-        """Ids of the items available at a time."""
+        """Ids of the items that are available at a minute of the clock, ascending."""
         s = int(clock // self.slot) % (len(self.offsets) - 1)
         return self.listed[self.offsets[s] : self.offsets[s + 1]]
 
@@ -131,13 +134,14 @@ class StaticMarket(Market):
 
 @dataclass(frozen=True, eq=False)
 class ShopMarket(Market):
-    """Prices with promotions; stock-outs by slot.
+    """Prices with promotions; items are out of stock for whole slots.
 
     Signals: `log_price`, the log of the discounted price over the reference price of the category, and `discount`.
 
     Args:
-        log_price: (N,) log price over the category's reference price, undiscounted.
-        promotion: (N, P, 3) start minute, end minute, discount in [0, 0.9]; promotions of an item do not overlap.
+        log_price: (N,) float32, log of the undiscounted price over the reference price of the category.
+        promotion: (N, P, 3) float32: start minute, end minute and discount in [0, 0.9] of the P promotions of each
+            item, which do not overlap.
     """
 
     log_price: Array
@@ -173,7 +177,7 @@ class ShopMarket(Market):
         cls, rng: np.random.Generator, log_price: NDArray[np.float64],
         promotions: int = 1, discount: float = 0.3, stock_outs: float = 0.05, days: int = 7, slot: float = 720.0,
     ) -> Self:  # fmt: skip
-        """A seeded week: `promotions` windows an item of 12 to 48 hours; an item is out of stock a share of slots."""
+        """A seeded week: each item has `promotions` of 12 to 48 hours, and is out of stock in a share of the slots."""
         require_count("promotions", promotions, 0, 10_000)
         require_number("discount", discount, 0, 0.9)
         require_number("stock_outs", stock_outs, 0, 1)
@@ -215,12 +219,13 @@ def _shop_signals(out, items, clock, period, log_price, promotion, cheaper):
 class NewsMarket(Market):
     """Articles that appear, age and trend.
 
-    Signals: `freshness` exp(-ln 2 age / half-life), `popularity` log(1 + level) / 4, `age` as a share of `limit`.
+    Signals: `freshness`, exp(-ln 2 age / half_life); `popularity`, log(1 + level) / 4; `age`, as a share of the L slots
+    of an article's life.
 
     Args:
-        published: (N,) minute of publication, on a slot boundary.
-        half_life: (N,) minutes.
-        popularity: (N, L) level >= 0 in each of the L slots of an article's life.
+        published: (N,) float32, minute of publication, where a slot begins.
+        half_life: (N,) float32 minutes, > 0.
+        popularity: (N, L) float32, level in each slot of an article's life, in [0, e^4 - 1].
     """
 
     published: Array
@@ -260,7 +265,7 @@ class NewsMarket(Market):
 
         Publication: Poisson with the day's intensity (given N, independent draws). Half-lives 2 to 24 h by topic.
         Popularity: exp of an AR(1) around `appeal`, plus a self-exciting count (each reader brings 0.7 more, decaying
-        over 2 h; Hawkes 1971), plus `breaking` events a week that lift one topic by 5 to 20 and halve every 3 h.
+        over 2 h; Hawkes 1971), plus `breaking` events per week that lift one topic by 5 to 20 and halve every 3 h.
         """
         n, period = len(topic), days * 1440.0
         require(
@@ -313,17 +318,17 @@ def _news_signals(out, items, clock, period, slot, published, half_life, popular
 
 @dataclass(frozen=True, eq=False)
 class LiveMarket(Market):
-    """Streams that go on and off line once a day.
+    """Streams that go on and off air once a day.
 
-    Signals: `heat` = audience of the streamer x ramp-up x highlights, in [0, 1]; `age`, hours on air / 10;
-    hidden `content` in [-1, 1], how good this moment is; hidden `remaining`, hours to the end / 10.
+    Signals: `heat` in [0, 1], audience x ramp-up x highlight; `age`, minutes on air / `LONGEST_STREAM`; hidden `content`
+    in [-1, 1], how good this moment is; hidden `remaining`, minutes to the end / `LONGEST_STREAM`.
 
     Args:
-        start: (N,) minute of the day at which the stream starts, on a slot boundary.
-        duration: (N,) minutes, a multiple of the slot, at most 600.
-        audience: (N,) size of the following, in [0, 1].
-        rhythm: (N, 2) period in minutes and phase in radians of the content.
-        highlight: (N,) minute of the stream at which its highlight starts; it lasts 15 minutes.
+        start: (N,) float32, minute of the day at which the stream starts, where a slot begins.
+        duration: (N,) float32 minutes, a multiple of the slot, in (0, `LONGEST_STREAM`].
+        audience: (N,) float32, size of the following, in [0, 1].
+        rhythm: (N, 2) float32, period in minutes and phase in radians of the content.
+        highlight: (N,) float32, minute of the stream at which its highlight starts; it lasts 15 minutes.
     """
 
     start: Array
@@ -348,7 +353,7 @@ class LiveMarket(Market):
         require(
             (self.rhythm[:, 0] > 0).all(), "market.rhythm", "must have positive periods", float(self.rhythm[:, 0].min())
         )
-        in_range = self.duration.min() > 0 and self.duration.max() <= 600
+        in_range = self.duration.min() > 0 and self.duration.max() <= LONGEST_STREAM
         require(in_range, "market.duration", "must lie in (0, 600]", float(self.duration.max()))
         in_range = self.audience.min() >= 0 and self.audience.max() <= 1
         require(in_range, "market.audience", "must lie in [0, 1]", float(self.audience.max()))
@@ -365,7 +370,7 @@ class LiveMarket(Market):
         require(60 % slot == 0, "slot", "must divide an hour", slot)
         weights = np.repeat(HOURS, round(60 / slot))
         start = rng.choice(len(weights), n, p=weights / weights.sum()) * slot
-        duration = slot * np.round(np.clip(120.0 * np.exp(0.6 * rng.standard_normal(n)), 20.0, 600.0) / slot)
+        duration = slot * np.round(np.clip(120.0 * np.exp(0.6 * rng.standard_normal(n)), 20.0, LONGEST_STREAM) / slot)
         audience = 1.0 / (1.0 + np.exp(-1.2 * appeal))
         rhythm = np.stack([rng.uniform(20.0, 60.0, n), rng.uniform(0, 2 * math.pi, n)], axis=1)
         slots = int(1440.0 // slot)
@@ -386,7 +391,7 @@ def _live_signals(out, items, clock, period, start, duration, audience, rhythm, 
             age = (clock[b] - start[i]) % period
             lit = 1.0 if highlight[i] <= age and age < highlight[i] + 15.0 else 0.0
             out[b, s, 0] = audience[i] * (1.0 - 0.7 * math.exp(-age / 20.0)) * (0.7 + 0.3 * lit)
-            out[b, s, 1] = min(age / 600.0, 1.0)
+            out[b, s, 1] = min(age / LONGEST_STREAM, 1.0)
             wave = math.sin(6.283185307179586 * age / rhythm[i, 0] + rhythm[i, 1])
             out[b, s, 2] = min(0.7 * wave + 0.6 * lit, 1.0)
-            out[b, s, 3] = max(duration[i] - age, 0.0) / 600.0
+            out[b, s, 3] = max(duration[i] - age, 0.0) / LONGEST_STREAM

@@ -1,4 +1,4 @@
-"""Who arrives, and how a synthetic catalogue is drawn."""
+"""The users who arrive, and how a synthetic catalogue is drawn."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ HOURS = (2, 1, 1, 1, 1, 2, 4, 6, 6, 5, 5, 6, 7, 6, 5, 5, 6, 7, 9, 11, 12, 10, 7,
 
 @dataclass(frozen=True, eq=False)
 class Population(Component, abstract=True):
-    """Base: who the users are when they arrive.
+    """Base of who arrives: the users at the start of an episode.
 
-    `norm` is the largest Euclidean norm of an interest. Where `transparent`, the platform sees the interest itself:
-    the profile follows it through the episode.
+    `norm` is the largest Euclidean norm of an interest. `transparent` says that the platform sees the interest itself:
+    the profile then follows it through the episode.
     """
 
-    sensitivity = MappingProxyType({})  # a field of those who have one, and fields go in the order of annotations
+    sensitivity = MappingProxyType({})  # not annotated, so that it is no field here but can be one of a subclass
     norm: ClassVar[float] = 1.0
     transparent: ClassVar[bool] = False
 
@@ -47,7 +47,7 @@ class Population(Component, abstract=True):
 class Plain(Population, abstract=True):
     """Base of users who have an interest and nothing else: no clock, no traits, no sensitivities.
 
-    Where they are not transparent they have no profile.
+    They have a profile, the interest itself, only if they are `transparent`.
     """
 
     def draw(self, noise: Array) -> Array:
@@ -64,7 +64,7 @@ class Plain(Population, abstract=True):
 
 @dataclass(frozen=True, eq=False)
 class UniformInterests(Plain):
-    """Each coordinate of the interest ~ U(-1, 1), in full view of the platform.
+    """Users whose interest has coordinates ~ U(-1, 1), in full view of the platform.
 
     Args:
         dimensions: d >= 1.
@@ -93,12 +93,15 @@ class UniformInterests(Plain):
 
 @dataclass(frozen=True, eq=False)
 class SparseInterests(Plain):
-    """A few active topics, weights ~ U(0, 1), normalised (SARDINE, Deffayet et al. 2024). One dimension a topic.
+    """Users with a few active topics (SARDINE, Deffayet et al. 2024); each topic is one dimension of the interest.
 
-    Each topic is active with probability `share`, given that `low` to `high` of them are.
+    Each topic is active with probability `share`, given that `low` to `high` of them are. The weights of the active
+    topics are ~ U(0, 1), then normalised; those of the others are 0.
 
     Args:
-        share: in (0, 1). low, high: numbers of topics, 1 <= low <= high. topics: d >= high.
+        share: in (0, 1).
+        low, high: numbers of topics, 1 <= low <= high.
+        topics: d >= high.
     """
 
     share: float = 0.4
@@ -136,12 +139,33 @@ class SparseInterests(Plain):
         return np.cumsum(weights) / weights.sum()
 
 
+@kernel
+def _sparse(interest, noise, low, cumulative):
+    """The noise says how many topics are active, then the rank of each (the lowest are active), then the weights."""
+    B, T = interest.shape
+    for b in range(B):
+        active = low
+        while active - low < len(cumulative) - 1 and noise[0, b] >= cumulative[active - low]:
+            active += 1
+        norm = 0.0
+        for z in range(T):
+            rank = 0
+            for y in range(T):
+                rank += noise[1 + y, b] < noise[1 + z, b] or (noise[1 + y, b] == noise[1 + z, b] and y < z)
+            if rank < active:
+                interest[b, z] = noise[1 + T + z, b]
+                norm += np.float64(interest[b, z]) ** 2
+        for z in range(T):
+            interest[b, z] /= math.sqrt(norm)
+
+
 @dataclass(frozen=True, eq=False)
 class NormalInterests(Plain):
-    """Each coordinate of the interest ~ N(0, sd), hidden.
+    """Users whose interest has coordinates ~ N(0, sd), hidden from the platform.
 
     Args:
-        dimensions: d >= 1. sd: > 0.
+        dimensions: d >= 1.
+        sd: > 0.
     """
 
     dimensions: int = 5
@@ -165,12 +189,21 @@ class NormalInterests(Plain):
         return interest
 
 
+@kernel
+def _normals(out, noise, mean, sd):
+    for b in range(out.shape[0]):
+        for k in range(out.shape[1]):
+            out[b, k] = mean + sd * normal(noise[k, b])
+
+
 @dataclass(frozen=True, eq=False)
 class UserTypes(Plain):
-    """Hidden types; coordinate k of the interest of a user of type y is exp(N(location[y][k], sd)), at most 100.
+    """Users of hidden types: coordinate k of the interest is exp(N(location[y][k], sd)) for type y, at most 100.
 
     Args:
-        probability: of each type. location: a row a type, a column a dimension. sd: >= 0, of the logarithm.
+        probability: of each type.
+        location: a row for each type, with a number for each dimension.
+        sd: standard deviation of the logarithm, in [0, 1].
     """
 
     probability: tuple[float, ...] = (1.0,)
@@ -208,23 +241,35 @@ class UserTypes(Plain):
         return interest
 
 
+@kernel
+def _types(interest, noise, cumulative, location, sd):
+    B, d = interest.shape
+    for b in range(B):
+        y = 0
+        while y < len(cumulative) - 1 and noise[0, b] >= cumulative[y]:
+            y += 1
+        for k in range(d):
+            interest[b, k] = min(math.exp(location[y, k] + sd * normal(noise[1 + k, b])), 100.0)
+
+
 @dataclass(frozen=True, eq=False)
 class TopicMixture(Population):
     """Users with mixed tastes.
 
-    interest = normalise(sum_m w_m centroid_{z_m} + spread n / sqrt(d)) with 2 to `mixture` topics of the catalogue,
-    w ~ U(0.3, 1), n standard normal. The platform's profile = normalise(interest + profile_noise n' / sqrt(d)),
-    and zero for the cold-start share. Sessions start on a random day of the calendar, in an hour drawn from `hours`.
+    interest = normalise(sum_m w_m centroid_{z_m} + spread n / sqrt(d)), where the sum is over 2 to `mixture` topics
+    z_m of the catalogue, w_m ~ U(0.3, 1) and n is standard normal. The platform's profile is
+    normalise(interest + profile_noise n' / sqrt(d)), or zero for the cold-start share of the users. Sessions start on a
+    random day of the calendar, in an hour drawn from `hours`.
 
     Args:
-        centroids: (T, d) taste directions, one a topic.
-        mixture: most topics a user likes, >= 2.
-        spread: individual noise around the mixture, >= 0.
-        profile_noise: noise of the platform's profile, >= 0 (0: it is the interest itself).
+        centroids: (T, d) float32, the direction of each topic.
+        mixture: most topics that a user likes, >= 2.
+        spread: of the user's own part of the interest, >= 0.
+        profile_noise: of the platform's profile, >= 0; at 0 the profile is the interest itself.
         cold_start: share of users without a profile, in [0, 1].
-        sensitivity: market signal -> (mean coefficient, log-normal spread); the utility of one unit of the signal
-            is mean * exp(spread n - spread^2 / 2), its sign the mean's. Signals not named count nothing.
-        traits: further hidden columns, name -> (median, log-normal spread, low, high), clipped to the range.
+        sensitivity: market signal -> (mean, spread). The utility of one unit of the signal is
+            mean * exp(spread n - spread^2 / 2), with the sign of the mean; a signal that is not named has none.
+        traits: further hidden columns, name -> (median, spread, low, high): log-normal, clipped to [low, high].
         hours: 24 weights of the hour in which a session starts.
         days: length of the calendar in days, >= 1.
     """
@@ -295,95 +340,80 @@ class TopicMixture(Population):
 
     def arrive(self, noise: Array, signals: tuple[str, ...]) -> dict[str, Array]:
         B, d = noise.shape[1], self.centroids.shape[1]
-        columns = dict(interest=np.zeros((B, d), F32), profile=np.zeros((B, d), F32), known=np.zeros(B, F32),
-                       clock=np.empty(B, F32), sensitivity=np.empty((B, len(signals)), F32))  # fmt: skip
-        _arrive(*columns.values(), noise, self.centroids, self.mixture, self.spread, self.profile_noise,
-                self.cold_start, self._cumulative, self.days, self._sensitivity(signals))  # fmt: skip
-        at = len(noise) - len(self.traits)
+        interest, profile = np.zeros((B, d), F32), np.zeros((B, d), F32)
+        known, clock, sensitivity = np.zeros(B, F32), np.empty(B, F32), np.empty((B, len(signals)), F32)
+        first = np.cumsum([4, 2 * self.mixture, d, d, len(signals)]).tolist()  # rows of the noise
+        _clock(clock, noise, self._cumulative, self.days)
+        _mixture(interest, noise, first[0], self.centroids, self.mixture)
+        _individual(interest, noise, first[1], self.spread)
+        _profiles(profile, known, interest, noise, first[2], self.profile_noise, self.cold_start)
+        _sensitivities(sensitivity, noise, first[3], self._sensitivity(signals))
+        columns = dict(interest=interest, profile=profile, known=known, clock=clock, sensitivity=sensitivity)
         for j, (name, (median, log_spread, low, high)) in enumerate(self.traits.items()):
-            columns[name] = _log_normal(noise[at + j], median, log_spread, low, high)
+            columns[name] = _log_normal(noise[first[4] + j], median, log_spread, low, high)
         return columns
 
 
 @kernel
-def _sparse(interest, noise, low, cumulative):
-    """Noise: how many topics; a rank of each topic, those of the lowest ranks being active; the weights."""
-    B, T = interest.shape
-    for b in range(B):
-        active = low
-        while active - low < len(cumulative) - 1 and noise[0, b] >= cumulative[active - low]:
-            active += 1
-        norm = 0.0
-        for z in range(T):
-            rank = 0
-            for y in range(T):
-                rank += noise[1 + y, b] < noise[1 + z, b] or (noise[1 + y, b] == noise[1 + z, b] and y < z)
-            if rank < active:
-                interest[b, z] = noise[1 + T + z, b]
-                norm += np.float64(interest[b, z]) ** 2
-        for z in range(T):
-            interest[b, z] /= math.sqrt(norm)
-
-
-@kernel
-def _normals(out, noise, mean, sd):
-    for b in range(out.shape[0]):
-        for k in range(out.shape[1]):
-            out[b, k] = mean + sd * normal(noise[k, b])
-
-
-@kernel
-def _types(interest, noise, cumulative, location, sd):
-    B, d = interest.shape
-    for b in range(B):
-        y = 0
-        while y < len(cumulative) - 1 and noise[0, b] >= cumulative[y]:
-            y += 1
-        for k in range(d):
-            interest[b, k] = min(math.exp(location[y, k] + sd * normal(noise[1 + k, b])), 100.0)
-
-
-@kernel
-def _arrive(
-    interest, profile, known, clock, sensitivity, noise, centroids, mixture, spread, profile_noise, cold_start, hours, days,
-    signals,
-):  # fmt: skip
-    B = noise.shape[1]
-    T, d = centroids.shape
-    scale = 1.0 / math.sqrt(d)
-    for b in range(B):
+def _clock(clock, noise, hours, days):
+    """A random day, and a minute of an hour drawn by its cumulative probabilities."""
+    for b in range(len(clock)):
         day = math.floor(noise[0, b] * days)
         hour = min(np.searchsorted(hours, noise[1, b]), 23)
         start = hours[hour - 1] if hour > 0 else 0.0
         minute = 60.0 * (noise[1, b] - start) / (hours[hour] - start)
         clock[b] = day * 1440.0 + hour * 60.0 + minute
-        count = 2 + int(noise[2, b] * (mixture - 1))
-        at = 4
-        for m in range(count):
-            z = int(noise[at + 2 * m, b] * T)
-            w = 0.3 + 0.7 * noise[at + 2 * m + 1, b]
-            for k in range(d):
+
+
+@kernel
+def _mixture(interest, noise, first, centroids, most):
+    """The weighted sum of 2 to `most` centroids."""
+    for b in range(interest.shape[0]):
+        for m in range(2 + int(noise[2, b] * (most - 1))):
+            z = int(noise[first + 2 * m, b] * centroids.shape[0])
+            w = 0.3 + 0.7 * noise[first + 2 * m + 1, b]
+            for k in range(interest.shape[1]):
                 interest[b, k] += w * centroids[z, k]
-        at += 2 * mixture
+
+
+@kernel
+def _individual(interest, noise, first, spread):
+    """Add what is the user's own, and normalise."""
+    B, d = interest.shape
+    scale = 1.0 / math.sqrt(d)
+    for b in range(B):
         norm = 1e-12
         for k in range(d):
-            interest[b, k] += spread * scale * normal(noise[at + k, b])
+            interest[b, k] += spread * scale * normal(noise[first + k, b])
             norm += interest[b, k] ** 2
         for k in range(d):
             interest[b, k] /= math.sqrt(norm)
-        at += d
+
+
+@kernel
+def _profiles(profile, known, interest, noise, first, profile_noise, cold_start):
+    """What the platform knows of the interest: nothing of a cold user, else a noisy copy."""
+    B, d = interest.shape
+    scale = 1.0 / math.sqrt(d)
+    for b in range(B):
         if noise[3, b] >= cold_start:
             known[b] = 1.0
             norm = 1e-12
             for k in range(d):
-                profile[b, k] = interest[b, k] + profile_noise * scale * normal(noise[at + k, b])
+                profile[b, k] = interest[b, k] + profile_noise * scale * normal(noise[first + k, b])
                 norm += profile[b, k] ** 2
             for k in range(d):
                 profile[b, k] /= math.sqrt(norm)
-        at += d
-        for f in range(signals.shape[0]):
-            s = signals[f, 1]
-            sensitivity[b, f] = signals[f, 0] * math.exp(s * normal(noise[at + f, b]) - 0.5 * s * s)
+
+
+@kernel
+def _sensitivities(sensitivity, noise, first, coefficients):
+    """mean * exp(spread n - spread^2 / 2) of each signal; `coefficients` are (mean, spread)."""
+    for b in range(sensitivity.shape[0]):
+        for f in range(coefficients.shape[0]):
+            spread = coefficients[f, 1]
+            n = normal(noise[first + f, b])
+            sensitivity[b, f] = coefficients[f, 0] * math.exp(spread * n - 0.5 * spread * spread)
 
 
 @kernel

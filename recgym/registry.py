@@ -48,6 +48,11 @@ class Registered(NamedTuple):
             return self.builder
         return f"{self.builder.__module__}:{getattr(self.builder, '__qualname__', type(self.builder).__qualname__)}"
 
+    @property
+    def ours(self) -> bool:
+        """Whether it is part of recgym."""
+        return re.match(r"recgym[.:]", self.origin) is not None
+
     def load(self) -> Callable[..., World]:
         """The builder itself.
 
@@ -130,6 +135,11 @@ def register_world(
         except gym.error.Error as error:
             raise ConfigError(f"ids: {brief(id)} is none that Gymnasium takes: {error}") from None
     _WORLDS[name] = new
+
+
+def own_names() -> set[str]:
+    """Names of the worlds that are part of recgym, fitted ones among them."""
+    return {world.name for world in _WORLDS.values() if world.ours} | {*fitted_worlds()}
 
 
 def registered_worlds() -> dict[str, Registered]:

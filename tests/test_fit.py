@@ -279,7 +279,7 @@ def test_folds_are_held_out(monkeypatch):
         seen.append((impressions, clicks))
         return np.full(impressions.shape, 0.5)
 
-    monkeypatch.setattr("recgym.fit.MODELS", {"fitted": spy})
+    monkeypatch.setattr("recgym.fit.validation.MODELS", {"fitted": spy})
     cross_validate(logs, folds=5)
     assert [(n.sum(), y.sum()) for n, y in seen] == [(480, 48)] * 5
     impressions, clicks = logs.counts()
@@ -399,7 +399,7 @@ def test_arguments_and_logs_are_checked():
         fit_open_bandit(dataclasses.replace(logs, items={k: v for k, v in logs.items.items() if k != "item_feature_2"}))
     with pytest.raises(FitError, match="some, but not all"):
         fit_open_bandit(dataclasses.replace(logs, click=np.zeros(600, np.bool_)))
-    with pytest.raises(FitError, match="position: must be logged at each of the 4 places, but 4 never is"):
+    with pytest.raises(FitError, match="position: must be logged at each of the 4 positions, but 4 never is"):
         fit_open_bandit(dataclasses.replace(logs, n_positions=4))
     for spread in (-0.1, math.nan):
         with pytest.raises(ConfigError, match="spread"):

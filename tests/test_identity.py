@@ -28,7 +28,7 @@ def actions_of(env: RecVectorEnv, users: Users) -> Array:
     u = noise(users.key ^ np.uint64(99), users.episode, users.t, max(int(np.prod(shape)), 1)).T.reshape(
         len(users), *shape
     )
-    return 2 * u - 1 if env.actions.form == "embedding" else np.floor(u * env.actions.n).astype(np.int64)
+    return env.actions.spread(u)
 
 
 _FACTORS = np.random.default_rng(0).integers(0, 2**63, 100_000, np.uint64) * np.uint64(2) + np.uint64(1)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import recgym
-import recgym.render as drawing
+import recgym.render.picture as drawing
 from recgym import Catalog, ConfigError, World
 from recgym.envs import RecVectorEnv
 from recgym.market import StaticMarket

@@ -1,1 +1,1 @@
-"""The literature's environments, as compositions of the same parts."""
+"""Environments of the literature: each is a World made of the same models."""

@@ -1,4 +1,4 @@
-"""RecoGym: see `RecoGymEnv`."""
+"""RecoGym's environment, `RecoGymEnv`."""
 
 from __future__ import annotations
 
@@ -25,17 +25,18 @@ PAIRED = 5000  # products whose pairs fit into memory: 12.5 million of them take
 
 
 class RecoGymEnv(RecEnv):
-    """Advertisements between sessions of organic browsing, and what was browsed tells what will be clicked.
+    """Advertisements between sessions of organic browsing, which tells what a user will click.
 
     ## Description
 
-    RecoGym v1 (Rohde et al. 2018, arXiv 1808.00720; recogym 0.1.3). A user omega ~ N(0, I) in five dimensions views
-    products of their own accord, i ~ softmax(Gamma omega + mu), with Gamma ~ N(0, 1) and mu ~ N(0, 3). A step is one
-    advertisement: product a is clicked with probability ff(beta_a . omega + mu_a), ff(x) = sigmoid(5 sigmoid(2 sigmoid(0.3 x) - 2) - 6),
-    which lies between 0.45 % and 2.93 %. A click, and else 5 % of the steps, begins a session of organic views; each
-    view is followed by another (74 %), by advertisements (25 %), or the user leaves (1 %), as after 1 % of the
-    advertisements. omega walks by N(0, 0.1) at each move to browsing. beta = Gamma, but for `flips` pairs of the
-    products most alike, which exchange their rows of beta and mu.
+    RecoGym v1 (Rohde et al. 2018, arXiv 1808.00720; recogym 0.1.3). A user has an interest omega ~ N(0, I) in five
+    dimensions, and views products i ~ softmax(Gamma omega + mu) unprompted, with Gamma ~ N(0, 1) and mu ~ N(0, 3). A
+    step is one advertisement: product a is clicked with probability ff(beta_a . omega + mu_a), where
+    ff(x) = sigmoid(5 sigmoid(2 sigmoid(0.3 x) - 2) - 6), which lies between 0.45 % and 2.93 %. After a click, and with
+    probability 5 % in any step, a session of organic views begins; after 1 % of the advertisements the user leaves. A
+    view is followed by another view (74 %), by advertisements (25 %), or by leaving (1 %). omega takes a step N(0, 0.1)
+    each time that browsing begins or goes on, other than by a click. beta is Gamma, except that `flips` pairs of the
+    most similar products exchange their rows of beta and mu.
 
     ## Action Space
 
@@ -43,7 +44,7 @@ class RecoGymEnv(RecEnv):
 
     ## Observation Space
 
-    `observation="compact"`: the last ten products viewed or clicked, and each product's share of all views.
+    `observation="compact"`: the last ten products viewed or clicked, and the share of each product in all views.
 
     ## Rewards
 
@@ -55,7 +56,8 @@ class RecoGymEnv(RecEnv):
 
     ## Episode End
 
-    Terminated when the user leaves, truncated after 1000 steps (in the original never; one user in 500 stays longer).
+    Terminated when the user leaves, truncated after 1000 steps. The original never truncates; one user in 500 stays
+    longer.
 
     ## Arguments
 
@@ -63,9 +65,10 @@ class RecoGymEnv(RecEnv):
 
     ## The original
 
-    One user in 26 leaves before the first advertisement; here nobody does, as a reset cannot end an episode, so averages
-    are of users who see one. A session has at most 32 views (0.007 % are longer there). `prob_leave_bandit` is never
-    used there: both probabilities of leaving are 1 %. Product ids are 16-bit integers, which overflow.
+    There, one user in 26 leaves before the first advertisement; here nobody does, because a reset cannot end an episode,
+    so averages are over users who see one. Here a session has at most 32 views; there, 0.007 % are longer. The original
+    never uses `prob_leave_bandit`: both probabilities of leaving are 1 %. Its product ids are 16-bit integers, which
+    overflow.
 
     ## Version History
 
@@ -107,7 +110,7 @@ def of(gamma: np.ndarray, mu: np.ndarray, flips: int = 0, **parts: Any) -> World
 
 
 def flip(gamma: np.ndarray, flips: int) -> np.ndarray:
-    """(P,) order in which `flips` pairs of products have changed places, the pairs of the largest inner products first."""
+    """(P,) order of the products in which `flips` pairs are exchanged, those with the largest inner products first."""
     order = np.arange(len(gamma))
     if not flips:
         return order

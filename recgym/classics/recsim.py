@@ -1,8 +1,8 @@
-"""RecSim's three environments: see `InterestEvolutionEnv`, `LongTermSatisfactionEnv`, `InterestExplorationEnv`.
+"""RecSim's three environments: `InterestEvolutionEnv`, `LongTermSatisfactionEnv` and `InterestExplorationEnv`.
 
 Ie et al., "RecSim: a configurable simulation platform for recommender systems", 2019, arXiv 1909.04847; the package
-recsim 0.2.4. There, documents are drawn anew at each step; here, candidates come from a large catalogue whose
-qualities are the quantiles of the same distributions, so that no two candidates of a step are one item.
+recsim 0.2.4. RecSim draws new documents at each step. Here the candidates come from a large catalogue, whose qualities
+are the quantiles of the same distributions, so that the candidates of a step are different items.
 """
 
 from __future__ import annotations
@@ -30,28 +30,28 @@ from recgym.world import World
 
 
 class InterestEvolutionEnv(RecEnv):
-    """Videos of twenty topics; what is watched moves the interest, and good videos refill the viewer's time.
+    """Videos of twenty topics: watching moves the interest, and good videos refill the viewer's time.
 
     ## Description
 
     Interest evolution, the environment of SlateQ (Ie et al. 2019, arXiv 1905.12767; recsim 0.2.4). A viewer with
-    interest I ~ U[-1, 1]^20 and a budget of 200 minutes picks one of three videos i with probability proportional to
-    I[topic] + 1, nothing with weight 2, whatever the order. A video is watched for w = min(budget, 4) minutes, and the
-    budget changes by -w + (0.9 / 3.4) w q; a step without a click costs half a minute. The quality q ~ N(mu, 0.1) has
-    mean -3 to 0 in fourteen topics, 0 to 3 in six, and is not shown. The interest x in the topic of a watched video
-    moves by d = 0.3 (1 - |x|)(1 - x): up with probability (x + 1) / 2, else down.
+    interest I ~ U[-1, 1]^20 and a budget of 200 minutes picks at most one of three videos, whatever their order: a video
+    with the weight I[topic] + 1, nothing with the weight 2. A video is watched for w = min(budget, 4) minutes, and the
+    budget changes by -w + (0.9 / 3.4) w q; a step without a click costs half a minute. The quality q ~ N(mu, 0.1) is not
+    shown; mu runs from -3 to 0 over fourteen topics, and from 0 to 3 over the other six. The interest x in the topic of
+    a watched video moves by 0.3 (1 - |x|)(1 - x): up with probability (x + 1) / 2, else down.
 
     ## Action Space
 
-    `MultiDiscrete([10] * 3)`, of ten candidates drawn at each step. `candidates=20`, `slate_size=2` change it.
+    `MultiDiscrete([10] * 3)`, over ten candidates that are drawn at each step. `candidates=20`, `slate_size=2` change it.
 
     ## Observation Space
 
-    As in `EcommerceEnv`; the profile is the interest itself, in full view. Budget and quality are hidden.
+    As in `EcommerceEnv`; the profile is the interest itself. The budget and the quality are hidden.
 
     ## Rewards
 
-    Minutes watched. Objectives: click, watch, quality (of the clicked video).
+    Minutes watched. The objectives are click, watch (minutes) and quality (of the clicked video).
 
     ## Starting State
 
@@ -59,16 +59,16 @@ class InterestEvolutionEnv(RecEnv):
 
     ## Episode End
 
-    Terminated when the budget is spent, as it always is: each step costs more than the best video gives back. Episodes
-    of more than about 400 steps do not happen; the horizon is 1000.
+    Terminated when the budget is spent, which always happens within about 400 steps: each step costs more than the best
+    video gives back. The horizon is 1000.
 
     ## Arguments
 
-    `seed` of the catalogue's order (0), `items` a topic (1000).
+    `items`, the number of items per topic (1000), and `seed` of the order of the catalogue (0).
 
     ## The original
 
-    Its choice, drift and noise come from NumPy's global generator, so that equal seeds give different episodes.
+    It draws choices, drift and noise from NumPy's global generator, so that equal seeds give different episodes.
     `liked` is in its response space and never set; `attention_prob` and `score_scaling` have no effect. None of this
     is kept. Published returns (5000 users): random 159.2, myopic top-k 166.3, SlateQ 168.4 to 174.6.
 
@@ -79,29 +79,29 @@ class InterestEvolutionEnv(RecEnv):
 
 
 class LongTermSatisfactionEnv(RecEnv):
-    """Chocolate or kale: clickbait engages now, and takes away from the satisfaction that all engagement rests on.
+    """Chocolate or kale: clickbait engages now, and lowers the satisfaction that all engagement depends on.
 
     ## Description
 
     Long-term satisfaction ("choc / kale", recsim 0.2.4). Items have clickbait c ~ U[0, 1], and the user takes what is
-    in the first place. The engagement is log-normal, log e ~ N((5 c + 4 (1 - c)) sigmoid(s x), 1). Net exposure
-    x <- 0.7 x - 2 (c - 1/2) + N(0, 0.05), hidden, starts in U(-5/3, 5/3).
+    in the first position. The engagement e is log-normal, log e ~ N((5 c + 4 (1 - c)) sigmoid(s x), 1). The net
+    exposure x is hidden; it begins as U(-5/3, 5/3) and changes by x <- 0.7 x - 2 (c - 1/2) + N(0, 0.05).
 
-    With the original's sensitivity s = 0.01 (`recgym/LongTermSatisfaction-v0`) there is no trade-off: clickbait is
-    always best, as for all s < ln(5/4) / 3.33 = 0.067. `recgym/LongTermSatisfaction-Hard-v0` has s = 0.1.
+    With the sensitivity of the original, s = 0.01 (`recgym/LongTermSatisfaction-v0`), there is no trade-off: clickbait
+    is always best, as for every s < ln(5/4) / 3.33 = 0.067. `recgym/LongTermSatisfaction-Hard-v0` has s = 0.1.
 
     ## Action Space
 
-    `Discrete(10)`, of ten candidates drawn at each step.
+    `Discrete(10)`, over ten candidates that are drawn at each step.
 
     ## Observation Space
 
-    As in `EcommerceEnv`; an item's embedding is its one number c - 1/2. There is no profile.
+    As in `EcommerceEnv`; the embedding of an item is the number c - 1/2. There is no profile.
 
     ## Rewards
 
-    Engagement. Objectives: click, engagement. Exact values of the best policy with full information, 60 steps, and of
-    some others: see the tests; random 948.4, best of ten candidates 1116.7 (s = 0.01); 952.5 and 1023.9 (s = 0.1).
+    Engagement. The objectives are click and engagement. Exact returns of 60 steps: random 948.4, and the best policy
+    with full information and ten candidates 1116.7 (s = 0.01); 952.5 and 1023.9 (s = 0.1). The tests have more.
 
     ## Starting State
 
@@ -117,9 +117,9 @@ class LongTermSatisfactionEnv(RecEnv):
 
     ## The original
 
-    Always seeds its samplers with 0, whatever the seed given, and draws noise from NumPy's global generator; ends
-    episodes by a budget of 60 that each step lowers by one, reported as termination. The sign of the exposure is
-    another one in its documentation. None of this is kept, but the default sensitivity is.
+    It seeds its samplers with 0, whatever seed is given, and draws noise from NumPy's global generator. It ends episodes
+    by a budget of 60 that each step lowers by one, and reports that as termination. Its documentation has the opposite
+    sign of the exposure. None of this is kept; its default sensitivity is.
 
     ## Version History
 
@@ -128,21 +128,22 @@ class LongTermSatisfactionEnv(RecEnv):
 
 
 class InterestExplorationEnv(RecEnv):
-    """Two kinds of users, two topics: which one likes what has to be found out.
+    """Two kinds of users and two topics: the agent has to find out which topic a user likes.
 
     ## Description
 
-    Interest exploration (recsim 0.2.4). Hidden types with probabilities 0.3 and 0.7 like topics 0 and 1 with affinity
-    log-normal around (0.1, 0.7) or (0.7, 0.1), drawn once a user; most items (0.8) are of topic 1. Items have a
-    quality, log-normal around 0.8 and 0.2. One click at most: logit of affinity + quality against 5.
+    Interest exploration (recsim 0.2.4). A user is of one of two hidden types, with probabilities 0.3 and 0.7. The
+    affinities to the two topics are exp(N(m, 0.1)), with m = (0.1, 0.7) or (0.7, 0.1) by type, drawn once per user. Of
+    the items, 80 % are of topic 1. Their quality is exp(N(0.8, 0.1)) in topic 0 and exp(N(0.2, 0.1)) in topic 1. A step
+    has at most one click, by a logit of affinity + quality against 5.
 
     ## Action Space
 
-    `MultiDiscrete([10] * 2)`, of ten candidates drawn at each step.
+    `MultiDiscrete([10] * 2)`, over ten candidates that are drawn at each step.
 
     ## Observation Space
 
-    As in `EcommerceEnv`; the quality of candidates is shown, users have no profile.
+    As in `EcommerceEnv`; the quality of the candidates is shown, and users have no profile.
 
     ## Rewards
 
@@ -167,7 +168,7 @@ class InterestExplorationEnv(RecEnv):
 
 
 def interest_evolution(*, items: int = 1000, seed: int = 0, **parts: Any) -> World:
-    """The world of `InterestEvolutionEnv`; `items` a topic."""
+    """The world of `InterestEvolutionEnv`; `items` is the number of items per topic."""
     require_count("items", items, 1, 100_000)
     require_count("seed", seed, 0, 2**63)
     mean = np.concatenate([np.linspace(-3.0, 0.0, 14), np.linspace(0.0, 3.0, 6)])
@@ -197,7 +198,7 @@ def long_term_satisfaction(*, sensitivity: float = 0.01, items: int = 10_001, se
     require_count("items", items, 10, 10_000_000)
     require_count("seed", seed, 0, 2**63)
     clickbait = np.random.default_rng([seed, 5]).permutation((np.arange(items) + 0.5) / items)
-    # What `NetExposure` calls quality is how far an item is from being all clickbait or none: x gets -2 (c - 1/2).
+    # The attribute that `NetExposure` reads as quality is 1/2 - c, so that x changes by -2 (c - 1/2).
     attributes = np.stack([clickbait, 0.5 - clickbait], axis=1)
     return World.of(
         parts,

@@ -1,4 +1,4 @@
-"""SARDINE's eight environments: see `SardineEnv`."""
+"""SARDINE's eight environments, by `SardineEnv`."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ TASKS = {
 
 
 class SardineEnv(RecEnv):
-    """Slates from a thousand items, independent clicks by position, boredom that silences the user, and influence.
+    """Slates from a thousand items: independent clicks by position, users who get bored, and users who are influenced.
 
     ## Description
 
@@ -58,20 +58,20 @@ class SardineEnv(RecEnv):
     `recgym/Sardine-SingleItem-Static-v0`, `-SingleItem-BoredInf-`, `-SingleItem-Uncertain-`, `-SlateTopK-Bored-`,
     `-SlateTopK-BoredInf-`, `-SlateTopK-Uncertain-`, `-SlateRerank-Static-`, `-SlateRerank-Bored-`.
 
-    Items x have two or three of ten topics, users u three to five, all vectors non-negative and of norm 1. The item in
-    place j is clicked with probability propensity^j sigmoid(slope (x . u - offset)), independently. Where there is boredom,
-    a topic clicked five times (Rerank: four) within five steps bores for five steps, and while any topic does, u
-    counts as zero. Where there is influence, u <- normalise(0.95 u + 0.05 mean of the clicked items).
+    Items x have two or three of ten topics, users u three to five; all vectors are non-negative and of norm 1. The item
+    in position j = 0, 1, ... is clicked with probability propensity^j sigmoid(slope (x . u - offset)), independently. In
+    tasks with boredom, a topic clicked five times (Rerank: four) within five steps bores for five steps, and while any
+    topic does, u counts as zero. In tasks with influence, u <- normalise(0.95 u + 0.05 mean of the clicked items).
 
     ## Action Space
 
     `MultiDiscrete([1000] * 10)`, over the whole catalogue (Rerank: `[10] * 10`; SingleItem: `Discrete(1000)`). An item
-    repeated in a slate counts once; in the original each copy is clicked for itself.
+    repeated in a slate counts once; in the original each copy may be clicked.
 
     ## Observation Space
 
-    `observation="compact"`: the last ten clicks, and the clicks on each topic of the last five steps. Items do not
-    change: `env.unwrapped.world.catalog` has their embeddings. Users are hidden.
+    `observation="compact"`: the last ten items clicked, and the number of clicks on each topic in the last five steps.
+    The items stay the same: `env.unwrapped.world.catalog` has their embeddings. The interests of users are hidden.
 
     ## Rewards
 
@@ -79,7 +79,8 @@ class SardineEnv(RecEnv):
 
     ## Starting State
 
-    A new user who has seen one random slate. Its clicks are in the observation and count for boredom and influence.
+    A new user who has seen one random slate. The clicks on it are in the observation, and count for boredom and
+    influence.
 
     ## Episode End
 
@@ -87,13 +88,13 @@ class SardineEnv(RecEnv):
 
     ## Arguments
 
-    `task`, one of the eight names; `seed` of the items (0), drawn by the published recipe; `faithful` (False): the
-    original's mean of the clicked items runs over their coordinates too, so that every click pulls all users towards
-    the vector of ones. True keeps this.
+    `task`, one of the eight names; `seed` of the items (0), which are drawn by the published recipe; `faithful` (False):
+    True keeps a fault of the original, whose mean of the clicked items runs over their coordinates too, so that every
+    click pulls towards the vector of ones.
 
     ## The original
 
-    Besides the mean: -1 and -2 in its actions, outside its own space, ask for an oracle's item. Not kept.
+    The numbers -1 and -2 in its actions, which are outside its own space, ask for an oracle's item. This is not kept.
 
     ## Version History
 
@@ -136,7 +137,7 @@ def catalog(embedding: NDArray[np.float64]) -> Catalog:
 
 
 def draw_embeddings(rng: np.random.Generator, n: int) -> NDArray[np.float64]:
-    """(n, 10): two or three topics an item, each number as likely, weights ~ U(0, 1), unit norm."""
+    """(n, 10) embeddings of unit norm: each item has two or three topics, equally likely, with weights ~ U(0, 1)."""
     active = rng.random((n, TOPICS)).argsort(axis=1).argsort(axis=1) < rng.integers(2, 4, n)[:, None]
     embedding = rng.random((n, TOPICS)) * active
     return embedding / np.linalg.norm(embedding, axis=1, keepdims=True)

@@ -1,1 +1,1 @@
-"""The three domains, each a composition of the models."""
+"""The three domains: each is a World made of the models."""

@@ -22,49 +22,53 @@ from recgym.world import World
 
 
 class EcommerceEnv(RecEnv):
-    """A shopper browses; the agent fills the shelf from 20 retrieved candidates.
+    """A shop: a shopper browses, and the agent fills the shelf from 20 retrieved candidates.
 
     ## Description
 
     Utility of item i for user u: v = 4 u.x_i + 0.2 q_i + 0.6 popularity_i - b_u log(price / reference price)
-    - satiation[topic] - 0.5 fatigue[topic]. At most one click a step, multinomial logit against a null of 4.5 with a
-    position term 0.5 log(1 + position). A clicked item goes into the cart with log-odds v - 4, is bought at once with
-    log-odds v - 5.1 - log relative price, else it waits in one of five places and converts later with 0.8 % a step.
+    - satiation[topic] - 0.5 fatigue[topic]. A step has at most one click, by multinomial logit against a null of 4.5;
+    a position costs 0.5 log(1 + position). A clicked item goes into the cart with probability sigmoid(v - 4) and is
+    then bought at once with probability sigmoid(v - 5.1 - log relative price). Otherwise it waits in the cart, which
+    holds five items, and is bought later with probability 0.8 % per step.
 
-    What couples today to tomorrow: the shopper's satisfaction follows the *quality* of what is shown, s <- 0.85 s +
-    0.15 mean sigmoid(2 q + 0.5 u.x), u after the clicks of this step, and bad purchases are regretted; the chance to leave is sigmoid(-0.8 - 5.5 s + 0.05 fatigue).
-    Quality hardly moves clicks, so the policy that is best for the next click loses its customers. Clicks pull the
-    interest, purchases satiate their category for an hour and lift the complementary one, ignored items bore.
+    What links today to tomorrow: the satisfaction s of the shopper follows the *quality* of what is shown, s <- 0.85 s
+    + 0.15 mean sigmoid(2 q + 0.5 u.x), where u is the interest after the clicks of this step, and bad purchases are
+    regretted. The probability of leaving is sigmoid(-0.8 - 5.5 s + 0.05 fatigue). Quality hardly moves clicks, so the
+    policy that is best for the next click loses its customers. Clicks pull the interest; a purchase satiates its
+    category, with a half-life of an hour, and raises the appetite for the complementary one; items that are shown and
+    not clicked tire the shopper of their topic.
 
     ## Action Space
 
     `recgym/Ecommerce-v0`: `Discrete(20)`, the candidate shown. `recgym/EcommerceSlate-v0`: `MultiDiscrete([20] * 5)`,
-    top place first; an item repeated in a slate counts once. `action="embedding"`: `Box(-1, 1, (16,))`, the candidates
-    nearest by dot product. `null_action=True` makes 0 "show nothing".
+    top position first; an item repeated in a slate counts once. `action="embedding"`: `Box(-1, 1, (16,))`, for the
+    candidates with the largest inner products. `null_action=True` makes 0 "show nothing".
 
     ## Observation Space
 
-    What the platform knows; interests and moods are hidden, so this is a POMDP. `observation="flat"` (default) is a
-    float32 `Box` vector, `"dict"` the same numbers by block, `"latent"` adds the hidden state for debugging.
-    `env.unwrapped.observation_layout` maps block names to slices, shapes and named parts:
+    What the platform knows. Interests and moods are hidden, so this is a POMDP. `observation="flat"` (default) is a
+    float32 `Box` vector, `"dict"` has the same numbers by block, `"latent"` adds the hidden state for debugging.
+    `env.unwrapped.observation_layout` maps the names of the blocks to slices, shapes and named parts:
 
     | block | shape | content |
     |---|---|---|
-    | `user` | (P,) | noisy taste profile (zero for a cold user), whether it is known, session progress, time of day, what the last slate led to, places taken in the cart |
+    | `user` | (P,) | noisy taste profile (zero for a cold user), whether it is known, session progress, time of day, what the last slate led to, how full the cart is |
     | `history` | (10, d + C) | the last clicked items, latest first: embedding and what came of them |
     | `candidates` | (K, d + 7) | embedding, quality signal, popularity, log relative price, discount, match to the profile, match to the recent history, recent exposure of the topic |
     | `mask` | (K,) | 1 where there is a candidate |
 
     ## Rewards
 
-    Click 1, purchase 5 on top, satisfaction 0.5 at a purchase. `reward={"revenue": 1.0}` weighs other objectives: click,
-    cart, purchase, revenue (currency units), satisfaction; `reward="vector"` pays all five; `like_dislike=True` pays +1
-    for a clicked and -1 for an ignored item. `info["objectives"]` always has the vector.
+    1 for a click; for a purchase another 5, and 0.5 times the satisfaction. The objectives are click, cart, purchase,
+    revenue (currency units) and satisfaction: `reward={"revenue": 1.0}` gives them other weights, `reward="vector"` pays
+    all five. `like_dislike=True` pays +1 for a clicked item and -1 for an ignored one. `info["objectives"]` always has
+    the vector.
 
     ## Starting State
 
-    A new user: interest a mixture of 2 to 4 categories, price sensitivity log-normal, satisfaction 0.5, an empty cart,
-    some minute of the week. 10 % have no profile.
+    A new user, whose interest mixes 2 to 4 categories; a log-normal price sensitivity, satisfaction 0.5, an empty cart,
+    a random minute of the week. 10 % of the users have no profile.
 
     ## Episode End
 
@@ -72,12 +76,13 @@ class EcommerceEnv(RecEnv):
 
     ## Arguments
 
-    Of the world: `items` (2000, up to a million), `topics` (20), `dimensions` (16), `seed` of catalogue and market (0), `cold_start`
-    share of users without a profile (0.1), `profile_noise` (1.0), `quality_correlation` of the quality signal with the
-    true quality (0.7), `price_sensitivity` (1.0). `horizon`, `history`, `slate_size`, `candidates` (a number K, `"all"` or a component) and each part of
-    the `World` (`population`, `market`, `preference`, `choice`, `response`, `dynamics`, `departure`, `reward`) can be replaced by keyword, as a
-    component or in JSON form (`{"kind": "Cascade", "attention": 0.8}`). `world="open-bandit"`, a folder written by
-    `World.save` or a `World` replaces all of it. Of the environment: see `recgym.RecVectorEnv`.
+    Of the world: `items` (2000, up to a million), `topics` (20), `dimensions` (16), `seed` of the catalogue and the
+    market (0), `cold_start`, the share of users without a profile (0.1), `profile_noise` (1.0), `quality_correlation`
+    of the quality signal with the true quality (0.7), `price_sensitivity` (1.0). The keywords `horizon`, `history`,
+    `slate_size`, `candidates` (a number K, `"all"` or a component) and those of the parts of the `World` (`population`,
+    `market`, `preference`, `choice`, `response`, `dynamics`, `departure`, `reward`) replace its own; a part is given as
+    a component or in JSON form (`{"kind": "Cascade", "attention": 0.8}`). `world="open-bandit"`, a folder written by
+    `World.save` or a `World` replaces the whole world. Of the environment: see `recgym.RecVectorEnv`.
 
     ## Version History
 
@@ -141,14 +146,14 @@ def world(
 
 
 def check_embeddings(name: str, rows: int, dimensions: int) -> None:
-    """Require embeddings of no more than 2 * 10^8 numbers, which are made in 64 bits and take 1.6 GB meanwhile."""
+    """Require embeddings of at most 2 * 10^8 numbers, which take 1.6 GB in the 64 bits that they are made in."""
     rule = f"must be at most {200_000_000 // dimensions:,} where there are {dimensions:,} dimensions"
     require(rows * dimensions <= 200_000_000, name, rule, rows)
 
 
 def check_sizes(items: int, topics: int, dimensions: int, seed: int, quality_correlation: float) -> None:
     """The rules that all three domains share."""
-    require_count("items", items, 1, 1_000_000)  # which take 8 GiB in the news, and less elsewhere
+    require_count("items", items, 1, 1_000_000)  # they take 8 GiB in the news, and less in the other domains
     require_count("topics", topics, 1, 100_000)
     require_count("dimensions", dimensions, 1, 4096)
     check_embeddings("items", items, dimensions)

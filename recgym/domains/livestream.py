@@ -1,4 +1,4 @@
-"""Live streams: when to recommend, and when to leave a viewer in peace. Maths: `LiveStreamEnv`."""
+"""Live streams: when to recommend something, and when to leave a viewer in peace. Maths: `LiveStreamEnv`."""
 
 from __future__ import annotations
 
@@ -22,67 +22,70 @@ from recgym.world import World
 
 
 class LiveStreamEnv(RecEnv):
-    """A viewer browses or watches; the agent recommends one of 20 streams that are on air, or nothing.
+    """Live streams: a viewer browses or watches, and the agent recommends one of 20 streams on air, or nothing.
 
     ## Description
 
     A step is a decision epoch of at most 3 minutes. Streamers go on and off air once a day; heat = audience x ramp-up x
-    highlights; the content of a stream has good and dull moments. Utility: v = 4 u.x + 0.5 q + h_u heat + c_u content
-    - 0.5 fatigue[topic] + 0.3 log(1 + minutes with this streamer). A viewer joins by multinomial logit. The alternative
-    has the utility 3, which is browsing on; while somebody watches it is staying, and worth 3 + w, where w = v + 0.5 of
-    the present stream: an inertia of 0.5. From here on v is w for those who stay. The slice watched is exponential with
-    mean e^(1 + 0.6 v) minutes, cut by the epoch, the end of the stream and the viewer's time budget; a slice shorter than
-    the epoch sends the viewer back to browsing. A like, once a visit, has log-odds -2.5 + 0.6 v. A gift, in any slice, has
-    log-odds -5 + 0.6 v + 0.3 log(1 + minutes with this streamer); its amount is log-normal with median 1, and at most
+    highlight; the content of a stream has good and dull moments. Utility: v = 4 u.x + 0.5 q + h_u heat + c_u content
+    - 0.5 fatigue[topic] + 0.3 log(1 + minutes with this streamer). A viewer joins a stream by multinomial logit. The
+    alternative is to go on as before: browsing has the utility 3; staying with the stream on screen has 3 + w, where
+    w = v + 0.5 with the v of that stream, so that 0.5 is an inertia. From here on v stands for w if the viewer stays.
+    The minutes watched are exponential with mean e^(1 + 0.6 v), cut by the epoch, the end of the stream and the
+    viewer's time budget; a viewer who watches less than the epoch is back to browsing. A like, once per visit, has
+    probability sigmoid(-2.5 + 0.6 v). A gift, in any step of watching, has probability
+    sigmoid(-5 + 0.6 v + 0.3 log(1 + minutes with this streamer)); its amount is log-normal with median 1, and at most
     what is left in the wallet.
 
-    What couples today to tomorrow: **action 0 recommends nothing**, and each prompt while somebody watches costs 1.3
-    of the viewer's patience (about 10), browsing costs 0.4, enjoyed watching gives some back. Prompting for the next
-    click breaks visits and drives viewers away.
+    What links today to tomorrow: **action 0 recommends nothing**. Each recommendation to a viewer who is watching costs
+    1.3 of the viewer's patience (about 10), a step of browsing costs 0.4, and watching with enjoyment gives some back.
+    Recommending for the next click breaks visits and drives viewers away.
 
     ## Action Space
 
     `recgym/LiveStream-v0`: `Discrete(21)`, 0 = nothing, k = candidate k - 1. `recgym/LiveStreamSlate-v0`:
-    `MultiDiscrete([21] * 5)`, top first; a stream repeated in a slate counts once. `action="embedding"`:
-    `Box(-1, 1, (17,))`, the candidates nearest by dot product that score above the last coordinate.
+    `MultiDiscrete([21] * 5)`, top position first; a stream repeated in a slate counts once. `action="embedding"`:
+    `Box(-1, 1, (17,))`, for the candidates with the largest inner products, if these exceed the last coordinate.
     `null_action=False` takes "nothing" away.
 
     ## Observation Space
 
-    What the platform knows; interests and moods are hidden, so this is a POMDP. `observation="flat"` (default) is a
-    float32 `Box` vector, `"dict"` the same numbers by block, `"latent"` adds the hidden state for debugging.
-    `env.unwrapped.observation_layout` maps block names to slices, shapes and named parts:
+    What the platform knows. Interests and moods are hidden, so this is a POMDP. `observation="flat"` (default) is a
+    float32 `Box` vector, `"dict"` has the same numbers by block, `"latent"` adds the hidden state for debugging.
+    `env.unwrapped.observation_layout` maps the names of the blocks to slices, shapes and named parts:
 
     | block | shape | content |
     |---|---|---|
-    | `user` | (P,) | noisy taste profile (zero for a cold user), whether it is known, session progress, time of day, what the last slate led to, whether somebody watches, minutes of this visit, whether it was liked |
+    | `user` | (P,) | noisy taste profile (zero for a cold user), whether it is known, session progress, time of day, what the last slate led to, whether the viewer is watching, minutes of this visit, whether it was liked |
     | `history` | (10, d + C) | the last clicked items, latest first: embedding and what came of them |
     | `candidates` | (K, d + 6) | embedding, quality signal, heat, time on air, match to the profile, match to the recent history, recent exposure of the topic |
     | `mask` | (K,) | 1 where there is a candidate |
 
     ## Rewards
 
-    Click (a join) 1, long_watch 2 (a visit passes 5 minutes, once), like 3. Objectives: click, watch (minutes),
-    long_watch, like, gift (currency units). `reward={"watch": 1.0, "gift": 5.0}` weighs others, `reward="vector"` pays
-    all five. Exposure by streamer follows from `info["slate"]`.
+    1 for a click (joining a stream), 2 for a long_watch (once per visit, when it reaches 5 minutes), 3 for a like. The
+    objectives are click, watch (minutes), long_watch, like and gift (currency units):
+    `reward={"watch": 1.0, "gift": 5.0}` gives them other weights, `reward="vector"` pays all five. The exposure of each
+    streamer follows from `info["slate"]`.
 
     ## Starting State
 
-    A new viewer who browses: interest a mixture of 2 to 4 topics, patience log-normal around 10, a time budget around 90
-    minutes, a wallet, some minute of the day; evenings are busier. 10 % have no profile.
+    A new viewer, browsing, whose interest mixes 2 to 4 topics; patience log-normal around 10, a time budget around 90
+    minutes, a wallet, a random minute, more often in the evening. 10 % of the viewers have no profile.
 
     ## Episode End
 
-    Terminated when patience or the time budget is spent, truncated after 100 steps.
+    Terminated when the patience or the time budget is spent, truncated after 100 steps.
 
     ## Arguments
 
-    Of the world: `items` (2000, up to a million), `topics` (20), `dimensions` (16), `seed` of catalogue and market (0), `cold_start`
-    share of users without a profile (0.1), `profile_noise` (1.0), `quality_correlation` of the quality signal with the
-    true quality (0.7). `horizon`, `history`, `slate_size`, `candidates` (a number K, `"all"` or a component) and each part of
-    the `World` (`population`, `market`, `preference`, `choice`, `response`, `dynamics`, `departure`, `reward`) can be replaced by keyword, as a
-    component or in JSON form (`{"kind": "Cascade", "attention": 0.8}`). `world="open-bandit"`, a folder written by
-    `World.save` or a `World` replaces all of it. Of the environment: see `recgym.RecVectorEnv`.
+    Of the world: `items` (2000, up to a million), `topics` (20), `dimensions` (16), `seed` of the catalogue and the
+    market (0), `cold_start`, the share of users without a profile (0.1), `profile_noise` (1.0), `quality_correlation`
+    of the quality signal with the true quality (0.7). The keywords `horizon`, `history`,
+    `slate_size`, `candidates` (a number K, `"all"` or a component) and those of the parts of the `World` (`population`,
+    `market`, `preference`, `choice`, `response`, `dynamics`, `departure`, `reward`) replace its own; a part is given as
+    a component or in JSON form (`{"kind": "Cascade", "attention": 0.8}`). `world="open-bandit"`, a folder written by
+    `World.save` or a `World` replaces the whole world. Of the environment: see `recgym.RecVectorEnv`.
 
     ## Version History
 

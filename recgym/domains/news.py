@@ -1,4 +1,4 @@
-"""News: what is fresh, what is hot, and what the reader was glad to have read. Maths: `NewsEnv`."""
+"""News: what is fresh, what is popular, and what the reader was glad to have read. Maths: `NewsEnv`."""
 
 from __future__ import annotations
 
@@ -22,63 +22,65 @@ from recgym.world import World
 
 
 class NewsEnv(RecEnv):
-    """A reader scans the front page; the agent fills it from 20 retrieved articles of the last two days.
+    """News: a reader scans the front page, which the agent fills from 20 retrieved articles of the last two days.
 
     ## Description
 
     Articles appear by a Poisson process over the day, fade with half-lives of 2 to 24 hours, and gather readers by a
     slow AR(1) level, self-exciting bursts and breaking events that lift a topic. Utility: v = 4 u.x + f_u freshness +
-    g_u popularity + 2 clickbait - fatigue[topic]. The reader goes down the page (cascade: reads on with 0.8, after a
-    click with 0.48) and clicks with probability sigmoid(v - 4). Minutes on an article: log-normal with mean log
-    -0.3 + 0.5 q - clickbait + 1.5 (s - 1/2), at most 15.
+    g_u popularity + 2 clickbait - fatigue[topic]. The reader goes down the page as in a cascade, to the next position
+    with probability 0.8, or 0.48 after a click, and clicks with probability sigmoid(v - 4). The minutes on an article
+    are log-normal, their log has the mean -0.3 + 0.5 q - clickbait + 1.5 (s - 1/2), and they are at most 15.
 
-    What couples today to tomorrow: each click adds 2 q - 4 clickbait to a net exposure that fades by 0.9 a step, and
-    satisfaction s = sigmoid(0.25 net exposure). A satisfied reader reads longer and, when patience runs out (each step costs
-    1, each satisfied click gives 1 back), returns later the same day with probability 0.95 s^2. Clickbait wins the
-    click and loses the reader. Interests drift, fast and slow; a topic tires and recovers over clock time.
+    What links today to tomorrow: each click adds 2 q - 4 clickbait to a net exposure that is multiplied by 0.9 per
+    step, and the satisfaction is s = sigmoid(0.25 net exposure). A satisfied reader reads longer. When the patience has
+    run out (each step costs 1, each satisfied click gives 1 back), the reader returns 1 to 6 hours later with
+    probability 0.95 s^2. Clickbait wins the click and loses the reader. Interests drift, fast and slowly; a topic tires
+    the reader and recovers over clock time.
 
     ## Action Space
 
-    `recgym/News-v0`: `Discrete(20)`, the candidate shown. `recgym/NewsSlate-v0`: `MultiDiscrete([20] * 5)`, top first;
-    an article repeated in a slate counts once. `action="embedding"`: `Box(-1, 1, (16,))`, the candidates nearest by dot
-    product. `null_action=True` makes 0 "show nothing".
+    `recgym/News-v0`: `Discrete(20)`, the candidate shown. `recgym/NewsSlate-v0`: `MultiDiscrete([20] * 5)`, top
+    position first; an article repeated in a slate counts once. `action="embedding"`: `Box(-1, 1, (16,))`, for the
+    candidates with the largest inner products. `null_action=True` makes 0 "show nothing".
 
     ## Observation Space
 
-    What the platform knows; interests and moods are hidden, so this is a POMDP. `observation="flat"` (default) is a
-    float32 `Box` vector, `"dict"` the same numbers by block, `"latent"` adds the hidden state for debugging.
-    `env.unwrapped.observation_layout` maps block names to slices, shapes and named parts:
+    What the platform knows. Interests and moods are hidden, so this is a POMDP. `observation="flat"` (default) is a
+    float32 `Box` vector, `"dict"` has the same numbers by block, `"latent"` adds the hidden state for debugging.
+    `env.unwrapped.observation_layout` maps the names of the blocks to slices, shapes and named parts:
 
     | block | shape | content |
     |---|---|---|
-    | `user` | (P,) | noisy taste profile (zero for a cold user), whether it is known, session progress, time of day, what the last slate led to, nothing more |
+    | `user` | (P,) | noisy taste profile (zero for a cold user), whether it is known, session progress, time of day, what the last slate led to |
     | `history` | (10, d + C) | the last clicked items, latest first: embedding and what came of them |
     | `candidates` | (K, d + 8) | embedding, quality signal, hype (a noisy look at clickbait), freshness, popularity, age, match to the profile, match to the recent history, recent exposure of the topic |
     | `mask` | (K,) | 1 where there is a candidate |
 
     ## Rewards
 
-    Click 1, dwell 0.5 a minute. Objectives: click, dwell (minutes), satisfied_click (longer than half a minute), share,
-    return (the reader came back for another session). `reward={"satisfied_click": 1.0}` weighs others, `reward="vector"`
-    pays all five, `like_dislike=True` pays +1 for a clicked and -1 for an ignored article.
+    1 for a click and 0.5 per minute of reading. The objectives are click, dwell (minutes), satisfied_click (longer than
+    half a minute), share and return (for another session): `reward={"satisfied_click": 1.0}` gives them other weights,
+    `reward="vector"` pays all five. `like_dislike=True` pays +1 for a clicked article and -1 for an ignored one.
 
     ## Starting State
 
-    A new reader: interest a mixture of 2 to 4 topics, satisfaction 1/2, patience log-normal around 18 steps, some minute
-    of the week. 10 % have no profile.
+    A new reader, whose interest mixes 2 to 4 topics; satisfaction 1/2, patience log-normal around 18 steps, a random
+    minute of the week. 10 % of the readers have no profile.
 
     ## Episode End
 
-    Terminated when patience is out and the reader does not return, truncated after 100 steps.
+    Terminated when the patience has run out and the reader does not return, truncated after 100 steps.
 
     ## Arguments
 
-    Of the world: `items` (2000, up to a million), `topics` (20), `dimensions` (16), `seed` of catalogue and market (0), `cold_start`
-    share of users without a profile (0.1), `profile_noise` (1.0), `quality_correlation` of the quality signal with the
-    true quality (0.7). `horizon`, `history`, `slate_size`, `candidates` (a number K, `"all"` or a component) and each part of
-    the `World` (`population`, `market`, `preference`, `choice`, `response`, `dynamics`, `departure`, `reward`) can be replaced by keyword, as a
-    component or in JSON form (`{"kind": "Cascade", "attention": 0.8}`). `world="open-bandit"`, a folder written by
-    `World.save` or a `World` replaces all of it. Of the environment: see `recgym.RecVectorEnv`.
+    Of the world: `items` (2000, up to a million), `topics` (20), `dimensions` (16), `seed` of the catalogue and the
+    market (0), `cold_start`, the share of users without a profile (0.1), `profile_noise` (1.0), `quality_correlation`
+    of the quality signal with the true quality (0.7). The keywords `horizon`, `history`,
+    `slate_size`, `candidates` (a number K, `"all"` or a component) and those of the parts of the `World` (`population`,
+    `market`, `preference`, `choice`, `response`, `dynamics`, `departure`, `reward`) replace its own; a part is given as
+    a component or in JSON form (`{"kind": "Cascade", "attention": 0.8}`). `world="open-bandit"`, a folder written by
+    `World.save` or a `World` replaces the whole world. Of the environment: see `recgym.RecVectorEnv`.
 
     ## Version History
 

@@ -1,1 +1,1 @@
-"""The model families of a World, one a file."""
+"""The families of models that a World is made of, one module or package for each."""

@@ -1,4 +1,4 @@
-"""Candidate generation: which K items the agent may choose from at this step."""
+"""Candidates: which K items the agent may choose from in a step."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ from recgym.types import I32, Array, Sizes, Users, empty
 
 @dataclass(frozen=True, eq=False)
 class CandidateSource(Component, abstract=True):
-    """Base: ``(users, catalog, market, noise) -> (B, K) int32`` item ids, -1 = none; no item twice."""
+    """Base of which items the agent may choose from."""
 
     def count(self, n_items: int) -> int:
         """K, given the number of items."""
         raise NotImplementedError
 
     def static(self, market: Market, n_items: int) -> bool:
-        """Whether the candidates are all items, always."""
+        """Whether the candidates are all items at all times; False by default."""
         return False
 
     def __call__(self, users: Users, catalog: Catalog, market: Market, noise: Array) -> Array:
+        """(B, K) int32 ids of available items, none twice; -1 = none. `noise` is (uniforms, B) float32 in (0, 1)."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True, eq=False)
 class _Some(CandidateSource, abstract=True):
-    """Base of those that walk through the available items, see `_walk`: K of them, whatever the size of the catalogue."""
+    """Base of sources of K candidates that walk through the available items, see `_walk`; no cost grows with N."""
 
     candidates: int = 20
 
@@ -54,15 +55,15 @@ class _Some(CandidateSource, abstract=True):
 
 @dataclass(frozen=True, eq=False)
 class Retrieval(_Some):
-    """A noisy two-tower stage: K disjoint random pools of available items, of each the best match to the profile.
+    """The best match to the profile in each of K disjoint random pools of available items: a noisy two-tower stage.
 
-    The score is ``profile . embedding``, what the platform knows, not the user's interest; users without a profile
-    get random items. Cost O(K pool d), whatever the size of the catalogue.
+    The score is ``profile . embedding``: what the platform knows, not the user's interest. Users without a profile get
+    random items. The cost is O(K pool d), whatever the size of the catalogue.
 
     Args:
         candidates: K >= 1.
-        pool: items a candidate is chosen from, >= 1. Where fewer than K pool items are available, pools shrink;
-            where fewer than K, the rest of the candidates are -1.
+        pool: size of a pool, >= 1. Pools shrink where fewer than K * pool items are available; where fewer than K are,
+            the last candidates are -1.
     """
 
     pool: int = 4
@@ -78,70 +79,6 @@ class Retrieval(_Some):
             market.slot, market.offsets, market.listed, self.pool,
         )  # fmt: skip
         return out
-
-
-@dataclass(frozen=True, eq=False)
-class Uniform(_Some):
-    """K available items at random, without replacement.
-
-    Args:
-        candidates: K >= 1.
-    """
-
-    def __call__(self, users: Users, catalog: Catalog, market: Market, noise: Array) -> Array:
-        out = empty((noise.shape[1], self.candidates), I32)
-        _uniform(out, noise, users.clock, market.slot, market.offsets, market.listed)
-        return out
-
-
-@dataclass(frozen=True, eq=False)
-class All(CandidateSource):
-    """The whole catalogue: K = N, candidate i is item i, or -1 while it is not available."""
-
-    def static(self, market: Market, n_items: int) -> bool:
-        return len(market.offsets) == 2 and len(market.listed) == n_items
-
-    def count(self, n_items: int) -> int:
-        return n_items
-
-    def __call__(self, users: Users, catalog: Catalog, market: Market, noise: Array) -> Array:
-        if len(market.offsets) == 2 and "candidates" in users.__dict__:
-            return users.candidates  # nothing comes or goes
-        out = empty((noise.shape[1], len(catalog)), I32)
-        _all(out, users.clock, market.slot, market.offsets, market.listed)
-        return out
-
-
-@kernel
-def _available(clock, slot, offsets):
-    """Where the list of the items available at a time begins, and how many they are."""
-    s = int(math.floor(clock / slot)) % (offsets.shape[0] - 1)
-    return offsets[s], offsets[s + 1] - offsets[s]
-
-
-@kernel
-def _walk(u, v, n):
-    """A walk start + j * stride (mod n) with gcd(stride, n) = 1 visits each of n places once."""
-    start = int(u * n)
-    stride = 1 + int(v * (n - 1))
-    while math.gcd(stride, n) != 1:
-        stride = stride % n + 1
-    return start, stride
-
-
-@kernel
-def _uniform(out, noise, clock, slot, offsets, listed):
-    B, K = out.shape
-    for b in range(B):
-        out[b] = -1
-        first, n = _available(clock[b], slot, offsets)
-        if n == 0:
-            continue
-        position, stride = _walk(noise[0, b], noise[1, b], n)
-        for k in range(min(K, n)):
-            out[b, k] = listed[first + position]
-            position += stride
-            position -= n if position >= n else 0
 
 
 @kernel
@@ -167,6 +104,53 @@ def _retrieve(out, noise, clock, profile, embedding, slot, offsets, listed, pool
             out[b, k] = pick
 
 
+@dataclass(frozen=True, eq=False)
+class Uniform(_Some):
+    """K available items at random, none twice.
+
+    Args:
+        candidates: K >= 1.
+    """
+
+    def __call__(self, users: Users, catalog: Catalog, market: Market, noise: Array) -> Array:
+        out = empty((noise.shape[1], self.candidates), I32)
+        _uniform(out, noise, users.clock, market.slot, market.offsets, market.listed)
+        return out
+
+
+@kernel
+def _uniform(out, noise, clock, slot, offsets, listed):
+    B, K = out.shape
+    for b in range(B):
+        out[b] = -1
+        first, n = _available(clock[b], slot, offsets)
+        if n == 0:
+            continue
+        position, stride = _walk(noise[0, b], noise[1, b], n)
+        for k in range(min(K, n)):
+            out[b, k] = listed[first + position]
+            position += stride
+            position -= n if position >= n else 0
+
+
+@dataclass(frozen=True, eq=False)
+class All(CandidateSource):
+    """The whole catalogue: K = N, and candidate i is item i, or -1 while it is not available."""
+
+    def static(self, market: Market, n_items: int) -> bool:
+        return len(market.offsets) == 2 and len(market.listed) == n_items
+
+    def count(self, n_items: int) -> int:
+        return n_items
+
+    def __call__(self, users: Users, catalog: Catalog, market: Market, noise: Array) -> Array:
+        if len(market.offsets) == 2 and "candidates" in users.__dict__:
+            return users.candidates  # nothing comes or goes
+        out = empty((noise.shape[1], len(catalog)), I32)
+        _all(out, users.clock, market.slot, market.offsets, market.listed)
+        return out
+
+
 @kernel
 def _all(out, clock, slot, offsets, listed):
     for b in range(clock.shape[0]):
@@ -174,3 +158,20 @@ def _all(out, clock, slot, offsets, listed):
         first, n = _available(clock[b], slot, offsets)
         for j in range(first, first + n):
             out[b, listed[j]] = listed[j]
+
+
+@kernel
+def _available(clock, slot, offsets):
+    """Where the list of the items available at a time begins, and how many there are."""
+    s = int(math.floor(clock / slot)) % (offsets.shape[0] - 1)
+    return offsets[s], offsets[s + 1] - offsets[s]
+
+
+@kernel
+def _walk(u, v, n):
+    """Start and stride of a walk start + j * stride (mod n), which visits each of n items once: gcd(stride, n) = 1."""
+    start = int(u * n)
+    stride = 1 + int(v * (n - 1))
+    while math.gcd(stride, n) != 1:
+        stride = stride % n + 1
+    return start, stride

@@ -1,7 +1,7 @@
-"""Choice: which items of a slate are clicked. Every model states its probabilities, not only samples.
+"""Choice: which items of a slate are clicked. Each model samples clicks and states their probabilities.
 
 Shapes: `utility` (B, S) float32, -inf where a position is empty; `outside` (B,) float32, the utility of taking
-nothing; clicks (B, S) bool; probabilities (B, S) float32, marginal over everything that happens in the slate.
+nothing; clicks (B, S) bool; probabilities (B, S) float32, marginal over the clicks on all other positions.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from recgym.types import BOOL, F32, Array, Sizes, empty, zeros
 
 @dataclass(frozen=True, eq=False)
 class Choice(Component, abstract=True):
-    """Base. `single` says that a slate gets at most one click."""
+    """Base of which items are clicked. `single` says that a slate gets at most one click."""
 
     single: ClassVar[bool] = False
 
     def sample(self, utility: Array, outside: Array, noise: Array) -> tuple[Array, Array]:
-        """Clicks and their marginal probabilities, given (uniforms, B) noise."""
+        """Clicks and their marginal probabilities, given (uniforms, B) float32 noise in (0, 1)."""
         raise NotImplementedError
 
     def probability(self, utility: Array, outside: Array) -> Array:
@@ -40,7 +40,9 @@ class Choice(Component, abstract=True):
 
 @dataclass(frozen=True, eq=False)
 class MultinomialLogit(Choice):
-    """At most one click: P(s) = exp(v_s - decay ln(1 + s)) / (exp(null + outside) + sum_j exp(...)). McFadden 1974.
+    """At most one click, by a multinomial logit (McFadden 1974).
+
+    P(s) = exp(v_s - decay ln(1 + s)) / (exp(null + outside) + sum_j exp(v_j - decay ln(1 + j))), for s = 0, 1, ...
 
     Args:
         null: utility of not clicking; larger means fewer clicks.
@@ -72,13 +74,57 @@ class MultinomialLogit(Choice):
         return np.where(count <= 1, chosen - total, -np.inf)
 
 
+@kernel
+def _logit(click, probability, utility, outside, null, decay, u):
+    B, S = utility.shape
+    penalty = np.empty(S)
+    for s in range(S):
+        penalty[s] = decay * math.log(1.0 + s)
+    for b in range(B):
+        zero = null + outside[b]
+        top = zero
+        for s in range(S):
+            top = max(top, np.float64(utility[b, s]))
+        total = _weigh(probability, b, utility, penalty, zero, top)
+        if total < 1e-30:  # what is worth most stands where hardly anybody looks; float32 is whole down to 1e-38
+            top = zero
+            for s in range(S):
+                top = max(top, np.float64(utility[b, s]) - penalty[s])
+            total = _weigh(probability, b, utility, penalty, zero, top)
+        nothing = math.exp(zero - top)
+        for s in range(S):
+            probability[b, s] /= total
+        if u.shape[0] > 0:
+            # The null comes first in the cumulative sum: a user who clicks nothing at u clicks nothing at any u' < u.
+            level = nothing / total
+            for s in range(S):
+                before = level
+                level += probability[b, s]
+                click[b, s] = before <= u[0, b] and (u[0, b] < level)
+
+
+@kernel
+def _weigh(probability, b, utility, penalty, zero, top):
+    """Write the weights of the positions, relative to exp(top); returns their sum and the weight of no click."""
+    total = math.exp(zero - top)
+    for s in range(utility.shape[1]):
+        if utility[b, s] > -np.inf:
+            w = math.exp(utility[b, s] - penalty[s] - top)
+            probability[b, s] = w
+            total += w
+    return total
+
+
 @dataclass(frozen=True, eq=False)
 class PositionBased(Choice):
-    """Independent clicks: P(s) = examination_s * sigmoid(v_s - threshold). Richardson, Dominowska and Ragno 2007.
+    """Independent clicks by position: P(s) = examination_s * sigmoid(v_s - threshold).
+
+    Richardson, Dominowska and Ragno 2007.
 
     Args:
-        examination: a number e in (0, 1]: position s is examined with probability e^s; or one probability a position.
-        threshold: utility at which half of those who examine click.
+        examination: a number e in [0, 1], with which position s is examined with probability e^s; or a probability for
+            each position.
+        threshold: utility at which half of the users who examine an item click it.
     """
 
     examination: float | tuple[float, ...] = 0.85
@@ -109,7 +155,7 @@ class PositionBased(Choice):
         return sizes.slate
 
     def _examination(self, n: int) -> Array:
-        """(n,) float64 probabilities that a position is examined; made once."""
+        """(n,) float64 probabilities that each position is examined; made once."""
         if n not in self._memo:
             given = self.examination
             self._memo[n] = np.array(given[:n]) if isinstance(given, tuple) else float(given) ** np.arange(n)
@@ -128,17 +174,28 @@ class PositionBased(Choice):
             return np.where(click, np.log(e * _sigmoid(v)), np.log((1 - e) + e * _sigmoid(-v))).sum(axis=1)
 
 
+@kernel
+def _independent(click, probability, utility, examination, threshold, u):
+    B, S = utility.shape
+    for b in range(B):
+        for s in range(S):
+            if utility[b, s] > -np.inf:
+                probability[b, s] = examination[s] * sigmoid(utility[b, s] - threshold)
+                if u.shape[0] > 0:
+                    click[b, s] = u[s, b] < probability[b, s]
+
+
 @dataclass(frozen=True, eq=False)
 class Cascade(Choice):
-    """The user reads from the top and may click several times. Craswell et al. 2008; Guo, Liu and Wang 2009 (DCM).
+    """The user reads from the top and may click several times (Craswell et al. 2008; Guo, Liu and Wang 2009, DCM).
 
-    An examined item is clicked with probability a_s = sigmoid(v_s - threshold). The next position is examined with
-    probability `attention`, after a click with `attention * continuation`.
+    An examined item is clicked with probability sigmoid(v_s - threshold). The next position is then examined with
+    probability attention, or attention * continuation after a click.
 
     Args:
-        attention: chance to read on, in [0, 1].
-        continuation: factor on it after a click, in [0, 1]; 0 is the classic one-click cascade.
-        threshold: utility at which half of those who examine click.
+        attention: probability of reading on, in [0, 1].
+        continuation: factor on it after a click, in [0, 1]; 0 is the classic cascade of one click.
+        threshold: utility at which half of the users who examine an item click it.
     """
 
     attention: float = 0.9
@@ -173,9 +230,24 @@ class Cascade(Choice):
             return np.log(reading + stopped)
 
 
+@kernel
+def _cascade(click, probability, utility, attention, continuation, threshold, u):
+    B, S = utility.shape
+    for b in range(B):
+        examined = 1.0
+        reading = True
+        for s in range(S):
+            a = sigmoid(utility[b, s] - threshold) if utility[b, s] > -np.inf else 0.0
+            probability[b, s] = examined * a
+            examined *= attention * (1.0 - a * (1.0 - continuation))
+            if u.shape[0] > 0 and reading:
+                click[b, s] = u[s, b] < a
+                reading = u[S + s, b] < attention * (continuation if click[b, s] else 1.0)
+
+
 @dataclass(frozen=True, eq=False)
 class Proportional(Choice):
-    """At most one click: P(s) = w_s / (null + sum_j w_j) with weights w = max(v + shift, 0). RecSim (Ie et al. 2019).
+    """At most one click: P(s) = w_s / (null + sum_j w_j), where w = max(v + shift, 0) (RecSim, Ie et al. 2019).
 
     Args:
         null: weight of not clicking, > 0.
@@ -206,88 +278,6 @@ class Proportional(Choice):
             return np.where(count <= 1, np.log(chosen) - np.log(self.null + w.sum(axis=1)), -np.inf)
 
 
-@dataclass(frozen=True, eq=False)
-class FirstItem(Choice):
-    """The user takes what is in the first place, whatever it is."""
-
-    single: ClassVar[bool] = True
-
-    def sample(self, utility: Array, outside: Array, noise: Array) -> tuple[Array, Array]:
-        click = zeros(utility.shape, BOOL)
-        probability = zeros(utility.shape, F32)
-        _first(click, probability, utility)
-        return click, probability
-
-    def log_prob(self, utility: Array, outside: Array, click: Array) -> Array:
-        return np.where((click == self.sample(utility, outside, utility)[0]).all(axis=1), 0.0, -np.inf)
-
-
-@dataclass(frozen=True, eq=False)
-class RareClick(Choice):
-    """Independent clicks as rare as on advertisements, in (0.0045, 0.0293): sigmoid(5 sigmoid(2 sigmoid(0.3 v) - 2) - 6). RecoGym."""
-
-    def uniforms(self, sizes: Sizes) -> int:
-        return sizes.slate
-
-    def sample(self, utility: Array, outside: Array, noise: Array) -> tuple[Array, Array]:
-        click, probability = zeros(utility.shape, BOOL), zeros(utility.shape, F32)
-        _rare(click, probability, utility, noise)
-        return click, probability
-
-    def log_prob(self, utility: Array, outside: Array, click: Array) -> Array:
-        p = _sigmoid(5.0 * _sigmoid(2.0 * _sigmoid(0.3 * utility.astype(np.float64)) - 2.0) - 6.0)
-        p = np.where(utility > -np.inf, p, 0.0)
-        with np.errstate(divide="ignore"):
-            return np.where(click, np.log(p), np.log1p(-p)).sum(axis=1)
-
-
-def _sigmoid(x: Array) -> Array:
-    """1 / (1 + exp(-x)) of float64, without overflow; 0 at -inf."""
-    e = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1.0, e) / (1.0 + e)
-
-
-@kernel
-def _weigh(probability, b, utility, penalty, zero, top):
-    """Write the weights of the positions, relative to exp(top); returns their sum, that of no click included."""
-    total = math.exp(zero - top)
-    for s in range(utility.shape[1]):
-        if utility[b, s] > -np.inf:
-            w = math.exp(utility[b, s] - penalty[s] - top)
-            probability[b, s] = w
-            total += w
-    return total
-
-
-@kernel
-def _logit(click, probability, utility, outside, null, decay, u):
-    B, S = utility.shape
-    penalty = np.empty(S)
-    for s in range(S):
-        penalty[s] = decay * math.log(1.0 + s)
-    for b in range(B):
-        zero = null + outside[b]
-        top = zero
-        for s in range(S):
-            top = max(top, np.float64(utility[b, s]))
-        total = _weigh(probability, b, utility, penalty, zero, top)
-        if total < 1e-30:  # what is worth most stands where hardly anybody looks; float32 is whole down to 1e-38
-            top = zero
-            for s in range(S):
-                top = max(top, np.float64(utility[b, s]) - penalty[s])
-            total = _weigh(probability, b, utility, penalty, zero, top)
-        nothing = math.exp(zero - top)
-        for s in range(S):
-            probability[b, s] /= total
-        if u.shape[0] > 0:
-            # The null comes first in the cumulative sum: a user who clicks nothing at u clicks nothing at any u' < u.
-            level = nothing / total
-            for s in range(S):
-                before = level
-                level += probability[b, s]
-                click[b, s] = before <= u[0, b] and (u[0, b] < level)
-
-
 @kernel
 def _proportional(click, probability, utility, null, shift, u):
     B, S = utility.shape
@@ -304,11 +294,49 @@ def _proportional(click, probability, utility, null, shift, u):
             level += p
 
 
+@dataclass(frozen=True, eq=False)
+class FirstItem(Choice):
+    """One click, on the item in the first position, whatever it is."""
+
+    single: ClassVar[bool] = True
+
+    def sample(self, utility: Array, outside: Array, noise: Array) -> tuple[Array, Array]:
+        click = zeros(utility.shape, BOOL)
+        probability = zeros(utility.shape, F32)
+        _first(click, probability, utility)
+        return click, probability
+
+    def log_prob(self, utility: Array, outside: Array, click: Array) -> Array:
+        return np.where((click == self.sample(utility, outside, utility)[0]).all(axis=1), 0.0, -np.inf)
+
+
 @kernel
 def _first(click, probability, utility):
     for b in range(utility.shape[0]):
         click[b, 0] = utility[b, 0] > -np.inf
         probability[b, 0] = 1.0 if click[b, 0] else 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class RareClick(Choice):
+    """Independent clicks, as rare as on advertisements (RecoGym).
+
+    P(s) = sigmoid(5 sigmoid(2 sigmoid(0.3 v_s) - 2) - 6), which lies in (0.0045, 0.0293).
+    """
+
+    def uniforms(self, sizes: Sizes) -> int:
+        return sizes.slate
+
+    def sample(self, utility: Array, outside: Array, noise: Array) -> tuple[Array, Array]:
+        click, probability = zeros(utility.shape, BOOL), zeros(utility.shape, F32)
+        _rare(click, probability, utility, noise)
+        return click, probability
+
+    def log_prob(self, utility: Array, outside: Array, click: Array) -> Array:
+        p = _sigmoid(5.0 * _sigmoid(2.0 * _sigmoid(0.3 * utility.astype(np.float64)) - 2.0) - 6.0)
+        p = np.where(utility > -np.inf, p, 0.0)
+        with np.errstate(divide="ignore"):
+            return np.where(click, np.log(p), np.log1p(-p)).sum(axis=1)
 
 
 @kernel
@@ -322,27 +350,7 @@ def _rare(click, probability, utility, u):
                     click[b, s] = u[s, b] < probability[b, s]
 
 
-@kernel
-def _independent(click, probability, utility, examination, threshold, u):
-    B, S = utility.shape
-    for b in range(B):
-        for s in range(S):
-            if utility[b, s] > -np.inf:
-                probability[b, s] = examination[s] * sigmoid(utility[b, s] - threshold)
-                if u.shape[0] > 0:
-                    click[b, s] = u[s, b] < probability[b, s]
-
-
-@kernel
-def _cascade(click, probability, utility, attention, continuation, threshold, u):
-    B, S = utility.shape
-    for b in range(B):
-        examined = 1.0
-        reading = True
-        for s in range(S):
-            a = sigmoid(utility[b, s] - threshold) if utility[b, s] > -np.inf else 0.0
-            probability[b, s] = examined * a
-            examined *= attention * (1.0 - a * (1.0 - continuation))
-            if u.shape[0] > 0 and reading:
-                click[b, s] = u[s, b] < a
-                reading = u[S + s, b] < attention * (continuation if click[b, s] else 1.0)
+def _sigmoid(x: Array) -> Array:
+    """1 / (1 + exp(-x)) of float64, without overflow; 0 at -inf."""
+    e = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1.0, e) / (1.0 + e)

@@ -1,4 +1,4 @@
-"""Departure: who leaves after this step. Leaving is termination; the horizon is truncation, and not decided here."""
+"""Departure: who leaves after a step. Leaving is termination; the horizon is truncation, which the World decides."""
 
 from __future__ import annotations
 
@@ -15,15 +15,21 @@ from recgym.types import BOOL, F32, Array, Column, Feedback, Sizes, Users, copie
 
 @dataclass(frozen=True, eq=False)
 class Departure(Component, abstract=True):
-    """Base: ``(users, feedback, noise) -> {"left": (B,) bool, column: new array, ...}``.
-
-    `objectives` name further numbers of the step; they come back as an array "objectives" (B, len(objectives)).
-    "away" (B,) float32 minutes sends users away and back: their clock jumps and their moods rest.
-    """
+    """Base of who leaves. `objectives` name further numbers of a step, after those of the response."""
 
     objectives: ClassVar[tuple[str, ...]] = ()
 
     def __call__(self, users: Users, feedback: Feedback, noise: Array) -> dict[str, Array]:
+        """Who leaves after this step.
+
+        Args:
+            users: after the step. feedback: of the step. noise: (uniforms, B) float32 in (0, 1).
+
+        Returns:
+            "left" (B,) bool. "objectives" (B, len(objectives)) float32, if there are any. "away" (B,) float32,
+            optional: minutes after which a user comes back; the clock jumps, and the dynamics' `rest` applies. Anything else is
+            the new value of a user column.
+        """
         raise NotImplementedError
 
 
@@ -37,10 +43,10 @@ class Never(Departure):
 
 @dataclass(frozen=True, eq=False)
 class Spent(Departure):
-    """Leaves when a column of the user's has fallen to 0.
+    """The user leaves when a column has fallen to 0.
 
     Args:
-        column: its name; of shape ().
+        column: name of a user column of shape ().
     """
 
     column: str = "budget"
@@ -55,13 +61,21 @@ class Spent(Departure):
         return {"left": left}
 
 
+@kernel
+def _spent(left, column):
+    for b in range(left.shape[0]):
+        left[b] = column[b] <= 0
+
+
 @dataclass(frozen=True, eq=False)
 class Hazard(Departure):
-    """Leaves with probability sigmoid(level - satisfaction * s + fatigue * total fatigue).
+    """The user leaves with probability sigmoid(level - satisfaction * s + fatigue * f) per step.
+
+    s is the user column `satisfaction`, f the sum of the column `fatigue` over the topics.
 
     Args:
-        level: log-odds a step at s = 0. satisfaction, fatigue: weights, >= 0; the columns of those names are read
-            where the weight is not 0.
+        level: log-odds per step at s = f = 0.
+        satisfaction, fatigue: weights, >= 0; a column is read only where its weight is not 0.
     """
 
     level: float = -2.0
@@ -88,16 +102,26 @@ class Hazard(Departure):
         return {"left": left}
 
 
+@kernel
+def _hazard(left, satisfaction, fatigue, level, satisfaction_weight, fatigue_weight, u):
+    for b in range(left.shape[0]):
+        total = 0.0
+        for z in range(fatigue.shape[1]):
+            total += fatigue[b, z]
+        left[b] = u[0, b] < sigmoid(level - satisfaction_weight * satisfaction[b] + fatigue_weight * total)
+
+
 @dataclass(frozen=True, eq=False)
 class Sessions(Departure):
-    """Patience that reading restores; a satisfied reader comes back another time of the day.
+    """Patience that satisfied clicks restore; a satisfied reader comes back at another time of the day.
 
-    Each step costs 1 unit of `patience`, each satisfied click gives back `restore`, up to the arrival's `stamina`
-    (a trait). At patience 0 the session ends. The user returns with probability loyalty * satisfaction^2: the clock
-    jumps by 1 to 6 hours, patience is full, and the objective `return` is 1. Otherwise the user has left.
+    Patience begins at the trait `stamina`. Each step costs 1, each satisfied click gives back `restore`, up to the
+    stamina. At patience 0 the session ends: with probability loyalty * satisfaction^2 the user returns, which makes
+    the clock jump by 1 to 6 hours, the patience full and the objective `return` 1; otherwise the user has left.
 
     Args:
-        restore: patience a satisfied click, >= 0. loyalty: in [0, 1].
+        restore: patience that a satisfied click gives back, >= 0.
+        loyalty: in [0, 1].
 
     The population must have the trait `stamina`, the feedback the count of satisfied clicks, `satisfied` (B,) float32.
     """
@@ -127,15 +151,29 @@ class Sessions(Departure):
         return {"left": left, "spent": spent, "away": away, "objectives": returned}
 
 
+@kernel
+def _sessions(left, spent, away, returned, stamina, satisfaction, satisfied, restore, loyalty, u):
+    for b in range(left.shape[0]):
+        spent[b] = min(max(spent[b] + 1.0 - restore * satisfied[b], 0.0), 1000.0)
+        if spent[b] >= stamina[b]:
+            if u[0, b] < loyalty * satisfaction[b] * satisfaction[b]:
+                spent[b] = 0.0
+                away[b] = 60.0 + 300.0 * u[1, b]
+                returned[b, 0] = 1.0
+            else:
+                left[b] = True
+
+
 @dataclass(frozen=True, eq=False)
 class Budget(Departure):
-    """Leaves when the time budget is spent or patience has run out.
+    """The user leaves when the time budget is spent or the patience has run out.
 
-    A prompt while watching costs `prompt` units of patience, a step of browsing costs `browse`, watching gives back
-    `recovery` * slice * enjoyment. Traits `stamina` (patience at arrival) and `budget` (minutes, kept by `Watch`).
+    Patience begins at the trait `stamina`. A recommendation to a user who is watching costs `prompt`, a step of
+    browsing costs `browse`; watching gives back recovery * slice * enjoyment, up to the stamina. The time budget is the
+    trait `budget` (minutes), from which `Watch` takes.
 
     Args:
-        prompt, browse, recovery: >= 0.
+        prompt, browse, recovery: units of patience, >= 0.
     """
 
     prompt: float = 1.0
@@ -161,34 +199,6 @@ class Budget(Departure):
             feedback.slice, self.prompt, self.browse, self.recovery,
         )  # fmt: skip
         return {"left": left, "spent": spent}
-
-
-@kernel
-def _spent(left, column):
-    for b in range(left.shape[0]):
-        left[b] = column[b] <= 0
-
-
-@kernel
-def _hazard(left, satisfaction, fatigue, level, satisfaction_weight, fatigue_weight, u):
-    for b in range(left.shape[0]):
-        total = 0.0
-        for z in range(fatigue.shape[1]):
-            total += fatigue[b, z]
-        left[b] = u[0, b] < sigmoid(level - satisfaction_weight * satisfaction[b] + fatigue_weight * total)
-
-
-@kernel
-def _sessions(left, spent, away, returned, stamina, satisfaction, satisfied, restore, loyalty, u):
-    for b in range(left.shape[0]):
-        spent[b] = min(max(spent[b] + 1.0 - restore * satisfied[b], 0.0), 1000.0)
-        if spent[b] >= stamina[b]:
-            if u[0, b] < loyalty * satisfaction[b] * satisfaction[b]:
-                spent[b] = 0.0
-                away[b] = 60.0 + 300.0 * u[1, b]
-                returned[b, 0] = 1.0
-            else:
-                left[b] = True
 
 
 @kernel

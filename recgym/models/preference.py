@@ -1,10 +1,10 @@
-"""Preference: what an item is worth to a user, before positions and rivals.
+"""Preference: what an item is worth to a user, whatever its position and the other items of the slate.
 
     utility = scale * match(interest, embedding) + sum_a attributes[a] * item attribute a
             + sum_f sensitivity[f] * market signal f + sum_c topics[c] * user column c at the item's topic
             + loyalty * log(1 + minutes with this item)
 
-The sensitivities belong to the user (`Population`), so that price or freshness matters more to some.
+The sensitivities belong to the user (see `Population`): price or freshness matters more to some users than to others.
 """
 
 from __future__ import annotations
@@ -26,28 +26,31 @@ from recgym.types import F32, Array, Users, empty, zeros
 
 @dataclass(frozen=True, eq=False)
 class Preference(Component, abstract=True):
-    """Base: ``(users, catalog, signals, items) -> (B, S) float32`` utility, -inf where the item is -1.
-
-    Shapes: `items` (B, S) int32; `signals` (B, S, F) float32, the market's signals of those items.
-    """
+    """Base of what items are worth to users."""
 
     def __call__(self, users: Users, catalog: Catalog, signals: Array, items: Array) -> Array:
+        """(B, S) float32 utility, -inf where the item is -1.
+
+        Args:
+            signals: (B, S, F) float32, the market's signals of those items.
+            items: (B, S) int32 item ids, -1 = none.
+        """
         raise NotImplementedError
 
     def outside(self, users: Users, catalog: Catalog, market: Market) -> Array:
-        """(B,) float32: what taking nothing is worth, on top of the choice model's null utility; zero by default."""
+        """(B,) float32 utility of taking nothing, to which the choice model adds its `null`; zero by default."""
         return zeros(users.t.shape, F32)
 
 
 @dataclass(frozen=True, eq=False)
 class _Match(Preference, abstract=True):
-    """The sum above, with the match left open.
+    """The sum of this module, with a match that subclasses choose.
 
     Args:
         scale: weight of the match.
         attributes: item attribute -> weight.
         topics: user column of shape (T,) -> weight, read at the item's topic.
-        unless: user column of shape (T,); while any topic of it is above 0, the match counts nothing ("": none).
+        unless: user column of shape (T,) that silences the match while any of its numbers is above 0; "" = none.
     """
 
     scale: float = 1.0
@@ -56,7 +59,7 @@ class _Match(Preference, abstract=True):
     unless: str = ""
     _attribute_weights: tuple[tuple[str, float], ...] = field(init=False, repr=False)
     _topic_weights: Array = field(init=False, repr=False)
-    mode: ClassVar[int] = 0
+    mode: ClassVar[int] = 0  # of the match: 0 product, 1 cosine, 2 distance
 
     def __post_init__(self) -> None:
         name = type(self).__name__
@@ -78,38 +81,88 @@ class _Match(Preference, abstract=True):
     def __call__(self, users: Users, catalog: Catalog, signals: Array, items: Array) -> Array:
         columns = tuple([users.__dict__[name] for name in self.topics]) or (users.exposure,)
         utility = empty(items.shape, F32)
+        silencer, attribute_weights = (
+            users.__dict__[self.unless or "exposure"],
+            catalog.weights(self._attribute_weights),
+        )
         _utility(
-            utility, items, users.interest, users.__dict__[self.unless or "exposure"], self.unless != "", catalog.embedding, catalog.topic, catalog.attributes, catalog.weights(self._attribute_weights),
-            users.sensitivity, signals, columns, self._topic_weights, self.scale, self.mode,
+            utility, items, users.interest, catalog.embedding, self.scale, self.mode, silencer, self.unless != "",
+            catalog.topic, catalog.attributes, attribute_weights, users.sensitivity, signals,
+            columns, self._topic_weights,
         )  # fmt: skip
         return utility
 
 
+@kernel
+def _utility(
+    out, items, interest, embedding, scale, mode, silencer, may_silence,
+    topic, attributes, attribute_weights, sensitivity, signals,
+    columns, column_weights,
+):  # fmt: skip
+    B, S = items.shape
+    for b in range(B):
+        weight = scale
+        if may_silence:
+            for z in range(silencer.shape[1]):
+                weight = 0.0 if silencer[b, z] > 0.0 else weight
+        for s in range(S):
+            i = items[b, s]
+            if i < 0:
+                out[b, s] = -np.inf
+                continue
+            match = np.float64(dot(interest, b, embedding, i))
+            if mode > 0:
+                norms = np.float64(dot(interest, b, interest, b)), np.float64(dot(embedding, i, embedding, i))
+                if mode == 1:
+                    norm = math.sqrt(norms[0] * norms[1])
+                    match = match / norm if norm > 0.0 else 0.0
+                else:
+                    match = -math.sqrt(max(norms[0] + norms[1] - 2.0 * match, 0.0))
+            v = weight * match
+            for a in range(attribute_weights.shape[0]):
+                v += attribute_weights[a] * attributes[i, a]
+            for f in range(signals.shape[2]):
+                v += sensitivity[b, f] * signals[b, s, f]
+            for c in range(column_weights.shape[0]):
+                v += column_weights[c] * columns[c][b, topic[i]]
+            out[b, s] = v
+
+
 @dataclass(frozen=True, eq=False)
 class DotProduct(_Match):
-    """match = interest . embedding."""
+    """Utility by the inner product: match = interest . embedding.
+
+    utility = scale * match + sum_a attributes[a] * item attribute a + sum_f sensitivity[f] * market signal f
+    + sum_c topics[c] * user column c at the item's topic.
+
+    Args:
+        scale: weight of the match.
+        attributes: item attribute -> weight.
+        topics: user column of shape (T,) -> weight, read at the item's topic.
+        unless: user column of shape (T,) that silences the match while any of its numbers is above 0; "" = none.
+    """
 
 
 @dataclass(frozen=True, eq=False)
 class Cosine(_Match):
-    """match = interest . embedding / (|interest| |embedding|), 0 where a norm is 0."""
+    """As `DotProduct`, with match = interest . embedding / (|interest| |embedding|), 0 where a norm is 0."""
 
     mode: ClassVar[int] = 1
 
 
 @dataclass(frozen=True, eq=False)
 class NegativeDistance(_Match):
-    """match = -|interest - embedding|."""
+    """As `DotProduct`, with match = -|interest - embedding|."""
 
     mode: ClassVar[int] = 2
 
 
 @dataclass(frozen=True, eq=False)
 class Lookup(Preference):
-    """One utility an item, the same for every user: what click logs without user features can tell.
+    """One utility for each item, the same for every user: all that click logs without user features can tell.
 
     Args:
-        table: (N,) utilities.
+        table: (N,) float32 utilities.
     """
 
     table: NDArray[np.float32]
@@ -127,18 +180,27 @@ class Lookup(Preference):
         return utility
 
 
+@kernel
+def _lookup(out, items, table):
+    B, S = items.shape
+    for b in range(B):
+        for s in range(S):
+            out[b, s] = table[items[b, s]] if items[b, s] >= 0 else -np.inf
+
+
 @dataclass(frozen=True, eq=False)
 class Loyal(DotProduct):
-    """A dot product plus loyalty to items already spent time with; the item being watched is the outside option.
+    """A `DotProduct` plus loyalty * log(1 + minutes with this item); the item on screen is the outside option.
 
-    What is on screen cannot be clicked: its utility in a slate is -inf.
+    The outside option of a user who is watching has the utility of the item on screen plus the inertia; it is 0 while
+    nothing is on screen. The item on screen cannot be clicked: its utility in a slate is -inf.
 
-    Reads the columns `watching` (B,) int32, `fan_item` (B, L) int32 and `fan_minutes` (B, L) float32 that a
-    `Watch` response keeps.
+    Reads the columns `watching` (B,) int32, `fan_item` (B, L) int32 and `fan_minutes` (B, L) float32, which a `Watch`
+    response keeps.
 
     Args:
-        loyalty: weight of log(1 + minutes with this item), >= 0.
-        inertia: utility of staying with the current item, over its own; a choice with a `null` adds that, too.
+        loyalty: >= 0.
+        inertia: what staying is worth beyond the utility of the item; the choice model adds its `null` too.
     """
 
     loyalty: float = 0.0
@@ -171,48 +233,6 @@ class Loyal(DotProduct):
 
 
 @kernel
-def _utility(
-    out, items, interest, silencer, may_silence, embedding, topic, attributes, attribute_weights, sensitivity, signals,
-    columns, column_weights, scale, mode,
-):  # fmt: skip
-    B, S = items.shape
-    for b in range(B):
-        weight = scale
-        if may_silence:
-            for z in range(silencer.shape[1]):
-                weight = 0.0 if silencer[b, z] > 0.0 else weight
-        for s in range(S):
-            i = items[b, s]
-            if i < 0:
-                out[b, s] = -np.inf
-                continue
-            match = np.float64(dot(interest, b, embedding, i))
-            if mode > 0:
-                norms = np.float64(dot(interest, b, interest, b)), np.float64(dot(embedding, i, embedding, i))
-                if mode == 1:
-                    norm = math.sqrt(norms[0] * norms[1])
-                    match = match / norm if norm > 0.0 else 0.0
-                else:
-                    match = -math.sqrt(max(norms[0] + norms[1] - 2.0 * match, 0.0))
-            v = weight * match
-            for a in range(attribute_weights.shape[0]):
-                v += attribute_weights[a] * attributes[i, a]
-            for f in range(signals.shape[2]):
-                v += sensitivity[b, f] * signals[b, s, f]
-            for c in range(column_weights.shape[0]):
-                v += column_weights[c] * columns[c][b, topic[i]]
-            out[b, s] = v
-
-
-@kernel
-def _lookup(out, items, table):
-    B, S = items.shape
-    for b in range(B):
-        for s in range(S):
-            out[b, s] = table[items[b, s]] if items[b, s] >= 0 else -np.inf
-
-
-@kernel
 def _add_loyalty(utility, items, fan_item, fan_minutes, loyalty):
     for b in range(items.shape[0]):
         for s in range(items.shape[1]):
@@ -223,7 +243,7 @@ def _add_loyalty(utility, items, fan_item, fan_minutes, loyalty):
 
 @kernel
 def _hide(utility, items, watching):
-    """What is on already cannot be clicked."""
+    """-inf for what is on screen, which cannot be clicked."""
     for b in range(items.shape[0]):
         for s in range(items.shape[1]):
             if items[b, s] >= 0 and items[b, s] == watching[b]:

@@ -1,7 +1,7 @@
-"""Reward: one number a step, of what the step did. The vector of objectives itself is always in `info`.
+"""Reward: one number for each step, made of what happened in it. The objectives themselves are always in `info`.
 
-Most are a weighted sum of the objectives. One of your own may be any function of the step, here of how many topics it
-showed; it works in every environment, and the rest of the step is compiled as ever::
+Most rewards are a weighted sum of the objectives. Your own may be any function of the step, here of the number of
+topics that it showed; it works in every environment, and the rest of the step is compiled as before::
 
     @dataclass(frozen=True, eq=False)
     class Diverse(Reward):
@@ -14,7 +14,8 @@ showed; it works in every environment, and the rest of the step is compiled as e
 
     env = gymnasium.make("recgym/NewsSlate-v0", reward=Diverse(0.2))
 
-A function of the same three arguments does as well, ``reward=lambda feedback, catalog, users: ...``, but cannot be saved.
+A plain function of the same three arguments works too, ``reward=lambda feedback, catalog, users: ...``, but a world
+with it cannot be saved.
 """
 
 from __future__ import annotations
@@ -33,15 +34,15 @@ from recgym.types import F64, Array, Feedback, Users, empty
 
 @dataclass(frozen=True, eq=False)
 class Reward(Component, abstract=True):
-    """Base: give it `weights`, for a weighted sum of the objectives, or a `__call__`, for anything else.
+    """Base of rewards. A subclass has `weights`, for a weighted sum of the objectives, or `__call__` for anything else.
 
-    Where there is a ``__call__(feedback, catalog, users)`` it says what is paid, (B,) numbers: of what the step did
-    (`recgym.Feedback`), the items, and the users as they were when they saw the slate (`recgym.Users`). It must be
-    pure, compute each row by itself, and write into none of these arrays. An expected reward is that of a sum only.
+    ``__call__(feedback, catalog, users)`` returns (B,) numbers, given what happened in the step (`recgym.Feedback`),
+    the items, and the users as they were when they saw the slate (`recgym.Users`). It must be pure, compute each row
+    from that row alone, and write into none of the arrays. Only a weighted sum has an expected reward.
     """
 
     def weights(self, names: tuple[str, ...]) -> tuple[Array, float]:
-        """(M,) float64 weights of the objectives of those names, and the weight of each item shown.
+        """(M,) float64 weights of the objectives of those names, and what is paid for each item shown.
 
         Raises:
             ConfigError: the reward asks for an objective that is not there.
@@ -51,7 +52,7 @@ class Reward(Component, abstract=True):
 
 @dataclass(frozen=True, eq=False)
 class Weighted(Reward):
-    """sum_m weights[m] * objective m.
+    """A weighted sum of the objectives.
 
     Args:
         objectives: objective -> weight; at least one.
@@ -74,7 +75,7 @@ class Weighted(Reward):
 
 @dataclass(frozen=True, eq=False)
 class LikeDislike(Reward):
-    """+1 for a clicked item, -1 for a shown item that is not clicked: the simplest recommender's reward."""
+    """+1 for each item that is clicked, -1 for each item that is shown and not clicked."""
 
     def weights(self, names: tuple[str, ...]) -> tuple[Array, float]:
         require("click" in names, "reward", "LikeDislike needs the objective 'click'", names)
@@ -83,7 +84,7 @@ class LikeDislike(Reward):
 
 @dataclass(frozen=True, eq=False)
 class RewardFunction(Reward):
-    """What a function returns."""
+    """The reward that a function of (feedback, catalog, users) returns; it cannot be saved."""
 
     function: Any = None
 
@@ -98,10 +99,10 @@ class RewardFunction(Reward):
 
 
 def paid(reward: Any, feedback: Feedback, catalog: Catalog, users: Users) -> Array:
-    """(B,) float64, new: what a reward with a `__call__` pays.
+    """The rewards of a `Reward` with a `__call__`, as a new (B,) float64 array.
 
     Raises:
-        ConfigError: it returns anything else than a finite number for each user.
+        ConfigError: it returns anything other than a finite number for each user.
     """
     returned = reward(feedback, catalog, users)
     rule = f"{type(reward).__name__} must return a finite number for each of {len(users)} users"
@@ -116,7 +117,7 @@ def paid(reward: Any, feedback: Feedback, catalog: Catalog, users: Users) -> Arr
 
 
 def pay(objectives: Array, slate: Array, weights: Array, shown_weight: float) -> Array:
-    """(B,) float64: weights . objectives + shown_weight * items shown."""
+    """(B,) float64 rewards: weights . objectives + shown_weight * number of items shown."""
     out = empty(objectives.shape[0], F64)
     _pay(out, objectives, slate, weights, shown_weight)
     return out

@@ -1,0 +1,170 @@
+"""Satisfaction with the platform."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from recgym.catalog import Catalog
+from recgym.errors import require_number
+from recgym.kernel import dot, kernel, normal, sigmoid
+from recgym.models.dynamics.base import Dynamics
+from recgym.types import F32, Array, Column, Feedback, Sizes, Users, copied, empty
+
+
+@dataclass(frozen=True, eq=False)
+class Satisfaction(Dynamics):
+    """Satisfaction with what is shown and with what was bought: s <- memory s + (1 - memory) m - r, clipped to [0, 1].
+
+    m is the mean over the shown items of sigmoid(level + quality q + match interest . embedding), with the interest
+    that the dynamics before this one have left; where nothing is shown, m = s. r is the sum over the items bought of
+    regret sigmoid(-2 q): low quality is found out at home. Reads `feedback.bought`; needs the attribute `quality`, q.
+
+    Args:
+        memory, regret: in [0, 1].
+        level, quality, match: coefficients.
+        initial: satisfaction at arrival, in [0, 1].
+    """
+
+    memory: float = 0.9
+    level: float = 0.0
+    quality: float = 1.5
+    match: float = 1.0
+    regret: float = 0.2
+    initial: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("memory", "regret", "initial"):
+            require_number(f"Satisfaction.{name}", getattr(self, name), 0, 1)
+        for name in ("level", "quality", "match"):
+            require_number(f"Satisfaction.{name}", getattr(self, name), -100, 100)
+
+    def columns(self, sizes: Sizes) -> dict[str, Column]:
+        return {"satisfaction": Column((), np.float32, 0.0, 1.0, self.initial)}
+
+    def reads(self) -> tuple[str, ...]:
+        return ("feedback.bought",)
+
+    def check(self, catalog: Catalog) -> None:
+        catalog.column("quality")
+
+    def __call__(self, users: Users, catalog: Catalog, feedback: Feedback, noise: Array) -> dict[str, Array]:
+        satisfaction = copied(users.satisfaction)
+        _satisfaction(
+            satisfaction, users.interest, catalog.embedding, catalog.attributes, catalog.column("quality"),
+            feedback.slate, feedback.bought, self.memory, self.level, self.quality, self.match, self.regret,
+        )  # fmt: skip
+        return {"satisfaction": satisfaction}
+
+
+@kernel
+def _satisfaction(
+    satisfaction, interest, embedding, attributes, quality_column, slate, bought, memory, level, quality, match, regret
+):
+    for b in range(slate.shape[0]):
+        total, shown = 0.0, 0
+        for s in range(slate.shape[1]):
+            i = slate[b, s]
+            if i >= 0:
+                total += sigmoid(
+                    level + quality * attributes[i, quality_column] + match * dot(interest, b, embedding, i)
+                )
+                shown += 1
+        s_now = np.float64(satisfaction[b])
+        if shown > 0:
+            s_now = memory * s_now + (1.0 - memory) * total / shown
+        for j in range(bought.shape[1]):
+            if bought[b, j] >= 0:
+                s_now -= regret * sigmoid(-2.0 * attributes[bought[b, j], quality_column])
+        satisfaction[b] = min(max(s_now, 0.0), 1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class NetExposure(Dynamics):
+    """Satisfaction by what was clicked over a long time, after RecSim's "choc / kale".
+
+    satisfaction = sigmoid(sensitivity x). The net exposure x follows the clicks: x <- memory x + noise n
+    + sum over the clicked items of (quality q - gap b), clipped to +-`limit`, where q is an item's quality, b its
+    clickbait and n ~ N(0, 1).
+
+    Args:
+        memory: in [0, 1].
+        quality, gap: coefficients.
+        sensitivity: >= 0.
+        limit: > 0.
+        noise: >= 0.
+        initial: x at arrival ~ U(-initial, initial), in [0, limit].
+
+    The catalogue must have the attributes `quality` and `clickbait`.
+    """
+
+    memory: float = 0.9
+    quality: float = 1.0
+    gap: float = 3.0
+    sensitivity: float = 0.25
+    limit: float = 40.0
+    noise: float = 0.0
+    initial: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_number("NetExposure.memory", self.memory, 0, 1)
+        require_number("NetExposure.quality", self.quality, -100, 100)
+        require_number("NetExposure.gap", self.gap, -100, 100)
+        require_number("NetExposure.sensitivity", self.sensitivity, 0, 100)
+        require_number("NetExposure.limit", self.limit, 1e-3, 1e6)
+        require_number("NetExposure.noise", self.noise, 0, 100)
+        require_number("NetExposure.initial", self.initial, 0, self.limit)
+
+    def uniforms(self, sizes: Sizes) -> int:
+        return 1 if self.noise else 0
+
+    def uniforms_at_arrival(self, sizes: Sizes) -> int:
+        return 1 if self.initial else 0
+
+    def begin(self, users: Users, catalog: Catalog, noise: Array) -> dict[str, Array]:
+        if not self.initial:
+            return {}
+        net, satisfaction = empty(noise.shape[1], F32), empty(noise.shape[1], F32)
+        _net_exposure_at_arrival(net, satisfaction, self.initial, self.sensitivity, noise)
+        return {"net_exposure": net, "satisfaction": satisfaction}
+
+    def columns(self, sizes: Sizes) -> dict[str, Column]:
+        return {
+            "net_exposure": Column((), np.float32, -self.limit, self.limit),
+            "satisfaction": Column((), np.float32, 0.0, 1.0, 0.5),
+        }
+
+    def check(self, catalog: Catalog) -> None:
+        self._effect(catalog)
+
+    def _effect(self, catalog: Catalog) -> Array:
+        return catalog.weights((("quality", self.quality), ("clickbait", -self.gap)))
+
+    def __call__(self, users: Users, catalog: Catalog, feedback: Feedback, noise: Array) -> dict[str, Array]:
+        weights = self._effect(catalog)
+        net, satisfaction = copied(users.net_exposure), copied(users.satisfaction)
+        _net_exposure(net, satisfaction, catalog.attributes, weights, feedback.slate, feedback.click,
+                      self.memory, self.sensitivity, self.limit, self.noise, noise)  # fmt: skip
+        return {"net_exposure": net, "satisfaction": satisfaction}
+
+
+@kernel
+def _net_exposure_at_arrival(net, satisfaction, initial, sensitivity, u):
+    for b in range(net.shape[0]):
+        net[b] = initial * (2.0 * u[0, b] - 1.0)
+        satisfaction[b] = sigmoid(sensitivity * net[b])
+
+
+@kernel
+def _net_exposure(net, satisfaction, attributes, weights, slate, click, memory, sensitivity, limit, noise, u):
+    for b in range(slate.shape[0]):
+        x = memory * net[b]
+        if noise > 0.0:
+            x += noise * normal(u[0, b])
+        for s in range(slate.shape[1]):
+            if click[b, s]:
+                for a in range(weights.shape[0]):
+                    x += weights[a] * attributes[slate[b, s], a]
+        net[b] = min(max(x, -limit), limit)
+        satisfaction[b] = sigmoid(sensitivity * net[b])

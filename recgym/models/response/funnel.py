@@ -1,0 +1,216 @@
+"""Shopping: click, cart, purchase."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from recgym.catalog import Catalog
+from recgym.errors import require, require_count, require_number
+from recgym.kernel import kernel, sigmoid
+from recgym.market import Market
+from recgym.models.response.base import Outcome, Response
+from recgym.types import F32, F64, I32, Array, Column, Sizes, Users, copied, empty, filled, zeros
+
+
+@dataclass(frozen=True, eq=False)
+class Funnel(Response):
+    """Click, cart, purchase: the e-commerce hurdles.
+
+    A clicked item goes into the cart with probability sigmoid(cart + v). It is bought at once with probability
+    sigmoid(purchase + v - price_weight * log_price); else it stays in the cart, which has room for `places` items, and
+    the oldest falls out. Each item in the cart is bought later with probability `hazard` per step, at the price that it
+    had. v is the utility of the item.
+
+    Args:
+        cart, purchase: log-odds at v = 0.
+        price_weight: how much a high relative price deters from buying, >= 0.
+        places: most items in the cart, >= 1.
+        hazard: probability per step that an item in the cart is bought, in [0, 1].
+        minutes: length of a step.
+
+    The feedback gets one more array, `bought` (B, S + places) int32: the items bought from the slate and from the
+    cart, -1 = none. The catalogue must have the attribute `price` (currency units, >= 0), the market the signals
+    `log_price` and `discount`, and a dynamics the column `satisfaction`, which is paid out at a purchase.
+    """
+
+    cart: float = -1.0
+    purchase: float = -0.5
+    price_weight: float = 1.0
+    places: int = 5
+    hazard: float = 0.03
+    minutes: float = 0.5
+    channels: ClassVar[tuple[str, ...]] = ("click", "cart", "purchase")
+    highs: ClassVar[tuple[float, ...]] = (1.0, 1.0, 1.0)
+    objectives: ClassVar[tuple[str, ...]] = ("click", "cart", "purchase", "revenue", "satisfaction")
+    extras: ClassVar[tuple[str, ...]] = ("bought",)
+
+    def __post_init__(self) -> None:
+        require_number("Funnel.cart", self.cart, -100, 100)
+        require_number("Funnel.purchase", self.purchase, -100, 100)
+        require_number("Funnel.price_weight", self.price_weight, 0, 100)
+        require_count("Funnel.places", self.places, 1, 1000)
+        require_number("Funnel.hazard", self.hazard, 0, 1)
+        require_number("Funnel.minutes", self.minutes, 0, 1e6)
+
+    def columns(self, sizes: Sizes) -> dict[str, Column]:
+        return {
+            "cart_item": Column((self.places,), np.int32, -1, sizes.items - 1, -1),
+            "cart_price": Column((self.places,), np.float32, 0.0, 1e9),
+            "cart_size": Column((), np.float32, 0.0, self.places, visible=True),
+        }
+
+    def uniforms(self, sizes: Sizes) -> int:
+        return 2 * sizes.slate + self.places
+
+    def reads(self) -> tuple[str, ...]:
+        return ("users.satisfaction", "signals.log_price", "signals.discount")
+
+    def check(self, catalog: Catalog) -> None:
+        lowest = float(catalog["price"].min())
+        require(lowest >= 0, "catalog.attributes", "must have a price >= 0 for Funnel", lowest)
+
+    def __call__(self, users: Users, catalog: Catalog, market: Market, slate: Array, signals: Array,
+                 utility: Array, outside: Array, click: Array, noise: Array) -> Outcome:  # fmt: skip
+        B, S = slate.shape
+        log_price, discount = market.column("log_price"), market.column("discount")
+        channels, price = zeros((B, S, 3), F32), zeros((B, S), F64)
+        _hurdles(channels, click, utility, signals, log_price, self.cart, self.purchase, self.price_weight, noise)
+        _prices(price, slate, catalog.attributes, catalog.column("price"), signals, discount)
+        bought, old_item, old_price = empty((B, S + self.places), I32), users.cart_item, users.cart_price
+        _buy(bought, slate, channels, old_item, self.hazard, noise)
+        cart_item, cart_price, cart_size = copied(old_item), copied(old_price), empty(B, F32)
+        _fill_cart(cart_item, cart_price, cart_size, bought, slate, channels, price, old_item, old_price)
+        objectives = zeros((B, 5), F32)
+        _record(objectives, channels, bought, price, old_price, users.satisfaction)
+        return (dict(channels=channels, objectives=objectives, dt=filled(B, self.minutes, F32), bought=bought),
+                dict(cart_item=cart_item, cart_price=cart_price, cart_size=cart_size))  # fmt: skip
+
+    def expected(self, users: Users, catalog: Catalog, market: Market, items: Array, signals: Array, utility: Array,
+                 outside: Array) -> tuple[Array, Array]:  # fmt: skip
+        log_price, discount = market.column("log_price"), market.column("discount")
+        given, otherwise = np.zeros((*items.shape, 5), F32), np.zeros((len(items), 5), F32)
+        bought = np.zeros(items.shape)
+        _expected_hurdles(
+            given, bought, items, utility, signals, log_price,
+            self.cart, self.purchase, self.price_weight,
+        )  # fmt: skip
+        _expected_from_cart(otherwise, users.cart_item, users.cart_price, users.satisfaction, self.hazard)
+        _expected_purchases(
+            given, bought, otherwise, items, catalog.attributes, catalog.column("price"), signals, discount,
+            users.satisfaction,
+        )  # fmt: skip
+        return given, otherwise
+
+
+@kernel
+def _hurdles(channels, click, utility, signals, log_price, cart, purchase, price_weight, u):
+    """Which of the hurdles each position of the slate takes."""
+    B, S = click.shape
+    for b in range(B):
+        for s in range(S):
+            if click[b, s]:
+                channels[b, s, 0] = 1.0
+                v = utility[b, s]
+                if u[s, b] < sigmoid(cart + v):
+                    channels[b, s, 1] = 1.0
+                    if u[S + s, b] < sigmoid(purchase + v - price_weight * signals[b, s, log_price]):
+                        channels[b, s, 2] = 1.0
+
+
+@kernel
+def _prices(price, slate, attributes, price_column, signals, discount):
+    """What the items cost now; 0 where a position is empty."""
+    for b in range(slate.shape[0]):
+        for s in range(slate.shape[1]):
+            if slate[b, s] >= 0:
+                price[b, s] = attributes[slate[b, s], price_column] * (1.0 - signals[b, s, discount])
+
+
+@kernel
+def _buy(bought, slate, channels, cart_item, hazard, u):
+    """What is bought, from the slate and from the cart."""
+    B, S = slate.shape
+    for b in range(B):
+        bought[b] = -1
+        for s in range(S):
+            if channels[b, s, 2] > 0.0:
+                bought[b, s] = slate[b, s]
+        for c in range(cart_item.shape[1]):
+            if cart_item[b, c] >= 0 and u[2 * S + c, b] < hazard:
+                bought[b, S + c] = cart_item[b, c]
+
+
+@kernel
+def _fill_cart(cart_item, cart_price, cart_size, bought, slate, channels, price, old_item, old_price):
+    """The cart after the step: what comes in now, then what was in it and has not been bought."""
+    B, S = slate.shape
+    places = cart_item.shape[1]
+    for b in range(B):
+        kept = 0
+        for s in range(S):
+            if channels[b, s, 1] > channels[b, s, 2] and kept < places:
+                cart_item[b, kept] = slate[b, s]
+                cart_price[b, kept] = price[b, s]
+                kept += 1
+        for c in range(places):
+            if old_item[b, c] >= 0 and bought[b, S + c] < 0 and kept < places:
+                cart_item[b, kept] = old_item[b, c]
+                cart_price[b, kept] = old_price[b, c]
+                kept += 1
+        cart_size[b] = kept
+        for c in range(kept, places):
+            cart_item[b, c] = -1
+            cart_price[b, c] = 0.0
+
+
+@kernel
+def _record(objectives, channels, bought, price, cart_price, satisfaction):
+    B, S, _ = channels.shape
+    for b in range(B):
+        for s in range(S):
+            objectives[b, 0] += channels[b, s, 0]
+            objectives[b, 1] += channels[b, s, 1]
+        for j in range(bought.shape[1]):
+            if bought[b, j] >= 0:
+                objectives[b, 2] += 1.0
+                objectives[b, 3] += price[b, j] if j < S else np.float64(cart_price[b, j - S])
+                objectives[b, 4] += satisfaction[b]
+
+
+@kernel
+def _expected_hurdles(given, bought, items, utility, signals, log_price, cart, purchase, price_weight):
+    """Probabilities that a clicked item goes into the cart, and that it is bought at once."""
+    for b in range(items.shape[0]):
+        for s in range(items.shape[1]):
+            if items[b, s] >= 0:
+                v = utility[b, s]
+                given[b, s, 0] = 1.0
+                to_cart = sigmoid(cart + v)
+                given[b, s, 1] = to_cart
+                bought[b, s] = to_cart * sigmoid(purchase + v - price_weight * signals[b, s, log_price])
+
+
+@kernel
+def _expected_from_cart(otherwise, cart_item, cart_price, satisfaction, hazard):
+    """Purchases from the cart, with a click or without."""
+    for b in range(cart_item.shape[0]):
+        for c in range(cart_item.shape[1]):
+            if cart_item[b, c] >= 0:
+                otherwise[b, 2] += hazard
+                otherwise[b, 3] += hazard * cart_price[b, c]
+                otherwise[b, 4] += hazard * satisfaction[b]
+
+
+@kernel
+def _expected_purchases(given, bought, otherwise, items, attributes, price_column, signals, discount, satisfaction):
+    """Purchases of a clicked item, and of what is in the cart besides."""
+    for b in range(items.shape[0]):
+        for s in range(items.shape[1]):
+            if items[b, s] >= 0:
+                revenue = bought[b, s] * attributes[items[b, s], price_column] * (1.0 - signals[b, s, discount])
+                given[b, s, 2] = bought[b, s] + otherwise[b, 2]
+                given[b, s, 3] = revenue + otherwise[b, 3]
+                given[b, s, 4] = bought[b, s] * satisfaction[b] + otherwise[b, 4]
