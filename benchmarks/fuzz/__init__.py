@@ -1,6 +1,6 @@
-"""What happens to recgym when its input is wrong: files mutated at random, worlds and actions drawn at random.
+"""A fuzzer: gives recgym mutated files, and worlds and actions drawn at random, and sees what happens.
 
-A *target* is one door that something from outside comes through. A *case* is one attempt at it, a pure function of
+A *target* is one way by which input comes in from outside. A *case* is one attempt at it, a pure function of
 (target, seed, number), so that any finding can be repeated: ``python -m benchmarks fuzz worlds --seed 0 --case 4711``.
 A case passes where recgym raises an error of its own, or takes the input and then works. It is a finding where anything
 else is raised, where numbers leave their space, where code is run or memory is exhausted, or where a process hangs or dies.

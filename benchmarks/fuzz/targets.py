@@ -1,4 +1,4 @@
-"""The doors that something from outside comes through, and how each is tried."""
+"""The targets: ways by which input comes into recgym from outside, and how each is tried."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from recgym.errors import RecgymError
 
 @dataclass(frozen=True)
 class Target:
-    """A door.
+    """A way by which input comes in.
 
     Attributes:
         about: what is tried. prepare: writes the files that cases mutate into a folder. attempt: one case: mutates a copy
@@ -37,7 +37,7 @@ class Target:
 
 
 def _without(file: Path, digests: str) -> None:
-    """JSON without the digests of other files, which would refuse nearly all that is to be tried; who forges can fit them."""
+    """Remove the digests of other files from a JSON file: they would refuse nearly all mutations, and a forger can adapt them."""
     data = json.loads(file.read_bytes())
     data.pop(digests, None)
     file.write_text(json.dumps(data, indent=1))
