@@ -180,7 +180,7 @@ def _run_command(
 
 
 def _folder(suite: suites.Suite) -> Path:
-    """Where a run goes by default: by name, and where that says too little, by content too."""
+    """Where the results of a run lie by default; the name of a suite that is not published does not suffice, so its hash follows."""
     if suite.name in suites.SUITES:
         return Path("runs") / suite.name
     return Path("runs") / f"{re.sub(r'[^A-Za-z0-9+.-]+', '-', suite.name)[:60]}-{suites.digest(suite.manifest())[:8]}"
@@ -252,7 +252,8 @@ def _list(
 def _show_suites(shown: Iterable[suites.Suite], most: int = 13) -> None:
     for suite in shown:
         steps = suite.tasks[0].steps
-        training = f"{steps:,} training steps, {len(suite.seeds)} seeds, " if steps else ""
+        seeds = f"{len(suite.seeds)} seed" + ("s" if len(suite.seeds) > 1 else "")
+        training = f"{steps:,} training steps, {seeds}, " if steps else ""
         console.print(Text.assemble("\n", (suite.name, "bold"), f": {suite.about}"))
         for line in (
             f"{training}{suite.users:,} evaluation users, {len(suite.entries())} jobs",
@@ -276,7 +277,7 @@ def _submit_check(
         list[str] | None,
         typer.Option(
             help="What is not of recgym and may be loaded, as the folder names it: package.module:Class, file.py:Class, "
-            "a task's id, a world's folder; repeat for more. Look at its code before."
+            "a task's id, a world's folder; repeat for more. Look at its code first."
         ),
     ] = None,
     suite: Annotated[
@@ -304,9 +305,9 @@ def _tune(
     options: Annotated[str, typer.Option(help="Keyword arguments of gymnasium.make: JSON, or @file.")] = "{}",
     world: Annotated[str | None, typer.Option(help="A folder of World.save, or a world's name.")] = None,
     trials: Annotated[int, typer.Option(min=1, help="How many in all.")] = 20,
-    steps: Annotated[int, typer.Option(min=0, help="Training user-steps of a run.")] = 20_000,
-    seeds: Annotated[int, typer.Option(min=1, help="Training runs of a trial.")] = 1,
-    users: Annotated[int, typer.Option(min=2, help="Users that a trial is scored on.")] = 500,
+    steps: Annotated[int, typer.Option(min=0, help="Training user-steps per run.")] = 20_000,
+    seeds: Annotated[int, typer.Option(min=1, help="Training runs per trial.")] = 1,
+    users: Annotated[int, typer.Option(min=2, help="Users that each trial is scored on.")] = 500,
     space: Annotated[
         str | None,
         typer.Option(
@@ -388,7 +389,7 @@ def _throughput(
     profile: Annotated[bool, typer.Option("--profile", help="Also show where a step spends its time.")] = False,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="A JSON file for the numbers.")] = None,
 ) -> None:
-    """Steps a second, single and in batches, beside CartPole."""
+    """Measure steps per second, of single environments and of batches, beside CartPole."""
     ids = (*ENV_IDS, *CLASSIC_IDS) if every else tuple(id or [speed.DEFAULT_ID])
     if output:
         require_writable("output", output, folder=False)

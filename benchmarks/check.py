@@ -1,9 +1,9 @@
-"""Is a results folder what it says? What `python -m benchmarks submit-check FOLDER` runs on a contribution.
+"""The check of a contributed results folder: what `python -m benchmarks submit-check FOLDER` does.
 
-Everything is read from the folder's files as data and compared with the published suite and with published results; then
-a few jobs, the contributor's own first, drawn by a seed that the reviewer chooses, are run again. An agent that is not
-of recgym, a task of another package and a world in a folder are left alone, and what would need them is not judged,
-unless the reviewer trusts them by name: look at their code before.
+The folder's files are read as data and compared with the suite and with published results. Then a few jobs are run again,
+the contributor's own first; the reviewer chooses the seed of the draw. Agents, tasks and worlds that are not of recgym are
+neither loaded nor run, and what would need them is not judged, unless the reviewer has looked at their code and trusts
+them by name.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from recgym.errors import ConfigError, RecgymError, require, require_count, requ
 from recgym.registry import own_names
 
 PLAUSIBLE = (-3.0, 3.0)  # normalised scores; the committed heuristics lie in [-1.7, 1.7]
-SPREAD = 30.0  # factor between the standard deviations of two agents' returns on one task; of the committed 14 at most
-ROW_SPREAD = 5.0  # the same between two runs of one agent; of the committed ones it is 1.7 at most
-ERRORS = 4.0  # standard errors between two runs where versions differ
-BETWEEN = 0.04  # of a user's standard deviation: what training runs of one agent differ by, the median of the committed
+SPREAD = 30.0  # largest ratio of two agents' standard deviations of returns on one task; committed ones reach 14
+ROW_SPREAD = 5.0  # the same of two runs of one agent; committed ones reach 1.7
+ERRORS = 4.0  # standard errors that two runs may differ by where versions differ
+BETWEEN = 0.04  # standard deviation between training runs of one agent over that between users: median of the committed
 UNSTABLE = ("cost", "software", "files")  # parts of a result that may differ between two equal runs
-REQUIRED = ("recgym", "python", "numpy", "numba", "gymnasium", "platform")  # of "software"
+REQUIRED = ("recgym", "python", "numpy", "numba", "gymnasium", "platform")  # names in "software"
 COUNTS = ("click", "cart", "purchase", "like", "share", "long_watch", "satisfied_click")  # objectives that are counted
 REFERENCES = ("random", "popularity", "myopic", "planner", "ranked", "varied")
 
@@ -276,7 +276,10 @@ def result_faults(result: Result, entry: Entry, references: dict[str, Any], unkn
     clicks = objectives["click"]
     check(0 <= clicks <= size * length.mean + 1e-6, f"{clicks:g} clicks in {length.mean:g} steps")
     for name in objectives.keys() & {*COUNTS}:
-        check(whole(objectives[name]), f"{objectives[name]:g} {name} a user are no whole number of {job.users} users")
+        check(
+            whole(objectives[name]),
+            f"{objectives[name]:g} {name} per user: no whole number of them over {job.users} users",
+        )
     if not shown and not where.options.get("expected_reward"):
         terms = [weight * objectives[name] for name, weight in weights.items()]
         gap = abs(sum(terms) - score.mean)
@@ -318,7 +321,7 @@ def _spreads(entries: list[Entry], found: dict[str, Result]) -> list[str]:
 
 
 def _copies(entries: list[Entry], found: dict[str, Result]) -> list[str]:
-    """Two jobs that took the same time to the last digit: one's file was made of the other's."""
+    """Pairs of jobs that took the same time to the last digit, so that one's result was made from the other's."""
     faults, seen = [], {}
     for key, entry in {entry.job.key: entry for entry in entries}.items():
         cost = found[key].cost
@@ -411,7 +414,7 @@ def _run_again(job: Job, result: Result, between: float) -> tuple[bool | None, s
 
 
 def compare(result: Result, again: Result, between: float) -> tuple[bool | None, str]:
-    """Whether a result is what its job gives here, and in which sense.
+    """Whether a result is what its job gives here, and how far it may differ.
 
     Equal to the bit, times and versions aside, always passes; under the same versions on the same kind of processor
     what is not trained and recgym's own agents must be. Otherwise the means may differ by `ERRORS` standard errors: of

@@ -1,4 +1,4 @@
-"""Executors: the same jobs in this process, in spawned ones, or on a Ray cluster.
+"""Executors run jobs: in this process, in spawned ones, or on a Ray cluster, with the same results.
 
 An executor takes jobs as it has room for them, runs each somewhere, and passes on what they report, results included.
 It knows nothing of folders: whoever hands out the jobs keeps their results, so a cluster needs no shared file system.
@@ -42,7 +42,7 @@ Work = Callable[[Job, Notify], None]  # runs a job and reports; importable, as i
 
 
 class Take(Protocol):
-    """Hands out a job; None where there is none. Where others hold all that is left, wait=True waits for them."""
+    """Hands out a job; None if none is left. While other runs hold all that are left, wait=True waits for them."""
 
     def __call__(self, wait: bool = True) -> Job | None: ...
 
@@ -152,7 +152,7 @@ def _give(connection: Connection, job: Job) -> None:
 
 
 def _serve(connection: Connection, work: Work) -> None:
-    """Life of a worker: jobs in, updates out, until the other end is closed or gone."""
+    """What a worker does: it takes jobs and sends updates until the other end is closed or gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the first process ends the others
 
     def notify(update: Update) -> None:

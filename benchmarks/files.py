@@ -46,7 +46,7 @@ class Manifest:
     Args:
         suite: its name. command: that ran it. entries: its jobs in running order, with their names in the report.
         references: task -> agent -> pinned mean return and standard error. fronts: task -> objectives traded off there.
-        shared: key of a job -> name of the published folder that holds its result in place of this one.
+        shared: key of a job -> name of the published folder that holds its result instead of this one.
     """
 
     suite: str

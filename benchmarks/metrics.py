@@ -112,7 +112,7 @@ def bootstrap_interval(
         statistic: of such runs with a leading axis of resamples; gives one number a resample, or several.
         rng: draws the resamples.
         errors: for each task the standard error that its runs have in common, as the same users score them, which
-            resampling the runs cannot show: normal noise, drawn once a task and resample. None: no such error.
+            resampling the runs cannot show: normal noise, drawn once per task and resample. None: no such error.
         resamples: how many. level: coverage, in (0, 1).
         interval: "t", as above, symmetric about the statistic; or "percentile" of plain resamples, as published.
 

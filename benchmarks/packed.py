@@ -1,8 +1,8 @@
 """The compact form of a results folder, in which results are published, and the one reader of both forms.
 
     <folder>/suite.json       the manifest, as in a folder that a run leaves
-    <folder>/jobs.jsonl       a result a line, sorted by key, with the number of points in place of the learning curve
-    <folder>/curves.jsonl.gz  the learning curves, a line for each result that has one, sorted by key
+    <folder>/jobs.jsonl       one result per line, sorted by key, with the number of points of its learning curve instead of the curve
+    <folder>/curves.jsonl.gz  the learning curves, one line for each result that has one, sorted by key
 
 A folder may have both forms: what is run after it was packed lies in job files. A result that is the same as one of
 another published folder, but for the time that it took, may be kept there alone: "shared" in the manifest says where.

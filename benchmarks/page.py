@@ -105,24 +105,24 @@ def page(results: Results) -> str:
 
 @dataclass(frozen=True)
 class Style:
-    """How an agent is drawn, by its place on the leaderboard, everywhere alike."""
+    """How an agent is drawn in every picture, by its position on the leaderboard."""
 
-    place: int
+    position: int
 
     @property
     def colour(self) -> str:
         """Colour of line and mark."""
-        return COLOURS[self.place % len(COLOURS)]
+        return COLOURS[self.position % len(COLOURS)]
 
     @property
     def dash(self) -> str:
         """Dashes of the line."""
-        return DASHES[self.place // len(COLOURS) % len(DASHES)]
+        return DASHES[self.position // len(COLOURS) % len(DASHES)]
 
     @property
     def mark(self) -> str:
         """Mark of a point."""
-        return MARKS[self.place % len(MARKS)]
+        return MARKS[self.position % len(MARKS)]
 
 
 # Tables
@@ -136,7 +136,7 @@ def _leaderboard(results: Results, labels: Sequence[str]) -> Rows:
         texts = [results.text(label, results.tasks, statistic) for statistic in (iqm, mean, optimality_gap)]
         seconds = _train_seconds(cells)
         rows.append((results.title(label), *texts, count, f"{seconds:,.0f}" if seconds else UNKNOWN))
-    header = ("agent", "IQM", "mean", "optimality gap", "runs", "training seconds a run")
+    header = ("agent", "IQM", "mean", "optimality gap", "runs", "training seconds per run")
     return Rows("Normalised score over all tasks", header, rows)
 
 
@@ -184,8 +184,9 @@ def _task_table(results: Results, task: str) -> Rows:
 
 
 def _learners(results: Results, task: str) -> list[str]:
-    """The agents that have a learning curve on the task; those trained for objective weights of their own are left out, as it
-    is not what the task pays."""
+    """The agents that have a learning curve on the task, but for those that trained for other rewards than the task's, by
+    objective weights of their own.
+    """
     labels = []
     for label in ranked(results, task):
         cell = results.cells[task, label]
@@ -203,7 +204,7 @@ def _runs(results: Results, task: str, label: str) -> list[tuple[np.ndarray, np.
 
 
 def _sample_efficiency(results: Results, task: str) -> dict[str, str]:
-    """By agent the median over runs of the steps to half of what the best learner gains over random."""
+    """Agent -> the steps to half of what the best learner gains over random, the median over runs."""
     runs = {label: _runs(results, task, label) for label in _learners(results, task)}
     texts = dict.fromkeys(results.on(task), UNKNOWN)
     floor = _floor(results, task)
@@ -239,7 +240,7 @@ def _overall_charts(results: Results, labels: Sequence[str], styles: dict[str, S
     trained = {label: seconds for label, seconds in trained.items() if seconds}
     if trained:
         chart = _picture(lambda axis: _costs(axis, results, trained, styles))
-        charts.append(Chart("Training cost", chart, "Mean seconds of training a run, on the machine that ran it.",
+        charts.append(Chart("Training cost", chart, "Mean training seconds per run, on the machine that ran it.",
                             _legend(results, list(trained), styles, marks=True)))  # fmt: skip
     return charts
 
@@ -285,7 +286,7 @@ def _costs(axis: Axes, results: Results, seconds: dict[str, float], styles: dict
     axis.xaxis.set_minor_formatter(NullFormatter())
     low, high = min(seconds.values()), max(seconds.values())
     axis.set_xlim(low / 2, high * 2)
-    axis.set_xlabel("training seconds a run")
+    axis.set_xlabel("training seconds per run")
     axis.set_ylabel("normalised score (IQM)")
 
 
@@ -340,8 +341,8 @@ def _fronts(results: Results, task: str) -> list[Chart]:
     above = "random" if random is not None else "the worst of each objective"
     volumes = [f"{family}: {_volume([points[label] for label in labels], reference)}"
                for family, labels in families.items()]  # fmt: skip
-    about = (f"Objectives an episode, up and right is better; a small mark a preference, the line joins those that none "
-             f"of the same agent beats in {'both' if len(objectives) == 2 else 'all'}. Crosses: other agents. ")  # fmt: skip
+    about = (f"Mean objectives per episode; up and to the right is better. A small mark is a preference; the line joins "
+             f"those that no other of the same agent beats in {'both' if len(objectives) == 2 else 'all'}. Crosses: other agents. ")  # fmt: skip
     if len(objectives) <= 3:
         about += f"Hypervolume above {above}, mean over training seeds ± its standard error: {'; '.join(volumes)}."
     legend = tuple((family, _swatch(Style(i), mark=True)) for i, family in enumerate(families))

@@ -154,7 +154,7 @@ def run_references(
 
 
 def describe(result: Result) -> dict[str, Any]:
-    """The numbers of one reference on one id: return, episode length, mean objectives an episode, and their ratios."""
+    """The numbers of one reference on one id: return, episode length, mean objectives per episode, and their ratios."""
     objectives = result.objectives
     shares = {f"{a}/{b}": objectives[a] / objectives[b] for a, b in SHARES if a in objectives and objectives.get(b)}
     return {
@@ -219,7 +219,7 @@ def _classic_sections(rows: dict[str, Row]) -> list[Section]:
                 far.append((name, published.who, published.value, f"{best}: {value[best]}", f"{ratio_:.2f}"))
     return [
         Section(
-            "Mean return (± standard error)", ("id", "agent", "return", "steps", "clicks a step"), returns, words=2
+            "Mean return (± standard error)", ("id", "agent", "return", "steps", "clicks per step"), returns, words=2
         ),
         Section("Beside published numbers", ("id", "whose", "published", "here"), beside, words=2),
         Section("What is attainable", ("id", "published learner", "published", "best here", "ratio"), far, words=2),

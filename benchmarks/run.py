@@ -1,8 +1,9 @@
-"""Running a suite: jobs without a valid result file are run, each leaves one file, written whole or not at all.
+"""Running a suite: each job that has no valid result is run and leaves one file, written whole or not at all.
 
-Resuming is the absence of work. The files are those of `benchmarks.files`; nothing in a result but its "cost" depends on
-the machine's speed, and a job that failed is run again when asked for. Beside them lies `.lock`, always empty, by which
-several runs on one folder share the work.
+A run that was stopped goes on when it is started again, as it skips the jobs that have a result; a job that failed is run
+again only when that is asked for. The files are those of `benchmarks.files`. Nothing in a result but its "cost" depends
+on the speed of the machine. Beside the results lies `.lock`, always empty, by which several runs on one folder share the
+work.
 """
 
 from __future__ import annotations
@@ -50,10 +51,10 @@ except ImportError:  # Windows
     fcntl = None
 
 CURVE_POINTS = 10  # of a learning curve, the last at the end of training
-CURVE_USERS = 200  # evaluated at each point: the first of the job's own
+CURVE_USERS = 200  # evaluated at each point: the first of the job's evaluation users
 REPORT_SECONDS = 0.2  # between two progress reports of a job
 WAIT_SECONDS = 1.0  # between two looks at jobs that other runs work on
-ATTEMPTS = 3  # of a job whose process dies: it may not be the job's fault
+ATTEMPTS = 3  # at a job whose process dies, which may not be the job's fault
 
 
 def run_suite(
@@ -150,7 +151,7 @@ def _check_folder(folder: Path, entries: Sequence[Entry]) -> dict[str, str]:
 
 
 def _missing(jobs: dict[str, Job], folder: Path, shared: Mapping[str, str], fresh: bool) -> dict[str, Job]:
-    """Jobs that have no result which this run would write; whatever result they have is removed."""
+    """Jobs to run: those without a result, and those whose agent or world file has changed since; their old files are removed."""
     found, faults = read_results(folder, jobs, shared)
     for fault in faults.values():
         warnings.warn(f"{fault}; it counts as absent", stacklevel=3)
@@ -256,8 +257,8 @@ def _byte(key: str) -> int:
 
 
 def _prepare(jobs: Iterable[Job], console: Console, device: str) -> None:
-    """Make each task and agent once, so that a mistake shows before any work, and so that kernels are compiled once."""
-    console.print(Text("Loading the simulation kernels (compiled once a machine: half a minute)."))
+    """Make each task and agent once: mistakes show before any work begins, and workers find the kernels compiled."""
+    console.print(Text("Loading the simulation kernels (compiled once per machine: half a minute)."))
     tasks = [task for job in jobs for task in (job.task, job.evaluation_task) if task]
     for task in {json.dumps([task.id, task.options]): task for task in tasks}.values():
         try:
@@ -304,7 +305,7 @@ def execute(
     Raises:
         ConfigError: a number of the result is not finite, or is too large for statistics.
     """
-    agent, files = _make_agent(job, device), file_hashes(job)  # together, before anybody edits a file
+    agent, files = _make_agent(job, device), file_hashes(job)  # both now, before anybody edits the file
     reporter = _Reporter(job, notify, agent, curve_points if job.steps else 0)
     began = time.perf_counter()
     if job.steps:
@@ -353,7 +354,7 @@ def software() -> dict[str, str]:
 
 
 def file_hashes(job: Job) -> dict[str, str]:
-    """SHA-256 of the files that no version stands for: modules of agents and worlds from elsewhere, worlds in folders."""
+    """SHA-256 of the files that have no version: modules of agents and worlds that are not recgym's, worlds in folders."""
     hashes = {}
     if job.agent not in REGISTRY:
         with suppress(ConfigError):
@@ -379,7 +380,7 @@ def _sha256(*files: Path) -> str:
 
 
 class _Reporter:
-    """Turns an agent's progress into updates, a few a second, and into a learning curve.
+    """Turns an agent's progress into updates, a few per second, and into a learning curve.
 
     A point of the curve is the mean return of the job's first `CURVE_USERS` evaluation users, at the first progress at
     or after each of the fixed steps, by a copy of the agent that explores and learns no more: one measure for all
@@ -404,7 +405,7 @@ class _Reporter:
             self.curve_seconds += time.perf_counter() - began
 
     def end(self, returns: np.ndarray) -> list[dict[str, float]]:
-        """The curve, once training has ended and the final evaluation gave those returns."""
+        """The curve with its last point, from the returns of the final evaluation."""
         if self.points:
             self._add(self.job.steps, returns[:CURVE_USERS])
         return self.curve

@@ -27,7 +27,7 @@ SEED_STRIDE = 10_000  # between the seeds of two training runs, so that they sha
 EVALUATION_SEED = 10**9  # of the first evaluation user, far above the users of all training runs
 MOST_STEPS = 10**12  # of training
 TUNING_SEED = 2 * 10**9  # tuning's own seeds start here, which no suite reaches, in training or in evaluation
-PLANNER_USERS = 500  # of the planner in a custom suite, at most: planning is dear
+PLANNER_USERS = 500  # of the planner in a custom suite, at most: planning is slow
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class Contender:
     Args:
         label: what a report calls it. agent: registry name or "package.module:Class". hyperparameters: its arguments.
         trained: whether it learns; one that does not runs once, with the first seed and no training steps.
-        users: evaluation users, where not the suite's (planning is dear).
+        users: evaluation users, if not as many as the suite's; planning is slow.
         only: names of the tasks that it runs on; all where empty.
     """
 
@@ -148,7 +148,7 @@ class Contender:
 
 
 class Entry(NamedTuple):
-    """A job with its place in the report."""
+    """A job, and the task and the agent that the report names it by."""
 
     task: str
     label: str

@@ -21,9 +21,9 @@ from benchmarks.suite import SUITES, Job
 
 UNKNOWN = "–"
 NOT_RUN = "not run yet"
-LEAST = 1e-9  # between random and planner, for a scale
+LEAST = 1e-9  # returns that the planner must be above random for a scale
 REASON = 500  # characters of why a job failed
-# Options of a command that say nothing of what is run; the first ones take a value.
+# Options that do not change what a command runs: those that take a value, and flags.
 WHERE_IT_RAN = ("-o", "--output", "-w", "--workers", "--executor", "--ray-address", "--device", "--only")
 HOW_IT_RAN = ("--fresh", "--retry-failed")
 
@@ -36,7 +36,7 @@ class Cell:
     expected: int  # runs asked for
     results: list[Result]  # those there are
     scores: np.ndarray  # (n,) normalised; empty where a run or a reference is missing
-    error: float  # standard error that the scores have in common: one sample of users met all runs
+    error: float  # standard error that the scores share, as all runs met the same users
 
     @property
     def complete(self) -> bool:
@@ -66,7 +66,7 @@ class Results:
     tasks: list[str]
     labels: list[str]
     cells: dict[tuple[str, str], Cell]  # (task, label) -> runs; not there where the agent does not run on the task
-    missing: list[str]  # jobs without a result, a line each, or one for an agent of which nothing has run
+    missing: list[str]  # a line for each job without a result, or for an agent of which nothing has run
     software: list[str]  # a line for each set of versions
     fronts: dict[str, tuple[str, ...]]  # task -> the objectives that agents trade off there
     unscaled: dict[str, str]  # task without reference scores -> what its table says in place of normalised ones
@@ -203,7 +203,7 @@ def _reason(error: Path) -> str:
 
 
 def _trade_offs(cells: dict[tuple[str, str], Cell]) -> dict[str, tuple[str, ...]]:
-    """By task the objectives that the preferences of its agents name."""
+    """Task -> the objectives that its agents have weights for."""
     fronts: dict[str, dict[str, None]] = {}
     for (task, _), cell in cells.items():
         weights = cell.job.hyperparameters.get("objective_weights")
@@ -293,11 +293,11 @@ def notes(results: Results) -> list[str]:
     return [
         "Normalised score: 0 is the random agent, 1 the planner. *: reads the simulator's hidden state.",
         f"[low, high]: 95 % bootstrap interval, stratified over tasks; ±: standard error. Both over {spread}.",
-        "Length: mean steps of an episode. Trained: user-steps a run. Seconds: of training, a run.",
+        "Length: mean steps per episode. Trained: user-steps per run. Seconds: of training, per run.",
         *(f"Missing: {line}" for line in results.missing),
         *(
             [
-                f"Learning curves of version 0.1, rewards of steps in training, cannot be compared and are not drawn: {', '.join(old)}."
+                f"Learning curves of version 0.1 show the reward per step while training; they cannot be compared and are not drawn: {', '.join(old)}."
             ]
             if old
             else []

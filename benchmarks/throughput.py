@@ -1,4 +1,4 @@
-"""Steps a second: one user, batches of users, and CartPole, the floor of the API, measured in the same run."""
+"""Steps per second of one user, of batches of users, and of CartPole, which costs little beside the API, in the same run."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ DEFAULT_ID = "recgym/EcommerceSlate-v0"
 BATCHES = (1, 64, 1024, 4096)
 PRESAMPLED = 256  # actions drawn before the clock starts, used in turn
 
-Measure = Callable[[float], float]  # runs for so many seconds, returns steps a second
+Measure = Callable[[float], float]  # runs for so many seconds, returns steps per second
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Steps a second of one environment.
+    """Steps per second of one environment.
 
     Args:
         id: which. users: in the batch; 0 is the single environment of `gymnasium.make`.
-        windows: user-steps a second of each window, resets included in the time but not in the steps.
+        windows: user-steps per second of each window, resets included in the time but not in the steps.
         best, median: of the windows. ratio: of the medians, to CartPole's.
     """
 
@@ -83,7 +83,7 @@ def batch(id: str, users: int) -> Measure:
 
 
 def _make(make: Callable[[], Any]) -> Any:
-    """The environment, its step compiled at once where it can be, which it would do by itself after a second of work."""
+    """The environment, with its step compiled if it can be, which would otherwise happen after a second of work."""
     try:
         env = make()
     except (gym.error.Error, ImportError) as error:
@@ -123,7 +123,7 @@ def throughput(
 def section(speeds: Sequence[Speed]) -> Section:
     """The table of the measurements."""
     rows = [(s.id, _users(s.users), f"{s.best:,.0f}", f"{s.median:,.0f}", f"{s.ratio:.2f}") for s in speeds]
-    return Section("User-steps a second", ("id", "users", "best", "median", "/ CartPole"), rows)
+    return Section("User-steps per second", ("id", "users", "best", "median", "/ CartPole"), rows)
 
 
 def to_dict(speeds: Sequence[Speed]) -> list[dict[str, Any]]:
@@ -132,7 +132,7 @@ def to_dict(speeds: Sequence[Speed]) -> list[dict[str, Any]]:
 
 
 def profile(id: str, lines: int = 25, seconds: float = 1.0) -> str:
-    """The functions in which a single environment spends its time, by time of their own."""
+    """The functions in which a single environment spends most time, not counting the functions that they call."""
     measure = single(id)
     measure(0.1)
     profiler = cProfile.Profile()

@@ -56,7 +56,7 @@ SPACES: dict[str, Space] = {
 
 
 class Trial(NamedTuple):
-    """One choice of hyper-parameters, and the mean return with its standard error; None and the reason where it failed."""
+    """Hyper-parameters that were tried, with the mean return and its standard error; None, and the reason, if they failed."""
 
     number: int
     parameters: dict[str, Any]
@@ -142,7 +142,7 @@ def tune(
 
     Args:
         agent: registry name or "package.module:Class". task: where. folder: of results; the search there goes on.
-        trials: how many in all. steps: user-steps a training run. runs: training runs a trial. users: scored on.
+        trials: how many in all. steps: user-steps per training run. runs: training runs per trial. users: scored on.
         seed: of the sampler. space: see `check_space`; None: `space_of` the agent. fixed: hyper-parameters not searched.
         command: how to repeat it. notify: called after each trial with it and the best so far.
 
@@ -200,7 +200,7 @@ def _read(file: Path, search: dict[str, Any]) -> list[Trial]:
 
 
 def _ask(optuna: Any, space: Space, past: list[Trial], seed: int) -> dict[str, Any]:
-    """What to try next: a function of the past trials and the seed, so that a search can be stopped and go on."""
+    """The hyper-parameters to try next. They depend on the past trials and the seed alone, so that a search may be stopped."""
     start = int(np.random.SeedSequence([seed, len(past)]).generate_state(1)[0])
     study = optuna.create_study(
         direction="maximize", sampler=optuna.samplers.TPESampler(seed=start, n_startup_trials=START_TRIALS)

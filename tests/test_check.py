@@ -395,7 +395,7 @@ AGAIN = "again: shop, mine, seed 0"
 @pytest.mark.parametrize(
     ("forge", "what", "why"),
     [
-        (lambda f: f.edit(scaled(1.4)), "numbers", "click a user are no whole number of 50 users"),
+        (lambda f: f.edit(scaled(1.4)), "numbers", "click per user: no whole number of them over 50 users"),
         (lambda f: f.edit(raised(20)), AGAIN, "should be equal to the bit"),
         (lambda f: f.edit(numbers_of(f.result("popularity"), "return", "length", "objectives", "cost")),
          "numbers", "to the last digit; is it a copy?"),

@@ -15,9 +15,20 @@ from typer.testing import CliRunner
 
 from benchmarks import fuzz
 from benchmarks.__main__ import app
+from benchmarks.fuzz.hostile import pickled
+from benchmarks.fuzz.targets import Target, nothing
 from recgym.errors import ConfigError, RecgymError
 
-CASES = {"worlds": 150, "agents": 60, "results": 120, "logs": 400, "parameters": 150, "ranges": 120, "actions": 12}
+CASES = {
+    "worlds": 150,
+    "agents": 60,
+    "results": 120,
+    "suites": 300,
+    "logs": 400,
+    "parameters": 150,
+    "ranges": 120,
+    "actions": 12,
+}
 
 
 @pytest.mark.parametrize("name", fuzz.TARGETS)
@@ -45,7 +56,7 @@ def raises(rng: np.random.Generator, folder: Path) -> None:
 def runs_code(rng: np.random.Generator, folder: Path) -> None:
     import pickle
 
-    pickle.loads(fuzz.pickled())
+    pickle.loads(pickled())
 
 
 def dies(rng: np.random.Generator, folder: Path) -> None:
@@ -61,7 +72,7 @@ def hangs(rng: np.random.Generator, folder: Path) -> None:
 def test_what_comes_out_is_found(
     attempt: Callable[..., Any], what: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setitem(fuzz.TARGETS, "planted", fuzz.Target("", fuzz._nothing, attempt))
+    monkeypatch.setitem(fuzz.TARGETS, "planted", Target("", nothing, attempt))
     texts = []
     (tmp_path / "originals").mkdir()
     for case in range(20):
@@ -79,7 +90,7 @@ def test_what_comes_out_is_found(
 def test_processes_that_die_or_hang_are_found(
     attempt: Callable[..., Any], what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(fuzz.TARGETS, "planted", fuzz.Target("", fuzz._nothing, attempt))
+    monkeypatch.setitem(fuzz.TARGETS, "planted", Target("", nothing, attempt))
     monkeypatch.setattr(fuzz, "_work", globals()[f"_work_{attempt.__name__}"])
     (outcome,) = fuzz.fuzz(["planted"], cases=6, minutes=0.2)
     assert outcome.findings
@@ -87,12 +98,12 @@ def test_processes_that_die_or_hang_are_found(
 
 
 def _work_dies(pipe: Any, *arguments: Any) -> None:
-    fuzz.TARGETS["planted"] = fuzz.Target("", fuzz._nothing, dies)
+    fuzz.TARGETS["planted"] = Target("", nothing, dies)
     _WORK(pipe, *arguments)
 
 
 def _work_hangs(pipe: Any, *arguments: Any) -> None:
-    fuzz.TARGETS["planted"] = fuzz.Target("", fuzz._nothing, hangs)
+    fuzz.TARGETS["planted"] = Target("", nothing, hangs)
     fuzz.SECONDS = 0.1
     _WORK(pipe, *arguments)
 
