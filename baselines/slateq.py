@@ -199,6 +199,7 @@ class SlateQ(SlateLearner):
 
     def best(self, observation: Tensor, mask: Array) -> Array:
         weights, values = self.choice_weights(observation, mask), self.item_values(self.nets["value"], observation)
+        self._acted_on = weights  # of the state that the users are in now, which `remembered` comes too late to ask for
         slate, shows = self.best_slate(self.optimiser, weights, values)
         return slate.masked_fill(~shows[:, None], -1).numpy()
 
@@ -254,4 +255,4 @@ class SlateQ(SlateLearner):
             }
         if self.choice_model == "learned":
             return {}
-        return {"weights": self.choice_weights(torch.from_numpy(observation), mask).numpy()}
+        return {"weights": self._acted_on.numpy()}

@@ -7,6 +7,7 @@ import textwrap
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -335,6 +336,27 @@ def test_the_loss_by_hand() -> None:
     given.nets, given.next_value = {"value": net}, agent.next_value  # type: ignore[method-assign]
     alone = given.loss(sample, {}, torch.tensor([1.0, 0.2, 0.0]), torch.tensor([0.1, 0.0, 0.5]))
     assert alone.item() == pytest.approx(np.mean(misses))
+
+
+def test_given_weights_are_remembered_with_their_own_step() -> None:
+    """`learn` comes after the env's step, and took the weights of the candidates that follow for those of the step."""
+    agent = SlateQ(choice_model="given", no_click=False, envs=4, learning_starts=10**6)
+    kept, seen = [], []
+    remembered, best = agent.remembered, agent.best
+
+    def remember(observation: Any, mask: Any, shown: Any) -> Any:
+        kept.append(remembered(observation, mask, shown)["weights"])
+        return {"weights": kept[-1]}
+
+    def choose(observation: Any, mask: Any) -> Any:
+        seen.append(agent.choice_weights(observation, mask).numpy())
+        return best(observation, mask)
+
+    agent.remembered, agent.best = remember, choose  # type: ignore[method-assign]
+    agent.fit(Task("recgym/InterestEvolution-v0"), 40)
+    assert len(kept) == len(seen) == 10
+    assert not np.array_equal(seen[0], seen[1])
+    assert np.array_equal(kept, seen)
 
 
 def test_given_weights_are_those_of_the_world() -> None:
