@@ -29,7 +29,7 @@ class Action(Form):
         world: what is recommended to whom. null: whether recommending nothing is an action.
 
     Attributes:
-        shape: of one user's action. n: choices a position has: the K candidates, and nothing where `null`.
+        shape: of one user's action. n: number of choices per position: the K candidates, and nothing if `null`.
         static: whether all items are candidates at every step.
 
     Raises:
@@ -92,7 +92,7 @@ class Action(Form):
         raise ConfigError(f"action: must be an action that names candidates here, got {self.form!r}")
 
     def mask(self, candidates: Array) -> Array:
-        """(B, n) bool: which choices show a candidate that is there; nothing, where it is a choice, always counts.
+        """(B, n) bool: which choices show a candidate that is there. Showing nothing, where it is a choice, is always allowed.
 
         Where all items are candidates at every step, one read-only array serves all steps.
         """
@@ -112,7 +112,7 @@ class Action(Form):
             mask: (B, n) of `mask`.
 
         Returns:
-            (B, values) bool; here all True, as only a form knows which of its actions show what.
+            (B, values) bool; here all True, since only the form itself knows what each action shows.
 
         Raises:
             ConfigError: the space is a Box, whose values cannot be counted.
@@ -152,7 +152,7 @@ class Action(Form):
         if n_users is None:
             array = array[None]
         given = array
-        if array.dtype != self._dtype:  # what is outside stays outside: infinity is, and so is the largest integer
+        if array.dtype != self._dtype:  # out of range stays out of range, as infinity or the largest integer
             if real:
                 with np.errstate(over="ignore"):
                     array = array.astype(self._dtype)
@@ -233,8 +233,8 @@ class SlateAction(Action):
 class EmbeddingAction(Action):
     """A point in the space of the embeddings, `Box(-1, 1, (d,))`: it shows the S candidates of the largest dot product.
 
-    Where recommending nothing is an action, the point has one more coordinate, the score of showing nothing: candidates
-    that score no more are not shown. Dulac-Arnold et al., "Deep reinforcement learning in large discrete action
+    Where recommending nothing is an action, the point has one more coordinate, the score of showing nothing: only
+    candidates that score higher are shown. Dulac-Arnold et al., "Deep reinforcement learning in large discrete action
     spaces", 2015.
     """
 
@@ -333,7 +333,7 @@ def _mask(mask, candidates, null):
 
 @kernel
 def allowed(slate, wrong, candidates):
-    """Empties the slates that show a user what is no candidate, or an item twice, and marks them as wrong."""
+    """Empties the slates that show an item that is not a candidate of the user, or one twice, and marks them as wrong."""
     for b in range(slate.shape[0]):
         wrong[b] = False
         for s in range(slate.shape[1]):

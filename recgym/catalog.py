@@ -77,7 +77,7 @@ class Catalog(Component):
         return self.attributes[:, self.column(name)]
 
     def weights(self, key: tuple[tuple[str, float], ...]) -> NDArray[np.float32]:
-        """(A,) float32 weights of the attributes, given as (name, weight) pairs, zero where not named; made once."""
+        """(A,) float32 weights of the attributes, given as (name, weight) pairs, zero where not named; cached."""
         if key not in self._memo:
             vector = np.zeros(len(self.names), np.float32)
             for name, weight in key:

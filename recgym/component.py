@@ -50,7 +50,7 @@ class Component:
         ours = [c.__module__.partition(".")[0] == "recgym" for c in cls.__mro__[:2]]
         if "fusable" not in cls.__dict__ and ours == [False, True]:
             cls.fusable = False
-        # Without this the dataclass decorator would make one that writes arrays out.
+        # Without this the dataclass decorator would make a __repr__ that prints arrays in full.
         cls.__repr__ = cls.__dict__.get("__repr__", Component.__repr__)
         if not abstract:
             _register(cls)
@@ -144,7 +144,7 @@ def _root(kind: type[Component]) -> type:
 
 @cache
 def _hints(cls: type) -> dict[str, Any]:
-    """Annotations of the fields; of those that cannot be resolved, none."""
+    """Annotations of the fields, without those that cannot be resolved."""
     hints: dict[str, Any] = {}
     for base in reversed(cls.__mro__):
         for name, text in inspect.get_annotations(base).items():
@@ -217,7 +217,7 @@ def _wrong(part: Component) -> tuple[str, Any, Any] | None:
 
 
 def typed(checks: Callable[[Any], None]) -> Callable[[Any], None]:
-    """`__post_init__` with the types of the fields checked around it: it may word its own errors, and may convert."""
+    """`__post_init__` with a check of the fields' types around it. It may raise errors of its own, and convert values, first."""
 
     @functools.wraps(checks)
     def post_init(self: Component) -> None:

@@ -1,4 +1,4 @@
-"""The environments: `RecVectorEnv`, a batch of users on the native core, and `RecEnv`, a batch of one."""
+"""The environments: `RecVectorEnv`, a batch of users, and `RecEnv`, a single user."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class EnvState(NamedTuple):
 
 
 class Spec(EnvSpec):
-    """Gymnasium's spec of an environment, which can be written as JSON where its arguments have a form as text."""
+    """Gymnasium's spec of an environment, which can be written as JSON if all its arguments can."""
 
     def to_json(self) -> str:
         """The spec as JSON, for `gymnasium.envs.registration.EnvSpec.from_json`.
@@ -88,14 +88,14 @@ class RecVectorEnv(_Specified, VectorEnv):  # pyright: ignore[reportIncompatible
             `recgym.models.reward`; "vector" pays all objectives, (M,) per step; None: the world's own.
         like_dislike: pay +1 for a clicked and -1 for an ignored item instead.
         expected_reward: pay E[reward | state, slate] instead of the realised one: less noise to learn from. The
-            objectives of the departure, which follow from what was realised, are paid as they came. The reward must
-            be a weighted sum of objectives.
+            objectives of the departure depend on the realised outcome, so that their realised values are paid. The
+            reward must be a weighted sum of objectives.
         null_action: whether recommending nothing is an action; None: the world's default.
         autoreset_mode: "NextStep", "SameStep" or "Disabled" (`gymnasium.vector.AutoresetMode`). With "Disabled" a
             finished user stays as it is, paying 0, until ``reset(options={"reset_mask": mask})``.
         render_mode: None, "ansi" or "rgb_array".
         threads: how many threads share a batch once its step is compiled (`fuse`); None: the processors of this
-            process, each with at least 1024 users, as handing over takes its time.
+            process, each with at least 1024 users, because handing work to a thread costs time.
         options: the world's own parameters and parts, see the domain's docstring: ``cold_start=0.5``,
             ``choice=Cascade()`` or ``choice={"kind": "Cascade"}``, ``candidates=50`` or ``candidates="all"``, ...
 
@@ -178,7 +178,7 @@ class RecVectorEnv(_Specified, VectorEnv):  # pyright: ignore[reportIncompatible
         self.objectives = self.world.objectives
         M = len(self.objectives)
         self.reward_space = spaces.Box(-np.inf, np.inf, (M,), np.float32) if self.vector_reward else None
-        self._all = np.ones(num_envs, np.bool_)  # the masks of `info`: every user has what it holds
+        self._all = np.ones(num_envs, np.bool_)  # the masks of `info`: every entry holds for every user
         self._all.flags.writeable = False
         self._present = {f"_{name}": self._all for name in (*INFO, "action_mask")}
         self._mode = autoreset_mode
@@ -210,9 +210,9 @@ class RecVectorEnv(_Specified, VectorEnv):  # pyright: ignore[reportIncompatible
             options: ``{"reset_mask": (B,) bool}`` resets those rows only (the first time: all).
 
         Returns:
-            Observations and info, which has the keys of `step`: ``action_mask`` (B, n) bool; of what a step brings zeros,
-            and -1 for the slate. Both are of all rows; but for ``_action_mask``, the masks ``_objectives``, ``_slate``...
-            (B,) bool say which rows were reset.
+            Observations and info, both of all rows. Info has the keys of `step`: ``action_mask`` (B, n) bool, and what a
+            step would fill: zeros, and -1 for the slate. The masks ``_objectives``, ``_slate``... (B,) bool say which rows
+            were reset; ``_action_mask`` is True for all.
 
         Raises:
             ConfigError: a seed is no integer in [0, 2**64), or there are not B of them; `options` are unknown.
@@ -245,7 +245,7 @@ class RecVectorEnv(_Specified, VectorEnv):  # pyright: ignore[reportIncompatible
         return self.observations.view(stepper.observe(users)), info
 
     def _seeds(self, seed: Any) -> list[int]:
-        """One a row; no sum of NumPy's integers, which wrap."""
+        """One seed per row, as Python's integers: sums of NumPy's wrap around."""
         if isinstance(seed, np.ndarray):
             seed = seed.tolist()
         n, several = self.num_envs, isinstance(seed, (list, tuple, range))
@@ -281,12 +281,12 @@ class RecVectorEnv(_Specified, VectorEnv):  # pyright: ignore[reportIncompatible
             (horizon), and info: objectives (B, M) float32, in the order of the names `objectives`, slate (B, S) int32
             item ids, click (B, S) bool, probability (B, S) float32 marginal click probability, action_mask (B, n) bool
             of the next step, and for each a mask ``_objectives``, ``_slate``... (B,) bool, True and read-only; with
-            "SameStep" also final_obs and final_info where an episode ended, of which observation and action_mask are
-            the new episode's and the rest what its last step brought.
+            "SameStep" also final_obs and final_info where an episode ended. For these users the observation and
+            action_mask returned belong to the new episode, and all else to the last step of the old one.
 
         Raises:
             SlateError: an action outside the space; nothing has changed then.
-            ConfigError: no reset came before, or a reward of one's own is no finite number a user.
+            ConfigError: no reset came before, or a reward of one's own does not give a finite number for each user.
         """
         return self.advance(self.actions.batch(actions, self.num_envs))
 
@@ -333,8 +333,8 @@ class RecVectorEnv(_Specified, VectorEnv):  # pyright: ignore[reportIncompatible
         compiled once is read from disk.
 
         Returns:
-            Whether it could: the parts must be recgym's, or say `fusable`, and the reward a realised one. A reward of
-            one's own is no part of the compiled step.
+            Whether it could: parts that are not recgym's must say `fusable`, and `expected_reward` must be off. A reward
+            of one's own stays outside the compiled step, in Python.
         """
         return self.stepper.fuse()
 
@@ -370,7 +370,7 @@ class RecVectorEnv(_Specified, VectorEnv):  # pyright: ignore[reportIncompatible
 
         Raises:
             ConfigError: it is of another world or number of users; its arrays are not what `get_state` gives, or hold
-                what cannot be; someone's episode has ended, which "SameStep" does not know. Nothing has changed then.
+                impossible values; someone's episode has ended, which "SameStep" does not know. Nothing has changed then.
         """
         n = self.num_envs
         require(isinstance(state, EnvState), "state", "must be an EnvState, as `get_state` gives", state)
@@ -420,13 +420,15 @@ class RecVectorEnv(_Specified, VectorEnv):  # pyright: ignore[reportIncompatible
 
     def close_extras(self, **kwargs: Any) -> None:
         """Stop the threads."""
-        stepper = getattr(self, "stepper", None)  # Gymnasium before 1.4 also closes what could not be made
+        stepper = getattr(
+            self, "stepper", None
+        )  # missing where the constructor failed: Gymnasium before 1.4 closes such an env, too
         if stepper is not None:
             stepper.close()
 
 
 class RecEnv(_Specified, gym.Env):  # pyright: ignore[reportIncompatibleVariableOverride]
-    """One user: a `RecVectorEnv` of one row, whose arguments these are (but for `num_envs` and `autoreset_mode`).
+    """One user: a `RecVectorEnv` of one row. It takes the same arguments, except `num_envs` and `autoreset_mode`.
 
     ``dict(zip(env.objectives, info["objectives"]))`` has the objectives of a step by name.
     """
@@ -522,7 +524,7 @@ class RecEnv(_Specified, gym.Env):  # pyright: ignore[reportIncompatibleVariable
         return None if frames is None else frames[0]
 
     def close(self) -> None:
-        """Nothing to release."""
+        """Stop the threads."""
         self.batch.close()
 
 

@@ -36,7 +36,7 @@ class FitError(RecgymError, ValueError):
 
 
 class _Brief(reprlib.Repr):
-    """`repr` of the first few elements; what has no `repr` gets its type."""
+    """`repr` of the first few elements; an object whose `repr` fails is shown by its type."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -23,7 +23,10 @@ from numpy.typing import NDArray
 
 from recgym.errors import ConfigError
 
-INFLATION, SMALL = 100, 2**30  # an archive that takes more than so many times its size, and so many bytes, is refused
+INFLATION, SMALL = (
+    100,
+    2**30,
+)  # an archive that unpacks to more than INFLATION times its size and more than SMALL bytes is refused
 DEPTH = 100  # of lists and objects within each other in JSON
 
 
@@ -65,7 +68,7 @@ def read_bytes(path: str | os.PathLike[str], what: str) -> bytes:
     """The content of a file.
 
     Args:
-        path: of the file. what: it is, for the message, such as "world".
+        path: of the file. what: what the file is, for the message, such as "world".
 
     Raises:
         ConfigError: it is not there, or cannot be read.
@@ -144,7 +147,7 @@ def parse_arrays(
     """Arrays by name from what `numpy.savez` wrote. Nothing is unpickled, and no array is read before its size is known.
 
     Args:
-        content: of the file. what, path: it is, for the message. names: that must be there, and no others; None: any.
+        content: of the file. what, path: what and where it is, for the message. names: that must be there, and no others; None: any.
 
     Raises:
         ConfigError: an array is missing, is one too many, or is no plain array of numbers, booleans or text.

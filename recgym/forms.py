@@ -13,7 +13,7 @@ class Form(ABC):
     """A class known by the name in its `form` as soon as it is defined.
 
     A family of forms is a direct subclass; its members inherit from it. A member of recgym's can be part of a compiled
-    step (`recgym.fusion`); one from elsewhere must say so with ``fusable = True``, see `recgym.component.Component`.
+    step (`recgym.fusion`); one from elsewhere must opt in with ``fusable = True``, see `recgym.component.Component`.
     """
 
     form: ClassVar[str] = ""

@@ -21,14 +21,14 @@ Part of the function for `recgym/News-v0`, with simple parts, reads:
         _cascade_4(x5, x6, x3, reals[3], reals[4], reals[5], x1[2:4])
         x10 = after_t; copy(x10, before_t)
 
-It steps the users `first` to `end`. Their columns lie in the buffers `before` and `fixed` (`recgym.packed`), and what the
-step makes in `after` and `outcome`; `given` are the actions and the array for the observation. Numbers of the world come
+It steps the users `first` to `end`. Their columns lie in the buffers `before` and `fixed` (`recgym.packed`), and it
+writes what it makes into `after` and `outcome`; `given` are the actions and the array for the observation. Numbers of the world come
 in arrays, so that worlds that differ in numbers alone share one function.
 
 A recording knows what `recgym.tape` sees: arrays made by `empty`, `zeros`, `filled` and `copied` of `recgym.types`, slices
 of their first axis, reshapes of them, and kernels that return nothing. Any other array must be the same object at each
-step. What the tape does not see is an operator or a slice of NumPy's that writes, and a branch in Python that no example
-took: a part that has one must say ``fusable = False``. Whatever else cannot be recorded raises `NotFusable`.
+step. The tape does not see NumPy's operators and slices that write, nor branches in Python that no example took: a part
+with one of these must say ``fusable = False``. Whatever else cannot be recorded raises `NotFusable`.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ from recgym.packed import Layout, Packed
 from recgym.tape import Made, Tape, tapes
 from recgym.types import Array, Users
 
-CHECKS = 8  # steps that a compiled step must do as the step does
+CHECKS = 8  # steps for which a compiled step must match the original
 TITLE = '"""A step of the simulation, written by recgym.fusion."""'  # first line of its file
 DAYS = 90  # after which a compiled step is deleted from disk
 Step = Callable[..., tuple[Any, dict[str, Array]]]  # (users, *arrays) -> (users, outcome)
@@ -103,7 +103,7 @@ class Fused:
         self._process = os.getpid()
 
     def close(self) -> None:
-        """Stop the threads. The step can be called on, and then runs in the thread of the caller alone."""
+        """Stop the threads. The step can still be called, and then runs in the thread of the caller alone."""
         if self._pool is not None:
             self._pool.shutdown()
             self._pool = None

@@ -39,7 +39,7 @@ class Block(NamedTuple):
 
 
 class Layout(dict[str, Block]):
-    """Blocks by name; one that is not there is a ConfigError that says which forms have it."""
+    """Blocks by name. Asking for one that is not there raises a ConfigError that says which forms have it."""
 
     def __missing__(self, name: str) -> Block:
         rule = f'has no block {name!r}, only {[*self]}; "flat" and "dict" have candidates and mask, "latent" all'
@@ -111,7 +111,7 @@ class FlatObservation(Observation):
         mask (K,)            1 where there is a candidate
 
     Raises:
-        ConfigError: a part of the world has a visible column whose shape is neither () nor (n,), or without a range.
+        ConfigError: a part of the world has a visible column whose shape is neither () nor (n,), or whose highest value is not positive.
     """
 
     form = "flat"
@@ -224,7 +224,7 @@ def _visible(world: World) -> list[tuple[str, Column]]:
 
 
 def _norm(world: World) -> float:
-    """The largest norm of an interest, 1 at least."""
+    """The largest norm of an interest, at least 1."""
     return max(1.0, world.population.norm, *(part.reach for part in world.dynamics))
 
 

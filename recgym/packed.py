@@ -14,7 +14,7 @@ from recgym.types import Array, Users
 class Layout:
     """Where arrays lie in a buffer of bytes: one after the other, those of wide types first.
 
-    The array of a column starts at byte ``users * start`` of a buffer for so many users.
+    The array of a column starts at byte ``users * start`` of a buffer for that many users.
 
     Args:
         arrays: examples by name, with one row per user.

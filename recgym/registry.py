@@ -1,6 +1,6 @@
 """Which worlds have a name: those that are registered, and those fitted to logs that ship with the package.
 
-recgym registers its own domains and classics in `recgym/__init__.py`; `register_world` is the same door for others.
+recgym registers its own domains and classics in `recgym/__init__.py`; other packages use the same `register_world`.
 This module is loaded by ``import recgym`` and so imports nothing heavy; `recgym.worlds` makes the worlds.
 """
 
@@ -32,7 +32,7 @@ class Registered(NamedTuple):
 
     Attributes:
         builder: ``builder(**options) -> World``, or where it is, "package.module:function".
-        ids: Gymnasium's ids of its environments, each with the arguments that it stands for.
+        ids: Gymnasium's ids of its environments, each with the arguments that it implies.
         null_action: whether recommending nothing is an action by default.
     """
 
@@ -87,8 +87,8 @@ def register_world(
     Args:
         name: letters, digits, "-" and "_".
         builder: ``builder(**options) -> World``, or "package.module:function", which is imported when it is needed. Its
-            keyword arguments are the options of the world. Where it takes ``**parts``, it gets replaced parts of the
-            world too (`World.of`); otherwise they replace those of the World that it returns.
+            keyword arguments are the options of the world. If it takes ``**parts``, parts that a user replaces are
+            passed to it (see `World.of`); otherwise they are put into the World that it returns.
         ids: Gymnasium id -> arguments of `recgym.RecEnv` that differ from the defaults, such as ``{"slate_size": 5}``;
             None: ``{"name/Name-v0": {}}``. A version that has been published keeps what it stands for.
         null_action: whether recommending nothing is an action by default.
@@ -148,7 +148,7 @@ def registered_worlds() -> dict[str, Registered]:
 
 
 def register_installed() -> None:
-    """Register the worlds of installed packages, see `register_world`; one that cannot be is a warning, no error."""
+    """Register the worlds of installed packages, see `register_world`; one that cannot be registered causes a warning, not an error."""
     for point in entry_points(group=GROUP):
         try:
             register_world(point.name, point.value)

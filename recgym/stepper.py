@@ -1,4 +1,4 @@
-"""The step of an environment: `World.step` between an action and an observation, in Python at first, compiled later.
+"""The step of an environment, from actions to observations and rewards: in Python at first, compiled later.
 
 `recgym.envs` adds what Gymnasium asks for around it: spaces, seeds, infos and new episodes.
 """
@@ -24,7 +24,9 @@ from recgym.types import BOOL, F32, Array, Feedback, Users, copied, empty
 from recgym.world import World
 
 FEEDBACK = ("objectives", "slate", "click", "probability")  # what an env hands on of each step's feedback
-FUSE_AFTER = 500_000  # steps of a user after which a step is compiled; one of the batch itself counts as 30 more
+FUSE_AFTER = (
+    500_000  # user-steps after which the step is compiled; each step of a batch adds 30 to the count, for its overhead
+)
 SHARE = 1024  # users a thread has at least, unless told otherwise; below, handing over may cost more than it brings
 
 
@@ -34,7 +36,7 @@ class Stepped(NamedTuple):
     Attributes:
         before: the users as they were.
         outcome: the arrays of `FEEDBACK`; reward, (B,) float64 or (B, M) float32; left and truncated, (B,) bool; and
-            action_mask, (B, n) bool, unless it is the same at all steps. With all feedback, the rest of it.
+            action_mask, (B, n) bool, unless it is the same at all steps. With `all_feedback`, also the other arrays of the feedback.
         observation: (B, width) float32, flat.
     """
 
@@ -54,7 +56,7 @@ class Stepper:
 
     Attributes:
         state: the users, packed once the step is compiled; None before `begin`.
-        terminated, truncated: (B,) bool, whose episode has ended. ended: whether anybody's has.
+        terminated, truncated: (B,) bool, True where a user's episode has ended. ended: whether any has.
         fused: the compiled step, see `recgym.fusion`, or None.
     """
 
@@ -113,7 +115,7 @@ class Stepper:
             actions: of `Action.batch`.
 
         Raises:
-            ConfigError: nobody is there yet; a reward or a form of actions of one's own breaks its rule. Nothing has
+            ConfigError: there are no users yet (`begin` comes first); a reward or a form of actions of one's own breaks its rule. Nothing has
                 changed then.
         """
         before = self.state
@@ -136,7 +138,7 @@ class Stepper:
         return Stepped(before, outcome, observation)
 
     def replace(self, rows: Array, users: Users, stepped: Stepped) -> None:
-        """Put other users in some rows after a step, and what is seen of them into its outcome and observation."""
+        """Put other users in some rows after a step, with their observations and action masks in what it returned."""
         assert self.state is not None
         stepped.observation[rows] = self.observe(users)
         if not self.actions.static:
@@ -151,7 +153,7 @@ class Stepper:
 
     @property
     def quick(self) -> bool:
-        """Whether `step_row` can be had: a single user, whose step is compiled and needs nothing but its numbers."""
+        """Whether `step_row` can be used: the step is compiled, and nothing needs all of its feedback. Of a single user only."""
         return self.fused is not None and self.state is not None and not self.all_feedback
 
     def step_row(self, actions: Array) -> tuple[dict[str, Any], Array]:
@@ -169,7 +171,7 @@ class Stepper:
         after, outcome = self.fused.run(self.state, actions, observation)
         row = self.fused.layout.row(outcome)
         if row.get("wrong"):
-            self.step(actions)  # which words the error
+            self.step(actions)  # which raises the error, with its message
         self.state = after
         if row["left"] or row["truncated"]:
             self.terminated[0], self.truncated[0], self.ended = row["left"], row["truncated"], True
@@ -179,8 +181,8 @@ class Stepper:
         """The step as kernels and copies alone, which `fuse` can record. It fills `observation`.
 
         Returns:
-            The users after it, and its outcome; see `Stepped`. A form of actions that is not recgym's is watched: in
-            ``outcome["wrong"]``, (B,) bool, is marked whose slate it must not show, and they are shown nothing.
+            The users after it, and its outcome; see `Stepped`. A form of actions that is not recgym's is watched:
+            ``outcome["wrong"]``, (B,) bool, marks the users whose slate is not allowed, and they are shown nothing.
         """
         world, users = self.world, state.unpacked()
         slate, wrong = self.actions.decode(actions, users), None
@@ -209,7 +211,7 @@ class Stepper:
         return after, outcome
 
     def _watched(self, slate: Any, users: Users) -> tuple[Array, Array]:
-        """A copy of slates without those that must not be shown, and whose they are."""
+        """A copy of the slates with the forbidden ones emptied, and the mask (B,) of the users they belong to."""
         shape = (len(users), self.world.slate_size)
         if not (isinstance(slate, np.ndarray) and slate.shape == shape and slate.dtype == np.int32):
             found = f"{slate.dtype} {slate.shape}" if isinstance(slate, np.ndarray) else type(slate).__name__

@@ -124,7 +124,7 @@ class Record:
 
         Args:
             index: (n,) rows. other: n rows. same: names of arrays that are alike in all rows, and are left as they are.
-            before: the record that a step has just made this one of. Arrays that this record does not share with it
+            before: the record from which a step has just made this one. Arrays that this record does not share with it
                 are then written in place, as nobody else has them; without `before` nothing is written in place.
         """
         if len(index) == len(self):

@@ -64,7 +64,7 @@ class World(Component):
         slate_size: S >= 1.
         horizon: steps after which an episode is truncated, >= 1.
         history: how many clicked items the platform remembers of each user, >= 1.
-        warm_up: random slates that a user has seen before the first observation, >= 0; they are not paid.
+        warm_up: random slates that a user has seen before the first observation, >= 0; they earn no reward.
 
     Raises:
         ConfigError: a part is of the wrong family, does not fit the catalogue, or two parts own one column.
@@ -228,7 +228,7 @@ class World(Component):
         Args:
             users: who. slate: (B, S) int32 item ids, -1 = nothing in this position, no item twice.
             noise: (uniforms, B) float32 in (0, 1), see `noise`.
-            click: (B, S) bool, to force what is clicked instead of sampling it (what if?); what cannot be clicked is not.
+            click: (B, S) bool, to force what is clicked instead of sampling it, for what-if questions; what cannot be clicked stays unclicked.
 
         Returns:
             The users after the step, with their next candidates, and the feedback.
@@ -291,7 +291,7 @@ class World(Component):
         return users, feedback
 
     def _items(self, name: str, items: Array, users: Users, width: int | None = None) -> Array:
-        """(B, n) int32 item ids of B users, -1 = none; arrays of ids that are not there would be read beyond their end."""
+        """(B, n) int32 item ids of B users, -1 = none. An id that does not exist would be read beyond the end of an array."""
         array = np.asarray(items)
         width = width if width is not None or array.ndim != 2 else array.shape[1]
         fits = array.dtype.kind in "iu" and array.shape == (len(users), width)
@@ -315,7 +315,7 @@ class World(Component):
             users: as `arrive` and `step` give them.
 
         Raises:
-            ConfigError: a column is missing or one too many; its type, its shape or its length is another; or a number
+            ConfigError: a column is missing or unexpected, or has another type, shape or length; or a number
                 is not finite or out of its range.
         """
         shapes = {name: (array.dtype, array.shape[1:]) for name, array in self._example.__dict__.items()}
@@ -352,12 +352,12 @@ class World(Component):
         return combine(probability, given, otherwise)
 
     def outlook(self, users: Users, items: Array) -> tuple[Array, Array, Array]:
-        """The terms of `expected`: click probability (B, S) as a slate, objectives given a click (B, S, M), and else (B, M)."""
+        """The terms of `expected`: click probability (B, S) as a slate, objectives given a click (B, S, M), and given no click (B, M)."""
         utility, outside, given, otherwise = self.appraise(users, items)
         return self.choice.probability(utility, outside), given, otherwise
 
     def appraise(self, users: Users, items: Array) -> tuple[Array, Array, Array, Array]:
-        """Of any (B, n) items: utility (B, n), outside (B,), expected objectives given a click (B, n, M), and else (B, M)."""
+        """Of any (B, n) items: utility (B, n), outside (B,), expected objectives given a click (B, n, M) and no click (B, M)."""
         items = self._items("items", items, users)
         signals = self.market.observe(items, users.clock)
         utility = self.preference(users, self.catalog, signals, items)

@@ -32,7 +32,7 @@ def make_world(
     """The World of an environment, and whether recommending nothing is an action by default.
 
     Options named like a field of World replace that part, in JSON form too, before the world is checked; all others are
-    parameters of the domain. `others` are names that the caller takes itself, and are offered where one is misspelled.
+    parameters of the domain. `others` are names that the caller handles itself; they, too, are suggested for a misspelled one.
     """
     replaceable = [f.name for f in dataclasses.fields(World) if f.init]
     parts = {name: value for name, value in options.items() if name in replaceable}
