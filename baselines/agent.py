@@ -20,8 +20,8 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from baselines.items import ItemStatistics, check_counts
-from baselines.registry import REGISTRY, agent_class, instance, make_agent
-from baselines.requirements import require_batch, require_device, require_users
+from baselines.registry import instance
+from baselines.requirements import require_batch, require_users
 from recgym.component import typed
 from recgym.envs import RecVectorEnv
 from recgym.errors import ConfigError, require, require_count
@@ -30,11 +30,6 @@ from recgym.observations import Layout
 
 if TYPE_CHECKING:
     from baselines.explain import Explanation
-
-__all__ = [
-    "REGISTRY", "Agent", "MovingAverage", "OnlineAgent", "Progress", "Score", "Task", "agent_class", "evaluate", "make_agent",
-    "require_device", "write_atomically",
-]  # fmt: skip
 
 Progress = Callable[[int, dict[str, float]], None]  # (environment steps so far, what to show)
 

@@ -26,7 +26,8 @@ try:
 except ModuleNotFoundError as error:
     raise SystemExit(f'python -m benchmarks needs {error.name}: pip install "recgym[bench]"') from None
 
-from baselines.agent import REGISTRY, Task
+from baselines.agent import Task
+from baselines.registry import REGISTRY
 from benchmarks import fuzz as fuzzing
 from benchmarks import suite as suites
 from benchmarks import throughput as speed

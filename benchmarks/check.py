@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from baselines.agent import REGISTRY, Task, agent_class, make_agent
+from baselines.agent import Task
+from baselines.registry import REGISTRY, agent_class, make_agent
 from benchmarks import files
 from benchmarks.files import Manifest, read_manifest
 from benchmarks.metrics import standard_error

@@ -32,7 +32,9 @@ from rich.console import Console
 from rich.text import Text
 
 import recgym
-from baselines.agent import REGISTRY, Agent, agent_class, evaluate, make_agent, require_device
+from baselines.agent import Agent, evaluate
+from baselines.registry import REGISTRY, agent_class, make_agent
+from baselines.requirements import require_device
 from benchmarks.data import require_writable, write_json
 from benchmarks.display import Display
 from benchmarks.executors import Notify, Update, make_executor

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 
 import gymnasium as gym
 
-from baselines.agent import REGISTRY, Task
+from baselines.agent import Task
+from baselines.registry import REGISTRY
 from benchmarks.data import are_names, are_scores, is_name, is_text, lines_of, read_json, require_keys
 from recgym.errors import ConfigError, require, require_count, require_option, unknown
 from recgym.files import write_atomically

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from baselines.agent import Task, agent_class, make_agent
+from baselines.agent import Task
+from baselines.registry import agent_class, make_agent
 from benchmarks.data import is_number, read_json, require_writable, write_json
 from benchmarks.metrics import standard_error
 from benchmarks.run import execute, software

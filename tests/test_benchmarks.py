@@ -20,10 +20,11 @@ import pytest
 pytest.importorskip("typer")
 pytest.importorskip("matplotlib")
 
+from outsiders import First, Fragile
 from rich.console import Console
-from strangers import First, Fragile
 
-from baselines.agent import Task, make_agent
+from baselines.agent import Task
+from baselines.registry import make_agent
 from benchmarks import __main__ as cli
 from benchmarks import display, references, report, run, suite, tables, throughput
 from benchmarks.result import Result

@@ -17,10 +17,11 @@ import pytest
 pytest.importorskip("typer")
 pytest.importorskip("matplotlib")
 
-from strangers import Computing, First, Mortal
+from outsiders import Computing, First, Mortal
 from test_benchmarks import named, printed, quiet, tiny
 
-from baselines.agent import Task, agent_class
+from baselines.agent import Task
+from baselines.registry import agent_class
 from benchmarks import THREAD_VARIABLES, executors, run
 from benchmarks.executors import Processes, Serial, Update, make_executor
 from benchmarks.suite import Contender, Job, NamedTask, Suite, training_seeds
@@ -173,7 +174,7 @@ from baselines import Task
 from benchmarks.run import run_suite
 from benchmarks.suite import Contender, NamedTask, Suite, training_seeds
 shop = NamedTask("shop", Task("recgym/Ecommerce-v0", {{"horizon": 5}}), 128)
-counted = Contender("counted", "strangers:Counted", {{"pause": 0.1, "file": {file!r}}})
+counted = Contender("counted", "outsiders:Counted", {{"pause": 0.1, "file": {file!r}}})
 run_suite(Suite("shared-v0", (shop,), (counted,), training_seeds(12), 4), {folder!r}, workers={workers})
 """
 

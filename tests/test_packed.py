@@ -71,7 +71,7 @@ def test_reports_and_checks_read_both_forms(folder, tmp_path):
 
 
 def test_a_run_goes_on_in_a_packed_folder(tmp_path):
-    first, both = tiny(), tiny(Contender("first", "strangers:First"), Contender("second", "popularity", trained=False))
+    first, both = tiny(), tiny(Contender("first", "outsiders:First"), Contender("second", "popularity", trained=False))
     assert run.run_suite(first, tmp_path, console=quiet()) == []
     assert pack(tmp_path) == 8
     before = contents(tmp_path)

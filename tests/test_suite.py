@@ -21,7 +21,8 @@ pytest.importorskip("matplotlib")
 
 from rich.console import Console
 
-from baselines.agent import Task, make_agent
+from baselines.agent import Task
+from baselines.registry import make_agent
 from benchmarks import __main__ as cli
 from benchmarks import run, suite, tune
 from benchmarks.data import lines_of

@@ -11,7 +11,8 @@ import pytest
 pytest.importorskip("optuna")
 pytest.importorskip("typer")
 
-from baselines.agent import REGISTRY, Task, agent_class
+from baselines.agent import Task
+from baselines.registry import REGISTRY, agent_class
 from benchmarks import suite, tune
 from benchmarks.result import Returns
 from recgym.errors import ConfigError

@@ -93,7 +93,7 @@ def _prepare_agents(folder: Path) -> None:
 def _attempt_agent(rng: np.random.Generator, folder: Path) -> None:
     from gymnasium.vector import AutoresetMode
 
-    from baselines.agent import agent_class
+    from baselines.registry import agent_class
 
     (where,) = folder.iterdir()
     mutate_folder(rng, where)
