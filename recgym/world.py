@@ -137,7 +137,9 @@ class World(Component):
         self._set("owned", owned)
         self._check_reads()
         fits = self.choice.single or not self.response.single
-        require(fits, "choice", f"must give at most one click a slate, as {self.response.kind} needs", self.choice.kind)
+        require(
+            fits, "choice", f"must give at most one click per slate, as {self.response.kind} needs", self.choice.kind
+        )
         # One block of noise for each part, in a fixed order.
         blocks, end = [], 0
         for part in (self.candidates, self.choice, self.response, self.departure, *self.dynamics):

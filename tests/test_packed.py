@@ -192,23 +192,23 @@ def test_packed_results_of_another_form_are_refused_by_file_and_line(folder, edi
     assert [v.what for v in check.submit_check(folder, sample=0) if v.ok is False] == ["files"]
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", r"curves\.jsonl\.gz must be a whole gzip file"),
-        (b"no gzip", r"curves\.jsonl\.gz must be a whole gzip file"),
-        (gzip.compress(b"x" * 10)[:-1], "must be a whole gzip file"),
-        (gzip.compress(b"") * 2, "must be a whole gzip file"),
-        (gzip.compress(b"0\n" * 2**26), "must not hold more than 67,108,864 bytes"),
-        (gzip.compress(b"{}"), "must end with its last line"),
-        (gzip.compress(b'{"key": "0", "curve": []}\n'), "line 1, must hold a key and a curve"),
-        (gzip.compress(b'{"key": "0", "curve": [NaN]}\n'), "NaN is no number of JSON's"),
-        (gzip.compress(b'{"key": "0", "curve": [1]}\n'), "must have the curve that curves"),
-    ],
-)
-def test_packed_curves_of_another_form_are_refused(folder, content, message):
+BAD_CURVES = {  # what the file holds, and what is said of it
+    "nothing": (lambda: b"", r"curves\.jsonl\.gz must be a whole gzip file"),
+    "no gzip": (lambda: b"no gzip", r"curves\.jsonl\.gz must be a whole gzip file"),
+    "torn": (lambda: gzip.compress(b"x" * 10)[:-1], "must be a whole gzip file"),
+    "two": (lambda: gzip.compress(b"") * 2, "must be a whole gzip file"),
+    "bomb": (lambda: gzip.compress(b"0\n" * 2**26), "must not hold more than 67,108,864 bytes"),
+    "no last line": (lambda: gzip.compress(b"{}"), "must end with its last line"),
+    "no curve": (lambda: gzip.compress(b'{"key": "0", "curve": []}\n'), "line 1, must hold a key and a curve"),
+    "NaN": (lambda: gzip.compress(b'{"key": "0", "curve": [NaN]}\n'), "NaN is no number of JSON's"),
+    "another": (lambda: gzip.compress(b'{"key": "0", "curve": [1]}\n'), "must have the curve that curves"),
+}
+
+
+@pytest.mark.parametrize(("made", "message"), BAD_CURVES.values(), ids=BAD_CURVES)
+def test_packed_curves_of_another_form_are_refused(folder, made, message):
     pack(folder)
-    (folder / CURVES).write_bytes(content)
+    (folder / CURVES).write_bytes(made())
     with pytest.raises(ConfigError, match=message):
         read_packed(folder)
 

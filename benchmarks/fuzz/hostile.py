@@ -281,7 +281,7 @@ def mutated(rng: np.random.Generator, name: str, content: bytes) -> bytes:
     }
     try:
         if name.endswith(".gz") and rng.random() < 0.8:
-            return gzip.compress(mutated(rng, name[:-3], gzip.decompress(content)), 1)
+            return gzip.compress(mutated(rng, name[:-3], gzip.decompress(content)), 1, mtime=0)
         return ways.get(Path(name).suffix, mutated_bytes)(rng, content)
     except Exception:  # it was no such file before: a second mutation of one file
         return mutated_bytes(rng, content)

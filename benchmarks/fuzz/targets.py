@@ -158,7 +158,7 @@ def _prepare_logs(folder: Path) -> None:
     items = ["item_id,item_feature_0,item_feature_1,item_feature_2,item_feature_3"]
     items += [f"{i},{rng.normal():.4f},h{i % 3},k{i % 4},m{i % 5}" for i in range(34)]
     for policy in ("random", "bts"):
-        (folder / f"{policy}_men_men.csv.gz").write_bytes(gzip.compress("\n".join([*rows, ""]).encode()))
+        (folder / f"{policy}_men_men.csv.gz").write_bytes(gzip.compress("\n".join([*rows, ""]).encode(), mtime=0))
         (folder / f"{policy}_men_item_context.csv").write_text("\n".join([*items, ""]))
 
 
