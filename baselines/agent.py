@@ -20,8 +20,7 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from baselines.items import ItemStatistics, check_counts
-from baselines.registry import instance
-from baselines.requirements import require_batch, require_users
+from baselines.requirements import instance, require_batch, require_users
 from recgym.component import typed
 from recgym.envs import RecVectorEnv
 from recgym.errors import ConfigError, require, require_count

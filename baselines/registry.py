@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
+from baselines.agent import Agent
+from baselines.requirements import instance
 from recgym.errors import ConfigError, require, unknown
-
-if TYPE_CHECKING:
-    from baselines.agent import Agent
-
-Made = TypeVar("Made", bound="Agent")
 
 REGISTRY: dict[str, str] = {
     "random": "baselines.reference:Random",
@@ -49,13 +46,16 @@ def agent_class(name: str) -> type[Agent]:
     """
     from importlib.metadata import entry_points
 
-    from baselines.agent import Agent  # here, as that module reads this one
-
+    require(isinstance(name, str), "agent", "must be a name", name)
     plugins = {point.name: point.value for point in entry_points(group="recgym.agents")}
     target = REGISTRY.get(name) or plugins.get(name) or (name if ":" in name else None)
     if target is None:
         unknown("agent", name, [*REGISTRY, *plugins])
     module, _, attribute = target.rpartition(":")
+    named = module.endswith(".py") or re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", module)
+    require(
+        named and attribute.isidentifier(), "agent", 'must be a name, "package.module:Class" or "file.py:Class"', name
+    )
     try:
         found = getattr(_module(module), attribute)
     except (ImportError, AttributeError) as error:
@@ -73,8 +73,13 @@ def _module(name: str) -> ModuleType:
 
     if not name.endswith(".py"):
         return import_module(name)
-    file = Path(name).resolve()
-    require(file.is_file(), "agent", "must be in a file that exists", name)
+    file = Path(name)
+    try:
+        file = file.resolve()
+        there = file.is_file()
+    except (OSError, ValueError):  # a name that is too long, a null character in it
+        there = False
+    require(there, "agent", "must be in a file that exists", name)
     digest = hashlib.sha256(str(file).encode() + file.read_bytes()).hexdigest()
     known = f"{file.stem}_{digest[:12]}"  # the same in every process, as pickle and dataclasses look modules up by name
     if known not in sys.modules:
@@ -97,20 +102,3 @@ def make_agent(name: str, **hyperparameters: Any) -> Agent:
         ConfigError: no such agent or hyper-parameter.
     """
     return instance(agent_class(name), name, hyperparameters)
-
-
-def instance(found: type[Made], name: str, hyperparameters: dict[str, Any]) -> Made:
-    """An agent of a class, with those hyper-parameters; `name` is what messages call it.
-
-    Raises:
-        ConfigError: no such hyper-parameter, or one that must be given is not.
-    """
-    if dataclasses.is_dataclass(found):
-        known = [f.name for f in dataclasses.fields(found) if f.init]
-        for key in hyperparameters:
-            if key not in known:
-                unknown(f"{name} hyper-parameter", key, known)
-        for f in dataclasses.fields(found):
-            if f.init and f.name not in hyperparameters and f.default is f.default_factory is dataclasses.MISSING:
-                raise ConfigError(f"{name} hyper-parameter: {f.name!r} must be given")
-    return found(**hyperparameters)

@@ -1,17 +1,20 @@
-"""What agents require of envs, of observations and of arrays that they read."""
+"""What agents require of their hyper-parameters, of envs, of observations and of arrays that they read."""
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recgym.envs import RecVectorEnv
-from recgym.errors import require, unknown
+from recgym.errors import ConfigError, require, unknown
 from recgym.observations import Layout
+
+Made = TypeVar("Made")
 
 
 def require_users(env: Any) -> None:
@@ -74,3 +77,20 @@ def require_array(array: NDArray[Any], name: str, dtype: Any, shape: tuple[int |
     require(fits, name, f"must have shape ({sizes})", array.shape)
     require(array.dtype == dtype, name, f"must be of type {np.dtype(dtype)}", str(array.dtype))
     require(array.dtype.kind != "f" or np.isfinite(array).all(), name, "must be finite", "NaN or inf")
+
+
+def instance(found: type[Made], name: str, hyperparameters: dict[str, Any]) -> Made:
+    """An agent of a dataclass, with those hyper-parameters; `name` is what messages call it.
+
+    Raises:
+        ConfigError: no such hyper-parameter, or one that must be given is not.
+    """
+    if dataclasses.is_dataclass(found):
+        known = [f.name for f in dataclasses.fields(found) if f.init]
+        for key in hyperparameters:
+            if key not in known:
+                unknown(f"{name} hyper-parameter", key, known)
+        for f in dataclasses.fields(found):
+            if f.init and f.name not in hyperparameters and f.default is f.default_factory is dataclasses.MISSING:
+                raise ConfigError(f"{name} hyper-parameter: {f.name!r} must be given")
+    return found(**hyperparameters)

@@ -183,7 +183,7 @@ class SB3Agent(TorchAgent):
 
     def _policy(self, env: RecVectorEnv) -> tuple[type[Any], dict[str, Any]]:
         fits = isinstance(env.single_action_space, self.action_spaces)
-        fits = fits and (env.actions.indexed or isinstance(env.single_action_space, spaces.Box))
+        fits = fits and (env.actions.indexed or _is_unit_box(env.single_action_space))
         names = " or ".join(f'"{form}"' for form, kind in FORMS.items() if issubclass(kind, self.action_spaces))
         require(fits, "action", f"{self.name} needs {names}", env.actions.form)
         form = env.observations.form
@@ -238,6 +238,11 @@ class _Report(BaseCallback):
             loss = logged.get("train/loss", logged.get("train/critic_loss", float("nan")))
             self.progress(self.num_timesteps, {"reward": reward, "loss": float(loss)})
         return True
+
+
+def _is_unit_box(space: Any) -> bool:
+    """Whether it is a Box from -1 to 1 on all sides, as the tanh of an actor is."""
+    return isinstance(space, spaces.Box) and bool((space.low == -1).all() and (space.high == 1).all())
 
 
 def as_tensor(observation: Array) -> Tensor:

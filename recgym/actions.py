@@ -6,6 +6,7 @@ embeddings. Another form is another subclass of `Action`.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from typing import Any
 
@@ -44,6 +45,7 @@ class Action(Form):
         self.n = world.n_candidates + null
         self.static = world.candidates.static(world.market, world.sizes.items)
         self.space = space = self.make_space()
+        require(isinstance(space, spaces.Space), "action", "must have a space of Gymnasium's", space)
         self._low, self._high = bounds = _bounds(space)
         self._dtype = bounds[0].dtype
         self.shape: tuple[int, ...] = space.shape or ()
@@ -115,11 +117,12 @@ class Action(Form):
             (B, values) bool; here all True, since only the form itself knows what each action shows.
 
         Raises:
-            ConfigError: the space is a Box, whose values cannot be counted.
+            ConfigError: the space has no countable values, or too many.
         """
-        rule = "must have actions that can be counted, for masks of them"
-        require(not isinstance(self.space, spaces.Box), "action", rule, self.form)
-        return np.ones((len(mask), int((self._high - self._low + 1).sum())), np.bool_)
+        values = math.inf if self._dtype.kind == "f" else int((self._high - self._low + 1).sum())
+        rule = "must have actions that can be counted, a million at most, for masks of them"
+        require(values <= 10**6, "action", rule, self.form)
+        return np.ones((len(mask), int(values)), np.bool_)
 
     def spread(self, uniforms: Array) -> Array:
         """Actions spread over the space: (B, *shape) from uniforms in (0, 1) of that shape; unbounded sides end at +-1."""
@@ -250,20 +253,35 @@ class EmbeddingAction(Action):
 
 
 def _bounds(space: spaces.Space[Any]) -> tuple[Array, Array]:
-    """Least and largest value of each number of an action, flat: int64, or float32 of a Box of floats."""
+    """Least and largest value of each number of an action, flat: int64, or float32 of a Box of floats.
+
+    Raises:
+        ConfigError: the space is of another kind, or its numbers are beyond these types.
+    """
     if isinstance(space, spaces.Discrete):
-        low, high = np.array([space.start]), np.array([space.start + space.n - 1])
+        bounds = [int(space.start)], [int(space.start) + int(space.n) - 1]
     elif isinstance(space, spaces.MultiDiscrete):
-        low, high = space.start, space.start + space.nvec - 1
+        low, sizes = space.start.ravel().tolist(), space.nvec.ravel().tolist()
+        bounds = low, [start + size - 1 for start, size in zip(low, sizes)]
     elif isinstance(space, spaces.MultiBinary):
-        low, high = np.zeros(space.shape), np.ones(space.shape)
+        bounds = [0] * math.prod(space.shape), [1] * math.prod(space.shape)
     else:
         known = "a Discrete, MultiDiscrete, MultiBinary or Box space"
-        require(isinstance(space, spaces.Box), "action", f"must be of {known}", space)
+        require(
+            isinstance(space, spaces.Box) and space.dtype.kind in "fiu",
+            "action",
+            f"must be of {known} of numbers",
+            space,
+        )
         assert isinstance(space, spaces.Box)
-        low, high = space.low, space.high
-    dtype = np.float32 if isinstance(space, spaces.Box) and space.dtype.kind == "f" else np.int64  # type: ignore[union-attr]
-    return low.ravel().astype(dtype), high.ravel().astype(dtype)
+        bounds = space.low.ravel().tolist(), space.high.ravel().tolist()
+    require(len(bounds[0]) > 0, "action", "must have one number at least", space)
+    real = isinstance(space, spaces.Box) and np.dtype(space.dtype).kind == "f"  # type: ignore[arg-type]
+    most = float(np.finfo(np.float32).max) if real else 2**53
+    fits = all(abs(bound) <= most or (real and math.isinf(bound)) for side in bounds for bound in side)
+    require(fits, "action", f"must have bounds within +-{most:g}", space)
+    dtype = np.float32 if real else np.int64
+    return np.array(bounds[0], dtype), np.array(bounds[1], dtype)
 
 
 def _picked(form: Action, choices: Array, candidates: Array) -> Array:

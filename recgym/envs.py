@@ -156,10 +156,16 @@ class RecVectorEnv(_Specified, VectorEnv):  # pyright: ignore[reportIncompatible
         require(not (expected_reward and own_reward), "expected_reward", rule, self.world.reward)
         action = action if action is not None else ("item" if self.world.slate_size == 1 else "slate")
         null_action = default_null if null_action is None else null_action
-        self.actions = Action.of(action, "action")(self.world, null_action)
-        self.observations = Observation.of(observation, "observation")(self.world)
-        for name, made, family in (("action", self.actions, Action), ("observation", self.observations, Observation)):
-            require(isinstance(made, family), name, f"must make a recgym.{family.__name__}", made)
+        self.actions = Action.made(action, "action", self.world, null_action)
+        self.observations = Observation.made(observation, "observation", self.world)
+        fits = self.actions.world is self.world and self.actions.null == null_action
+        require(fits, "action", "must make a form of the world and the null_action that it is given", self.actions)
+        require(
+            self.observations.world is self.world,
+            "observation",
+            "must make a form of the world that it is given",
+            self.observations,
+        )
         self.stepper = Stepper(self.world, self.actions, self.observations, num_envs, vector_reward=self.vector_reward,
                                expected_reward=expected_reward, all_feedback=render_mode is not None, threads=threads)  # fmt: skip
         self.reward = self.world.reward
@@ -529,7 +535,10 @@ class RecEnv(_Specified, gym.Env):  # pyright: ignore[reportIncompatibleVariable
 
 
 def _first(batch: Any) -> Any:
-    return {name: value[0] for name, value in batch.items()} if isinstance(batch, dict) else batch[0]
+    """The observation of the first user."""
+    if isinstance(batch, dict):
+        return {name: _first(value) for name, value in batch.items()}
+    return tuple(map(_first, batch)) if isinstance(batch, tuple) else batch[0]
 
 
 def _parse_reward(reward: Any, like_dislike: bool) -> Reward | None:
@@ -565,6 +574,8 @@ def _as_json(name: str, value: Any) -> Any:
     if isinstance(value, Component):
         return value.to_dict()
     if isinstance(value, type) and issubclass(value, Form):
+        known = value.known.get(value.form) is value
+        require(known, name, f"must be the class that is known as {value.form!r}, to be written as JSON", value)
         return value.form
     if isinstance(value, dict):
         return {key: _as_json(name, one) for key, one in value.items()}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC
 from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
-from recgym.errors import require, unknown
+from recgym.errors import MOST, ConfigError, brief, require, unknown
 
 
 class Form(ABC):
@@ -29,7 +30,8 @@ class Form(ABC):
             cls.fusable = cls.ours()
         if "form" not in cls.__dict__:
             return
-        require(isinstance(cls.form, str) and cls.form, f"{_origin(cls)}.form", "must be a name", cls.form)
+        fits = isinstance(cls.form, str) and cls.form and cls.form.isprintable()
+        require(fits, f"{_origin(cls)}.form", "must be a name", cls.form)
         other = cls.known.get(cls.form)
         if other is not None and _origin(other) != _origin(cls):
             require(False, f"{_origin(cls)}.form", f"must be another name, as {_origin(other)} has this one", cls.form)
@@ -51,11 +53,28 @@ class Form(ABC):
             if given not in cls.known:
                 unknown(parameter, given, cls.known)
             return cls.known[given]  # type: ignore[return-value]
-        fits = issubclass(given, cls) and bool(given.form) if isinstance(given, type) else callable(given)
-        require(
-            fits, parameter, f"must be one of {sorted(cls.known)} or a subclass of {cls.__name__} with a `form`", given
-        )
-        return given
+        own = isinstance(given, type) and issubclass(given, cls) and "form" in given.__dict__
+        fits = own if isinstance(given, type) else callable(given)
+        rule = f"must be one of {sorted(cls.known)[:MOST]} or a subclass of {cls.__name__} with a `form` of its own"
+        require(fits, parameter, rule, given)
+        return given  # type: ignore[return-value]
+
+    @classmethod
+    def made(cls, given: Any, parameter: str, *arguments: Any) -> Self:
+        """The form of this family that `of` makes of the arguments.
+
+        Raises:
+            ConfigError: see `of`; or a function does not take these arguments, or returns something else.
+        """
+        make = cls.of(given, parameter)
+        try:
+            inspect.signature(make).bind(*arguments)
+        except (TypeError, ValueError) as error:
+            rule = f"must take {len(arguments)} arguments"
+            raise ConfigError(f"{parameter}: {rule}: {error}, got {brief(given)}") from None
+        form = make(*arguments)
+        require(isinstance(form, cls), parameter, f"must make a recgym.{cls.__name__}", form)
+        return form
 
 
 def _origin(cls: type) -> str:

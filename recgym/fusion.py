@@ -95,7 +95,8 @@ class Fused:
         self._users, self.layout, self._constants = program.users, program.outcome, program.constants
         self._threads = threads
         self._pool: ThreadPoolExecutor | None = None
-        _check(step, self, example)
+        for n in (1, 3, 10):  # other numbers of users than those of the recording among them
+            _check(step, self, example, n)
         self._start()
 
     def _start(self) -> None:
@@ -139,12 +140,12 @@ class Fused:
         return Packed(self._users, (moved, fixed), n), outcome
 
 
-def _check(step: Step, fused: Fused, example: Callable[[int], Arguments]) -> None:
-    """Take a few steps in a row both ways, and raise NotFusable unless they give the same bits."""
-    users: Users | Packed = example(3)[0]
-    expected: Users = example(3)[0]
+def _check(step: Step, fused: Fused, example: Callable[[int], Arguments], n: int) -> None:
+    """Take a few steps in a row both ways, with n users, and raise NotFusable unless they give the same bits."""
+    users: Users | Packed = example(n)[0]
+    expected: Users = example(n)[0]
     for _ in range(CHECKS):
-        ours, theirs = example(3)[1:], example(3)[1:]
+        ours, theirs = example(n)[1:], example(n)[1:]
         users, outcome = fused(users, *ours)
         expected, known = step(expected, *theirs)
         pairs = [(name, array, expected[name]) for name, array in users.unpacked().__dict__.items()]

@@ -66,12 +66,18 @@ class Observation(Form):
         self.world = world
         self.layout = Layout()
         end = 0
-        for name, (lead, parts) in self.blocks().items():
+        blocks = self.blocks()
+        require(isinstance(blocks, dict) and len(blocks) > 0, "observation", "must have blocks, one at least", blocks)
+        for name, (lead, parts) in blocks.items():
+            for part in parts:
+                fits = part.width >= 0 and part.low <= part.high
+                require(fits, f"observation.{name}", "must have parts with a width >= 0 and low <= high", part)
             width = sum(part.width for part in parts)
             shape = lead if name == "mask" else (*lead, width)
             self.layout[name] = Block(slice(end, end := end + math.prod(shape)), shape, tuple(parts))
         self.width = end
         self.space = self.make_space()
+        require(isinstance(self.space, spaces.Space), "observation", "must have a space of Gymnasium's", self.space)
 
     @abstractmethod
     def blocks(self) -> Blocks:
@@ -80,6 +86,10 @@ class Observation(Form):
     @abstractmethod
     def encode(self, users: Users, out: Array) -> None:
         """Write the observations of B users into `out`, (B, width) float32, all of it."""
+
+    def blank(self, users: int) -> Array:
+        """(users, width) float32 to `encode` into; NaN in forms from elsewhere, so that what is not written is seen."""
+        return np.empty((users, self.width), F32) if self.ours() else np.full((users, self.width), np.nan, F32)
 
     def make_space(self) -> spaces.Space[Any]:
         """The space of one user's observation: a float32 Box of the flat vector."""

@@ -20,7 +20,7 @@ from recgym.models.reward import paid, pay
 from recgym.noise import mix
 from recgym.observations import Observation
 from recgym.packed import Packed
-from recgym.types import BOOL, F32, Array, Feedback, Users, copied, empty
+from recgym.types import BOOL, Array, Feedback, Users, copied, empty
 from recgym.world import World
 
 FEEDBACK = ("objectives", "slate", "click", "probability")  # what an env hands on of each step's feedback
@@ -124,7 +124,7 @@ class Stepper:
         fresh, self.work = self.work < FUSE_AFTER, self.work + self.num_envs + 30
         if fresh and self.work >= FUSE_AFTER:
             self.fuse()
-        observation = np.empty((self.num_envs, self.observations.width), F32)
+        observation = self.observations.blank(self.num_envs)
         after, outcome = (self.fused or self.plain)(before, actions, observation)
         if "wrong" in outcome and outcome["wrong"].any():
             form, user = self.actions.form, int(outcome["wrong"].argmax())
@@ -147,7 +147,7 @@ class Stepper:
 
     def observe(self, users: Users) -> Array:
         """(B, width) float32: their flat observations."""
-        flat = np.empty((len(users), self.observations.width), F32)
+        flat = self.observations.blank(len(users))
         self.observations.encode(users, flat)
         return flat
 
@@ -167,7 +167,7 @@ class Stepper:
         """
         assert self.fused is not None
         assert self.state is not None
-        observation = np.empty((1, self.observations.width), F32)
+        observation = self.observations.blank(1)
         after, outcome = self.fused.run(self.state, actions, observation)
         row = self.fused.layout.row(outcome)
         if row.get("wrong"):
@@ -239,7 +239,7 @@ class Stepper:
         space = gym.vector.utils.batch_space(self.actions.space, n)
         space.seed(0)
         users = self.world.arrive(mix(range(n)))
-        return users, self.actions.batch(space.sample(), n), np.empty((n, self.observations.width), F32)
+        return users, self.actions.batch(space.sample(), n), self.observations.blank(n)
 
     def close(self) -> None:
         """Stop the threads."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import inspect
+import numbers
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from recgym.component import Component
 from recgym.errors import ConfigError, brief, require, unknown
 from recgym.registry import Registered, fitted_worlds, registered_worlds
 from recgym.world import World
@@ -44,7 +46,9 @@ def make_world(
     }
     known = registered_worlds()
     if isinstance(world, str) and world in known:
-        return _built(known[world], parameters, parts, {*replaceable, *others}), known[world].null_action
+        return _built(known[world], parameters, parts, {*replaceable, *others}, {*others} - {*replaceable}), known[
+            world
+        ].null_action
     if not isinstance(world, World):
         require(isinstance(world, (str, os.PathLike)), "world", "must be a World, a name or a folder", world)
         folder = fitted_worlds().get(str(world), Path(world))
@@ -61,11 +65,29 @@ def make_world(
     return (world.replace(**parts) if parts else world), False
 
 
-def _built(registered: Registered, parameters: dict[str, Any], parts: dict[str, Any], others: set[str]) -> World:
-    """The World of a builder."""
+def _built(
+    registered: Registered, parameters: dict[str, Any], parts: dict[str, Any], others: set[str], taken: set[str]
+) -> World:
+    """The World of a builder.
+
+    Args:
+        parameters, parts: what is asked for. others: names that are suggested for a misspelled one. taken: names of
+            arguments that the environment takes itself.
+    """
     build = registered.load()
-    arguments = inspect.signature(build).parameters.values()
+    try:
+        arguments = inspect.signature(build).parameters.values()
+    except (TypeError, ValueError):
+        arguments = None
+    fits = arguments is not None and all(
+        p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) or (p.kind is not p.POSITIONAL_ONLY and p.default is not p.empty)
+        for p in arguments
+    )
+    require(fits, "world", f"{registered.origin} must be a function whose arguments have names and defaults", build)
+    assert arguments is not None
     named = [p.name for p in arguments if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    clashing = sorted({*named} & {*taken})
+    require(not clashing, "world", f"{registered.origin} must not have arguments that environments have, too", clashing)
     for name in parameters:
         if name not in named:
             unknown("option", name, {*named, *others})
@@ -73,6 +95,11 @@ def _built(registered: Registered, parameters: dict[str, Any], parts: dict[str, 
     given = parts if takes_parts else {name: part for name, part in parts.items() if name in named}
     world = build(**parameters, **given)
     require(isinstance(world, World), "world", f"{registered.origin} must return a World", world)
+    for name, part in given.items():
+        lost = isinstance(part, (Component, numbers.Integral)) and name != "candidates" and getattr(world, name) != part
+        require(
+            not lost, name, f"{registered.origin} must pass it on to the World that it returns", getattr(world, name)
+        )
     rest = {name: part for name, part in parts.items() if name not in given}
     return world.replace(**rest) if rest else world
 
@@ -80,5 +107,5 @@ def _built(registered: Registered, parameters: dict[str, Any], parts: dict[str, 
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except ValueError:  # a null character in it
+    except (OSError, ValueError):  # a name that is too long, a null character in it
         return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -14,9 +15,10 @@ import recgym
 from recgym import ConfigError, SlateError
 from recgym.actions import Action, ItemAction, SlateAction
 from recgym.envs import RecEnv, RecVectorEnv
+from recgym.kernel import kernel
 from recgym.observations import Block, Blocks, FlatObservation, Observation, Part
 from recgym.testing import check_env
-from recgym.types import Array, Users
+from recgym.types import I32, Array, Users, empty
 
 
 @pytest.fixture(autouse=True)
@@ -132,7 +134,7 @@ def test_what_is_no_form() -> None:
     with pytest.raises(ConfigError, match=r"action: got 'slat'\. Did you mean 'slate'"):
         RecVectorEnv("news", action="slat")
     for given in (3, Observation, Action, FlatObservation, int):
-        with pytest.raises(ConfigError, match=r"action: must be one of \['embedding', .* or a subclass of Action"):
+        with pytest.raises(ConfigError, match=r"action: must be one of \[.*'embedding', .* or a subclass of Action"):
             RecVectorEnv("news", action=given)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"action: must make a recgym.Action, got 3"):
         RecVectorEnv("news", action=lambda world, null: 3)  # type: ignore[arg-type, return-value]
@@ -145,6 +147,123 @@ def test_what_is_no_form() -> None:
 
     with pytest.raises(ConfigError, match="a Discrete, MultiDiscrete, MultiBinary or Box space"):
         RecVectorEnv("news", action=Text)
+
+
+class Flipped(ItemAction):
+    """The last candidate first."""
+
+    form = "flipped"
+
+    def decode(self, actions: Array, users: Users) -> Array:
+        return super().decode(self.n - 1 - actions, users)
+
+
+def test_a_form_has_a_name_of_its_own() -> None:
+    """A spec named the class it inherits from, and so another form."""
+
+    class Nameless(Flipped):
+        pass
+
+    with pytest.raises(ConfigError, match="with a `form` of its own"):
+        RecVectorEnv("news", action=Nameless)
+    env = gym.make("recgym/News-v0", action=Flipped)
+    Action.known.pop("flipped")
+    with pytest.raises(ConfigError, match="action: must be the class that is known as 'flipped'"):
+        env.spec.to_json()  # type: ignore[union-attr]
+
+
+def test_forms_of_another_world_or_another_null_action() -> None:
+    for make in (
+        lambda world, null: ItemAction(recgym.load_world("news"), null),
+        lambda world, null: ItemAction(world, not null),
+    ):
+        with pytest.raises(ConfigError, match="action: must make a form of the world and the null_action"):
+            RecVectorEnv("news", action=make)
+    with pytest.raises(ConfigError, match="observation: must make a form of the world"):
+        RecVectorEnv("news", observation=lambda world: FlatObservation(recgym.load_world("news")))
+    for make in (lambda world: ItemAction(world), partial(ItemAction, null=True)):
+        with pytest.raises(ConfigError, match="action: must take 2 arguments"):
+            RecVectorEnv("news", action=make)
+
+
+@kernel
+def _first_or_second(slate, candidates, k):
+    for b in range(slate.shape[0]):
+        slate[b, 0] = candidates[b, k]
+
+
+class Counting(ItemAction):
+    """Wrongly says that it can be compiled: what it does depends on the number of users."""
+
+    form = "counting"
+    fusable = True
+
+    def decode(self, actions: Array, users: Users) -> Array:
+        slate = empty((len(users), 1), I32)
+        _first_or_second(slate, users.candidates, 0 if len(users) < 5 else 1)
+        return slate
+
+
+def test_a_form_that_depends_on_the_number_of_users_is_not_compiled() -> None:
+    env = RecVectorEnv("news", 6, action=Counting)
+    with pytest.warns(UserWarning, match="stays as it is"):
+        assert not env.fuse()
+
+
+class Nosy(FlatObservation):
+    """Writes into what it should read."""
+
+    form = "nosy"
+
+    def encode(self, users: Users, out: Array) -> None:
+        super().encode(users, out)
+        users.interest[:] = 0
+
+
+class Lazy(FlatObservation):
+    """Forgets to write."""
+
+    form = "lazy"
+
+    def encode(self, users: Users, out: Array) -> None:
+        out[:, 0] = 1.0
+
+
+def test_forms_that_write_too_much_or_too_little() -> None:
+    with pytest.raises(AssertionError, match=r"observations.encode must not write to the users"):
+        check_env(RecEnv("news", observation=Nosy))
+    observation, _ = RecEnv("news", observation=Lazy).reset(seed=0)
+    assert np.isnan(observation[1:]).all()  # not what the memory held before
+    for found, fragment in (({}, "must have blocks"), (None, "must have blocks"), ({"a": ((), [Part("x", -1, 0, 1)])}, "width >= 0"),
+                             ({"a": ((), [Part("x", 1, 2, 1)])}, "low <= high")):  # fmt: skip
+
+        class Odd(FlatObservation):
+            form = "odd"
+            given = found
+
+            def blocks(self) -> Any:
+                return self.given
+
+        with pytest.raises(ConfigError, match=fragment):
+            RecVectorEnv("news", observation=Odd)
+
+
+class Nested(FlatObservation):
+    """A tuple of a dict and an array."""
+
+    form = "nested"
+
+    def make_space(self) -> spaces.Space[Any]:
+        return spaces.Tuple((spaces.Dict({"user": self.boxes()["user"]}), super().make_space()))
+
+    def view(self, flat: Array) -> Any:
+        return ({"user": flat[..., self.layout["user"].slice]}, flat)
+
+
+def test_observations_in_tuples_and_dicts() -> None:
+    env = RecEnv("news", observation=Nested)
+    assert env.observation_space.contains(env.reset(seed=0)[0])
+    assert env.observation_space.contains(env.step(0)[0])
 
 
 def test_a_name_is_that_of_one_form() -> None:
@@ -174,6 +293,7 @@ def test_every_space_of_numbers_is_checked() -> None:
         (spaces.Box(-3, 9, (2,), np.int32), [-3, 9], [-4, 0]),
         (spaces.Box(0, np.inf, (2,)), [1e30, 0.5], [1.0, np.nan]),
         (spaces.Box(-1, 1, (2, 2), np.float64), [[0, 1], [-1, 1]], [[0, 1], [-1, 1.5]]),
+        (spaces.Discrete(2, start=2**53 - 2), 2**53 - 1, 2**53),
     ):
         Signed.of = space
         env = RecEnv("news", action=Signed)
@@ -181,6 +301,43 @@ def test_every_space_of_numbers_is_checked() -> None:
         env.step(good)
         with pytest.raises(SlateError, match="action: must lie in"):
             env.step(bad)
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Box(0, 2**64 - 1, (2,), np.uint64),
+        spaces.Box(0, 1, (2,), np.bool_),
+        spaces.Box(-1e300, 1e300, (2,), np.float64),
+        spaces.Discrete(2, start=2**60),
+        spaces.Tuple((spaces.Discrete(2),)),
+        3,
+    ],
+    ids=str,
+)
+def test_spaces_whose_actions_could_not_be_told(space: Any) -> None:
+    class Vast(ItemAction):
+        form = "vast"
+
+        def make_space(self) -> spaces.Space[Any]:
+            return space
+
+    with pytest.raises(ConfigError, match=r"^action: must"):
+        RecVectorEnv("news", action=Vast)
+
+
+def test_actions_spread_over_their_space() -> None:
+    for space in (
+        spaces.Discrete(3, start=-1),
+        spaces.MultiDiscrete([2, 9]),
+        spaces.Box(-3, np.inf, (2,)),
+        spaces.Box(2, 4, (3,), np.int8),
+    ):
+        Spread = type("Spread", (ItemAction,), {"form": "spread", "make_space": lambda self, space=space: space})
+        actions = Spread(recgym.load_world("news"))
+        drawn = actions.spread(np.random.default_rng(0).random((500, *actions.shape)))
+        assert all(space.contains(np.asarray(one, space.dtype)[()]) for one in drawn)
+        assert len(np.unique(drawn)) > 2
 
 
 def test_an_own_form_in_a_spec() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -72,3 +74,25 @@ def test_the_version_is_the_packages() -> None:
     from importlib.metadata import version
 
     assert recgym.__version__ == version("recgym")
+
+
+def test_no_module_imports_itself_in_a_circle() -> None:
+    """By the imports at the top of modules; a name that is registered as text is no import."""
+    root = Path(__file__).parents[1]
+    files = [file for package in ("recgym", "baselines", "benchmarks") for file in (root / package).rglob("*.py")]
+    names = {".".join(file.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): file for file in files}
+    imports: dict[str, set[str]] = {}
+    for name, file in names.items():
+        found = [node for node in ast.parse(file.read_text()).body if isinstance(node, ast.ImportFrom) and node.module]
+        paths = {
+            path for node in found for one in node.names for path in (f"{node.module}.{one.name}", str(node.module))
+        }
+        imports[name] = {path for path in paths if path in names and path != "recgym"} - {name}
+        packages = {path for path in imports[name] if names[path].name == "__init__.py"}
+        inside = {path for path in imports[name] if any(path.startswith(f"{package}.") for package in packages)}
+        imports[name] -= {path for path in packages if any(one.startswith(f"{path}.") for one in inside)}
+    order: list[str] = []
+    while len(order) < len(imports):
+        free = sorted(name for name in imports if name not in order and imports[name] <= {*order})
+        assert free, f"in a circle: {sorted(name for name in imports if name not in order)}"
+        order += free

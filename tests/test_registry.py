@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,9 @@ def test_ids_carry_arguments_and_a_class_documents_them() -> None:
 
 
 def test_a_name_is_given_once() -> None:
-    with pytest.raises(ConfigError, match=r"'news' is the world of recgym.domains.news:world, not of, got '.*:small'"):
+    with pytest.raises(
+        ConfigError, match=r"name: must be another, as 'news' is the world of recgym.domains.news:world, got '.*:small'"
+    ):
         recgym.register_world("news", small)
     with pytest.raises(ConfigError, match="fitted world"):
         recgym.register_world("open-bandit", small)
@@ -89,17 +92,100 @@ def test_a_name_is_given_once() -> None:
         (("", small), "name: must be a word"),
         (("a/b", small), "name: must be a word"),
         ((3, small), "name: must be a word"),
+        (("mine" * 50, small), "name: must be a word of at most 100"),
         (("mine", 3), "builder: must be a function"),
+        (("mine", "..:.."), "builder: must be a function"),
+        (("mine", ".a:b"), "builder: must be a function"),
         (("mine", "no place"), "builder: must be a function"),
         (("mine", small, ["mine/A-v0"]), "ids: must be Gymnasium ids"),
         (("mine", small, {"mine/A-v0": 3}), "ids: must be Gymnasium ids"),
         (("mine", small, {"not an id!": {}}), "ids: 'not an id!' is none that Gymnasium takes"),
+        (("mine", small, {"mine/A-v0": {}, "mine B-v0": {}}), "ids: 'mine B-v0' is none that Gymnasium takes"),
+        (("mine", small, {"mine/A": {}}), 'ids: must be "namespace/Name-v0", with a version'),
+        (("mine", small, {"mine/A-v01": {}}), 'ids: must be "namespace/Name-v0", with a version'),
+        (("mine", small, {"module:mine/A-v0": {}}), "ids: "),
+        (("mine", small, {"mine/A-v0": {3: 4}}), r"ids\['mine/A-v0'\]: must be arguments by name"),
+        (("mine", small, {"mine/A-v0": {"world": "news"}}), "the world is not one of them"),
     ],
 )
 def test_bad_registrations(arguments: Any, fragment: str) -> None:
     with pytest.raises(ConfigError, match=fragment):
         recgym.register_world(*arguments)
     assert "mine" not in recgym.registered_worlds()
+    assert "mine/A-v0" not in gym.registry
+
+
+@pytest.mark.parametrize("env", [5, b"x", int, "a", "a b:c"])
+def test_bad_classes_of_environments(env: Any) -> None:
+    with pytest.raises(ConfigError, match=r"env: must be a subclass of recgym\.RecEnv"):
+        recgym.register_world("mine", small, env=env)
+
+
+def test_builders_that_only_share_a_name_are_two() -> None:
+    """Partials and lambdas of one module were taken for one function."""
+    for one, other in (
+        (partial(small, items=30), partial(small, items=40)),
+        (lambda: small(items=30), lambda: small(items=40)),
+    ):
+        recgym.register_world("mine", one)
+        recgym.register_world("mine", one)
+        with pytest.raises(ConfigError, match="name: must be another, as 'mine' is the world of"):
+            recgym.register_world("mine", other)
+        registry._WORLDS.clear()
+        gym.registry.pop("mine/Mine-v0")
+    recgym.register_world("mine", partial(partial(small, items=30), mood=0.1))
+    assert recgym.registered_worlds()["mine"].origin == f"{__name__}:small"
+    assert recgym.registered_worlds()["mine"].module == __name__
+
+
+def test_ids_of_an_older_version_are_gone() -> None:
+    recgym.register_world("mine", small, {"mine/A-v0": {}, "mine/B-v0": {}})
+    recgym.register_world("mine", small, {"mine/B-v0": {"slate_size": 2}})
+    assert "mine/A-v0" not in gym.registry
+    recgym.register_world("other", small, {"mine/A-v0": {}})
+    with pytest.raises(ConfigError, match="ids: must be those of recgym's 'news', which do not change"):
+        recgym.register_world("news", "recgym.domains.news:world", {"recgym/News-v0": {"slate_size": 9}})
+    assert gym.make("recgym/News-v0").action_space == gym.spaces.Discrete(20)
+
+
+class Shops:
+    """Builders in a class."""
+
+    @staticmethod
+    def small(**parts: Any) -> World:
+        """A small shop."""
+        return ecommerce.world(items=30, topics=3, dimensions=4, **parts)
+
+
+def test_a_builder_in_a_class() -> None:
+    recgym.register_world("mine", f"{__name__}:Shops.small")
+    assert recgym.load_world("mine", horizon=3).horizon == 3
+
+
+def positional(items: int, /) -> World:
+    return small(items=items)
+
+
+@pytest.mark.parametrize(
+    ("builder", "fragment"),
+    [
+        (lambda **parts: small(), "horizon: .* must pass it on to the World that it returns"),
+        (positional, "must be a function whose arguments have names and defaults"),
+        (lambda items: small(items=items), "must be a function whose arguments have names and defaults"),
+        (dict, "must be a function whose arguments have names and defaults"),
+        (lambda action=3: small(), r"must not have arguments that environments have, too, got \['action'\]"),
+    ],
+)
+def test_builders_that_cannot_be_used(builder: Any, fragment: str) -> None:
+    recgym.register_world("mine", builder)
+    with pytest.raises(ConfigError, match=fragment):
+        gym.make("mine/Mine-v0", horizon=7)
+
+
+def test_names_that_no_file_can_have() -> None:
+    for name in ("a" * 300, "a\0b"):
+        with pytest.raises(ConfigError, match="world: got"):
+            recgym.load_world(name)
 
 
 def test_a_builder_that_builds_no_world() -> None:

@@ -61,7 +61,22 @@ def check_env(
                     got[k],
                     f"transition {k} of the single env of seed {seed + i} and row {i} of a batch of {B}, {mode.value}",
                 )
+    _check_forms(first, seed)
     _check_snapshot(first, seed)
+
+
+def _check_forms(env: RecVectorEnv, seed: int) -> None:
+    """Check that the forms of actions and observations read users and write nothing but what they return."""
+    users = env.world.arrive(mix(range(seed, seed + 5)))
+    actions = env.actions.batch(_act(env, users), 5)
+    before, chosen = snapshot(users), {"actions": actions.copy()}
+    for what, call in (
+        ("actions.decode", lambda: env.actions.decode(actions, users)),
+        ("observations.encode", lambda: env.observations.encode(users, env.observations.blank(5))),
+    ):
+        call()
+        check_same(before, snapshot(users), f"{what} must not write to the users: before and after a call")
+    check_same(chosen, {"actions": actions}, "actions.decode must not write to the actions: before and after a call")
 
 
 def _act(env: RecVectorEnv, users: Users) -> Array:
