@@ -156,7 +156,7 @@ class Agent(ABC):
         agents for those of one.
 
         Raises:
-            ConfigError: the agent is no dataclass.
+            ConfigError: the agent is not a dataclass.
         """
         require(
             dataclasses.is_dataclass(self), "agent", "must be a dataclass, or bring its own save", type(self).__name__

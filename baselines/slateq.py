@@ -42,7 +42,7 @@ class Values(NamedTuple):
     """What a network of SlateQ predicts for B users."""
 
     items: Tensor  # (B, 1 + K): a slate is shown, and nothing or candidate k is picked
-    nothing: Tensor  # (B,): no slate is shown; zeros where that is no action
+    nothing: Tensor  # (B,): no slate is shown; zeros where that is not an action
 
 
 @dataclass

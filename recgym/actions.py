@@ -34,7 +34,7 @@ class Action(Form):
         static: whether all items are candidates at every step.
 
     Raises:
-        ConfigError: the form does not fit the world, or its space is no Discrete, MultiDiscrete, MultiBinary or Box.
+        ConfigError: the form does not fit the world, or its space is not a Discrete, MultiDiscrete, MultiBinary or Box.
     """
 
     indexed = False  # whether an action names a choice for each position, as `encode` and `choices` need

@@ -200,7 +200,7 @@ class RecVectorEnv(_Specified, VectorEnv):  # pyright: ignore[reportIncompatible
         """(M,) float64 weights of the objectives in the reward, and that of each item shown.
 
         Raises:
-            ConfigError: the reward is no weighted sum, but one with a `__call__`.
+            ConfigError: the reward is not a weighted sum but has a `__call__`.
         """
         require(not callable(self.reward), "reward", "must be a weighted sum of objectives here", self.reward)
         return self.reward.weights(self.objectives)
@@ -221,7 +221,7 @@ class RecVectorEnv(_Specified, VectorEnv):  # pyright: ignore[reportIncompatible
             were reset; ``_action_mask`` is True for all.
 
         Raises:
-            ConfigError: a seed is no integer in [0, 2**64), or there are not B of them; `options` are unknown.
+            ConfigError: a seed is not an integer in [0, 2**64), or there are not B of them; `options` are unknown.
         """
         mask = self._reset_mask(options)
         stepper, users = self.stepper, self.stepper.users
@@ -292,7 +292,7 @@ class RecVectorEnv(_Specified, VectorEnv):  # pyright: ignore[reportIncompatible
 
         Raises:
             SlateError: an action outside the space; nothing has changed then.
-            ConfigError: no reset came before, or a reward of one's own does not give a finite number for each user.
+            ConfigError: no reset came before, or a reward of your own does not give a finite number for each user.
         """
         return self.advance(self.actions.batch(actions, self.num_envs))
 
@@ -340,7 +340,7 @@ class RecVectorEnv(_Specified, VectorEnv):  # pyright: ignore[reportIncompatible
 
         Returns:
             Whether it could: parts that are not recgym's must say `fusable`, and `expected_reward` must be off. A reward
-            of one's own stays outside the compiled step, in Python.
+            of your own stays outside the compiled step, in Python.
         """
         return self.stepper.fuse()
 
@@ -473,7 +473,7 @@ class RecEnv(_Specified, gym.Env):  # pyright: ignore[reportIncompatibleVariable
             The observation and info, which has the keys of `step`: zeros, and -1 for the slate.
 
         Raises:
-            ConfigError: the seed is no integer in [0, 2**64); there are options.
+            ConfigError: the seed is not an integer in [0, 2**64), or options are given.
         """
         for name in options or {}:
             unknown("options", name, [])
@@ -487,7 +487,7 @@ class RecEnv(_Specified, gym.Env):  # pyright: ignore[reportIncompatibleVariable
 
         Raises:
             SlateError: an action outside the space; nothing has changed then.
-            ConfigError: no reset came before, or a reward of one's own is no finite number.
+            ConfigError: no reset came before, or a reward of your own does not give a finite number.
         """
         batch, stepper = self.batch, self.batch.stepper
         if stepper.ended:

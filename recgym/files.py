@@ -128,7 +128,7 @@ def check_archive(content: bytes, what: str, path: object) -> None:
     """Require a zip file whose members are stored or deflated and do not take `INFLATION` times its size.
 
     Raises:
-        ConfigError: it is none, is torn, or is a bomb.
+        ConfigError: it is not an archive, is torn, or is a bomb.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -150,7 +150,7 @@ def parse_arrays(
         content: of the file. what, path: what and where it is, for the message. names: that must be there, and no others; None: any.
 
     Raises:
-        ConfigError: an array is missing, is one too many, or is no plain array of numbers, booleans or text.
+        ConfigError: an array is missing or unexpected, or is not a plain array of numbers, booleans or text.
     """
     check_archive(content, what, path)
     arrays: dict[str, NDArray[Any]] = {}

@@ -26,7 +26,7 @@ def mix(seeds: int | Sequence[int] | NDArray[np.integer]) -> NDArray[np.uint64]:
         (n,) uint64 keys.
 
     Raises:
-        ConfigError: a seed is no integer, is negative or too large.
+        ConfigError: a seed is not an integer, or is negative or too large.
     """
     if isinstance(seeds, np.ndarray):
         seeds = seeds.ravel().tolist()

@@ -29,7 +29,7 @@ class Population(Component, abstract=True):
     the profile then follows it through the episode.
     """
 
-    sensitivity = MappingProxyType({})  # not annotated, so that it is no field here but can be one of a subclass
+    sensitivity = MappingProxyType({})  # not annotated, so that it is not a field here but can be one in a subclass
     norm: ClassVar[float] = 1.0
     transparent: ClassVar[bool] = False
 

@@ -165,7 +165,7 @@ def _check_id(id: str) -> None:
     """Require an id that Gymnasium can register and make.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: it is not one.
     """
     try:
         namespace, word, version = parse_env_id(id)

@@ -115,7 +115,7 @@ class Stepper:
             actions: of `Action.batch`.
 
         Raises:
-            ConfigError: there are no users yet (`begin` comes first); a reward or a form of actions of one's own breaks its rule. Nothing has
+            ConfigError: there are no users yet (`begin` comes first); a reward or a form of actions from outside breaks its rule. Nothing has
                 changed then.
         """
         before = self.state

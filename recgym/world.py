@@ -431,7 +431,7 @@ class World(Component):
 
     @classmethod
     def of(cls, given: dict[str, Any], **defaults: Any) -> Self:
-        """A World of default parts, but for those that are given instead; it is checked once, as a whole.
+        """A World of default parts, except for those that are given instead; it is checked once, as a whole.
 
         Args:
             given: field -> part, also in JSON form. `candidates` may be a number K, of the default source, or "all".
