@@ -32,7 +32,7 @@ from rich.console import Console
 from rich.text import Text
 
 import recgym
-from baselines.agent import Agent, evaluate
+from baselines.agent import Agent, Task, evaluate
 from baselines.registry import REGISTRY, agent_class, make_agent
 from baselines.requirements import require_device
 from benchmarks.data import require_writable, write_json
@@ -43,6 +43,7 @@ from benchmarks.metrics import standard_error
 from benchmarks.packed import read_packed, read_results, unpack
 from benchmarks.result import Length, Result, Returns
 from benchmarks.suite import Entry, Job, Suite
+from recgym.envs import RecVectorEnv
 from recgym.errors import ConfigError, require_option
 from recgym.files import write_atomically
 from recgym.registry import own_names, registered_worlds
@@ -263,15 +264,27 @@ def _prepare(jobs: Iterable[Job], console: Console, device: str) -> None:
     console.print(Text("Loading the simulation kernels (compiled once per machine: half a minute)."))
     tasks = [task for job in jobs for task in (job.task, job.evaluation_task) if task]
     for task in {json.dumps([task.id, task.options]): task for task in tasks}.values():
-        try:
-            env = task.make(2, AutoresetMode.DISABLED)
-        except (gym.error.Error, ImportError, AssertionError, TypeError) as error:  # the last two: not of recgym
-            raise ConfigError(f"task: must be a registered recgym id, got {task.id!r}: {error}") from None
+        env = make_env(task, 2)
         env.reset(seed=0)
         env.step(env.action_space.sample())
         env.close()
     for job in jobs:
         _make_agent(job, device)
+
+
+def make_env(task: Task, num_envs: int) -> RecVectorEnv:
+    """A batch of `num_envs` users of a task, which pays them one number per step.
+
+    Raises:
+        ConfigError: there is no such task, it is not of recgym, or it pays a vector.
+    """
+    try:
+        env = task.make(num_envs, AutoresetMode.DISABLED)
+    except (gym.error.Error, ImportError, AssertionError, TypeError) as error:  # the last two: not of recgym
+        raise ConfigError(f"task: must be a registered recgym id, got {task.id!r}: {error}") from None
+    if env.vector_reward:
+        raise ConfigError(f"task: must pay one number per step, got a vector of {env.world.objectives} by {task}")
+    return env
 
 
 def _make_agent(job: Job, device: str) -> Agent:
@@ -305,9 +318,13 @@ def execute(
             else; 0: no curve.
 
     Raises:
-        ConfigError: a number of the result is not finite, or is too large for statistics.
+        ConfigError: a task cannot be made or pays a vector; or a number of the result is not finite, or is too large
+            for statistics.
     """
     agent, files = _make_agent(job, device), file_hashes(job)  # both now, before anybody edits the file
+    for task in (job.task, job.evaluation_task):
+        if task:
+            make_env(task, 1).close()
     reporter = _Reporter(job, notify, agent, curve_points if job.steps else 0)
     began = time.perf_counter()
     if job.steps:
@@ -316,13 +333,12 @@ def execute(
     where = job.evaluation_task or job.task
     score = evaluate(agent, where, job.users, job.user_seed, progress=reporter.evaluate)
     ended = time.perf_counter()
-    names = where.make(1).world.objectives
     return Result(
         job=job,
         privileged=agent.privileged,
         returns=Returns(**_summary(score.returns), n=len(score.returns)),
         length=Length(float(score.lengths.mean()), float(np.median(score.lengths))),
-        objectives=dict(zip(names, score.objectives.mean(axis=0).tolist(), strict=True)),
+        objectives=dict(zip(score.names, score.objectives.mean(axis=0).tolist(), strict=True)),
         curve=reporter.end(score.returns),
         cost={
             "train_seconds": trained - began - reporter.curve_seconds,

@@ -28,6 +28,16 @@ SEED_STRIDE = 10_000  # between the seeds of two training runs, so that they sha
 EVALUATION_SEED = 10**9  # of the first evaluation user, far above the users of all training runs
 MOST_STEPS = 10**12  # of training
 TUNING_SEED = 2 * 10**9  # tuning's own seeds start here, which no suite reaches, in training or in evaluation
+RESERVED = (
+    "id",
+    "num_envs",
+    "autoreset_mode",
+    "vectorization_mode",
+    "vector_kwargs",
+    "wrappers",
+    "render_mode",
+    "threads",
+)
 PLANNER_USERS = 500  # of the planner in a custom suite, at most: planning is slow
 
 
@@ -98,6 +108,16 @@ class Job:
 
 def _plain(task: Task) -> dict[str, Any]:
     return {"id": task.id, "options": task.options}
+
+
+def check_options(where: str, options: Mapping[str, Any]) -> None:
+    """Require that no option of a task is one that the run sets itself, or that no score depends on: `RESERVED`.
+
+    Raises:
+        ConfigError: one is; the message starts with `where` and names it.
+    """
+    for name, value in options.items():
+        require(name not in RESERVED, f"{where} options", f"must not hold {name!r}, which is no part of a task", value)
 
 
 def digest(data: dict[str, Any]) -> str:
@@ -187,6 +207,9 @@ class Suite:
             require(len({*names}) == len(names), f"{self.name} {what}", "must have a name each", names)
             shown = all(isinstance(name, str) and name.isprintable() for name in names)
             require(shown, f"{self.name} {what}", "must have names that can be printed", names)
+        for named in self.tasks:
+            for task in (named.task, named.evaluation):
+                check_options(f"{self.name} task {named.name!r}", task.options if task else {})
         require(self.seeds, f"{self.name} seeds", "must hold one at least", self.seeds)
         require_count("evaluation users", self.users, 2, TUNING_SEED - EVALUATION_SEED)
         require_count("user_seed", self.user_seed, EVALUATION_SEED, TUNING_SEED - self.users)

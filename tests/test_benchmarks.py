@@ -14,6 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 
@@ -302,10 +303,30 @@ def test_mistakes_show_before_any_work(tmp_path):
         (on("recgym/Nws-v0"), "task: must be a registered recgym id"),
         (on("CartPole-v1"), "task: must be a registered recgym id"),
         (on(SHOP.id, horizn=3), "Did you mean 'horizon'"),
+        (on(SHOP.id, reward="vector"), r"task: must pay one number per step, got a vector of \('click', "),
     ):
         with pytest.raises(ConfigError, match=message):
             run.run_suite(wrong, tmp_path / "out", console=quiet())
     assert not (tmp_path / "out").exists()
+
+
+def test_a_task_that_pays_vectors_is_refused_before_any_training(monkeypatch):
+    """In training, in evaluation, and by an id that implies it; the mean over objectives would be no score."""
+    monkeypatch.setattr(First, "fit", lambda *arguments: pytest.fail("training has begun"))
+    vector = Task(SHOP.id, {**SHOP.options, "reward": "vector"})
+    implied = Task("vectors/Shop-v0")
+    kwargs = {"world": "ecommerce", "horizon": 5, "reward": "vector"}
+    gymnasium.register("vectors/Shop-v0", vector_entry_point="recgym.envs:RecVectorEnv", kwargs=kwargs)
+    try:
+        for job in (
+            Job(vector, named(First), {}, 64, 0, 4),
+            Job(SHOP, named(First), {}, 64, 0, 4, evaluation_task=vector),
+            Job(implied, named(First), {}, 64, 0, 4),
+        ):
+            with pytest.raises(ConfigError, match="task: must pay one number per step, got a vector"):
+                run.execute(job)
+    finally:
+        del gymnasium.registry["vectors/Shop-v0"]
 
 
 def test_the_live_display_fits_a_terminal():

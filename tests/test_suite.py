@@ -155,6 +155,22 @@ def test_a_suite_keeps_to_its_seeds_and_tasks(change, message):
         dataclasses.replace(SUITES["core-v0"], **change)
 
 
+@pytest.mark.parametrize("option", suite.RESERVED)
+def test_options_that_are_no_part_of_a_task(tmp_path, option):
+    given = {option: 1}
+    path = written(tmp_path / "mine.json", **of_first("tasks", options=given))
+    elsewhere = {"id": SHOP.id, "options": given}
+    other = written(tmp_path / "other.json", **of_first("tasks", evaluation=elsewhere))
+    for make in (
+        lambda: suite.get_suite(path),
+        lambda: suite.get_suite(other),
+        lambda: suite.custom_suite([], [Task(SHOP.id, given)], 0, 1, 10),
+        lambda: tune.tune("linucb", Task(SHOP.id, given), tmp_path / "out"),
+    ):
+        with pytest.raises(ConfigError, match=f"options: must not hold '{option}', which is no part of a task, got 1"):
+            make()
+
+
 def pairs() -> dict[str, dict[str, tuple[Task, Contender]]]:
     """Task -> agent -> an example of both, over all suites: each pair of them once; oracles prove themselves elsewhere."""
     found: dict[str, dict[str, tuple[Task, Contender]]] = {}
