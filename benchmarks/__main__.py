@@ -420,6 +420,7 @@ def _fuzz(
     names = target or list(fuzzing.TARGETS)
     if case is not None:
         require(len(names) == 1, "target", "must be one where --case is given", names)
+        require_writable("output", output)
         try:
             fuzzing.repeat(names[0], seed, case, output)
         except RecgymError as error:

@@ -21,6 +21,7 @@ import numpy as np
 from baselines.agent import Task
 from baselines.registry import REGISTRY, agent_class, make_agent
 from benchmarks import files
+from benchmarks.data import is_folder
 from benchmarks.files import Manifest, read_manifest
 from benchmarks.metrics import standard_error
 from benchmarks.packed import read_results
@@ -75,7 +76,7 @@ def submit_check(
     require_count("seed", seed, 0, 2**63)
     require_count("max_steps", max_steps, 0, 10**12)
     folder = Path(folder)
-    require(folder.is_dir(), "folder", "must be a results folder", str(folder))
+    require(is_folder(folder), "folder", "must be a results folder", str(folder))
     progress("reading")
     try:
         manifest = read_manifest(folder)
@@ -215,7 +216,7 @@ def _strays(folder: Path, entries: list[Entry]) -> list[str]:
     """Results that belong to no job of the manifest, and jobs that failed."""
     keys = {entry.job.key for entry in entries}
     out = []
-    for path in sorted((folder / "jobs").glob("*")) if (folder / "jobs").is_dir() else []:
+    for path in sorted((folder / "jobs").glob("*")) if is_folder(folder / "jobs") else []:
         key, _, ending = path.name.partition(".")
         if ending == "error.txt":
             out.append(f"{path.name}: a job failed")

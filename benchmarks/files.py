@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.data import are_names, are_scores, is_name, is_text, lines_of, read_json
+from benchmarks.data import are_names, are_scores, is_file, is_name, is_text, lines_of, read_json
 from benchmarks.result import Result
 from benchmarks.suite import FORMAT, Entry, Job
 from recgym.errors import ConfigError, require, require_option
@@ -98,7 +98,7 @@ def read_manifest(folder: Path) -> Manifest:
         ConfigError: no such file, or not of the right form; the message names it.
     """
     path = folder / "suite.json"
-    require(path.is_file(), "folder", "must hold suite.json, as a run leaves it", str(folder))
+    require(is_file(path), "folder", "must hold suite.json, as a run leaves it", str(folder))
     data = read_json(path)
     try:
         return Manifest.from_dict(data)

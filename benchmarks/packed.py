@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import zlib
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import files
-from benchmarks.data import MOST_BYTES, is_name, read_json, read_limited, write_json
+from benchmarks.data import MOST_BYTES, is_file, is_folder, is_name, read_json, read_limited, write_json
 from benchmarks.files import load_result, read_manifest, result_file, write_manifest
 from benchmarks.result import Result
 from recgym.errors import ConfigError, require, unknown
@@ -52,7 +51,7 @@ def read_results(
         there = {}  # where -> result
         if key in packed:
             there[str(folder / RESULTS)] = packed[key]
-        if path.is_file():
+        if is_file(path):
             try:
                 there[str(path)] = load_result(path, key)
             except ConfigError as error:
@@ -79,7 +78,7 @@ def read_packed(folder: Path) -> dict[str, Result]:
             reader complains, and a run writes it anew.)
     """
     path, curves = folder / RESULTS, {}
-    if not path.is_file():
+    if not is_file(path):
         return {}
     known = None
     with suppress(ConfigError):
@@ -90,7 +89,7 @@ def read_packed(folder: Path) -> dict[str, Result]:
             known is None or key in known, "results", f"{where}, line {number}, must be of a job of suite.json", key
         )
 
-    if (folder / CURVES).is_file():
+    if is_file(folder / CURVES):
         where, content = folder / CURVES, _unzipped(folder / CURVES)
         for number, key, line in _lines(content, where):
             fits = line.keys() == {"key", "curve"} and isinstance(line["curve"], list) and line["curve"]
@@ -164,7 +163,7 @@ def pack(folder: Path, shared: Collection[str] = ()) -> int:
     manifest = read_manifest(folder)
     keys = {entry.job.key for entry in manifest.entries}
     jobs = folder / "jobs"
-    job_files = sorted(jobs.glob("*")) if os.path.isdir(jobs) else []
+    job_files = sorted(jobs.glob("*")) if is_folder(jobs) else []
     results, faults = read_results(folder, sorted(keys), manifest.shared)
     for path in job_files:
         key, _, ending = path.name.partition(".")
@@ -182,7 +181,7 @@ def pack(folder: Path, shared: Collection[str] = ()) -> int:
         whole = all(row) or not any(row)
         require(whole, "folder", f"must hold whole rows; run the rest of {label!r}", f"{sum(row)} of {len(row)} jobs")
     if not job_files and not shared:
-        if os.path.isdir(jobs):  # as an interrupted call leaves it
+        if is_folder(jobs):  # as an interrupted call leaves it
             jobs.rmdir()
         return 0
     before = read_packed(folder)
@@ -199,7 +198,7 @@ def pack(folder: Path, shared: Collection[str] = ()) -> int:
     require(same, "folder", "must be packed without loss; its job files are left as they are", str(folder))
     for path in job_files:
         path.unlink()
-    if os.path.isdir(jobs):
+    if is_folder(jobs):
         jobs.rmdir()
     return len(results)
 
@@ -226,7 +225,7 @@ def _elsewhere(folder: Path, results: Mapping[str, Result], shared: Collection[s
     found: dict[str, str] = {}
     for name in shared:
         place = files.PUBLISHED / name
-        there = is_name(name) and (place / RESULTS).is_file() and place.resolve() != folder.resolve()
+        there = is_name(name) and is_file(place / RESULTS) and place.resolve() != folder.resolve()
         if not there:
             unknown("shared", name, [path.parent.name for path in files.PUBLISHED.glob(f"*/{RESULTS}")])
         for key, result in read_packed(place).items():

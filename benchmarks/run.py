@@ -35,7 +35,7 @@ import recgym
 from baselines.agent import Agent, Task, evaluate
 from baselines.registry import REGISTRY, agent_class, make_agent
 from baselines.requirements import require_device
-from benchmarks.data import require_writable, write_json
+from benchmarks.data import is_file, require_writable, write_json
 from benchmarks.display import Display
 from benchmarks.executors import Notify, Update, make_executor
 from benchmarks.files import error_file, read_manifest, result_file, write_manifest
@@ -107,7 +107,7 @@ def run_suite(
     missing = _missing(jobs, folder, shared, fresh)
     for key in missing if fresh or retry_failed else ():
         error_file(folder, key).unlink(missing_ok=True)
-    failed = [key for key in missing if error_file(folder, key).is_file()]
+    failed = [key for key in missing if is_file(error_file(folder, key))]
     pending = {key: job for key, job in missing.items() if key not in failed}
     count = f"{len(jobs)} jobs, {len(jobs) - len(missing)} done before, {len(pending)} to run."
     console.print(Text(f"{suite.name}: {count}"))
@@ -126,7 +126,7 @@ def run_suite(
             except KeyboardInterrupt:
                 console.print(Text("Stopped. What is done is kept: the same command goes on from there."))
                 raise
-    return [key for key in missing if not result_file(folder, key).is_file()]
+    return [key for key in missing if not is_file(result_file(folder, key))]
 
 
 def _check_folder(folder: Path, entries: Sequence[Entry]) -> dict[str, str]:
@@ -136,7 +136,7 @@ def _check_folder(folder: Path, entries: Sequence[Entry]) -> dict[str, str]:
         ConfigError: nothing can be written there, or another run's results would be lost from its report.
     """
     require_writable("output", folder)
-    if not (folder / "suite.json").is_file():
+    if not is_file(folder / "suite.json"):
         return {}
     try:
         there = read_manifest(folder)
@@ -206,9 +206,9 @@ class Share:
                 if not self._lock(key):
                     continue
                 self.taken[key] = self.left.pop(key)
-                if result_file(self.folder, key).is_file():
+                if is_file(result_file(self.folder, key)):
                     self.show(Update(key, "done", text="by another run"))
-                elif error_file(self.folder, key).is_file():
+                elif is_file(error_file(self.folder, key)):
                     self.show(Update(key, "failed", text="in another run"))
                 else:
                     for scrap in self.folder.glob(f"jobs/.{key}.*.tmp"):  # of a run that was killed as it wrote

@@ -19,7 +19,7 @@ import numpy as np
 
 from baselines.agent import Task
 from baselines.registry import agent_class, make_agent
-from benchmarks.data import is_number, read_json, require_writable, write_json
+from benchmarks.data import is_file, is_number, read_json, require_writable, write_json
 from benchmarks.metrics import standard_error
 from benchmarks.run import execute, make_env, software
 from benchmarks.suite import FORMAT, SEED_STRIDE, TUNING_SEED, Job, check_options
@@ -168,7 +168,7 @@ def tune(
     search = {"format": FORMAT, "jobs": [job.to_dict() for job in jobs], "space": space, "seed": seed}
     require_writable("output", folder)
     file = folder / "tuning.json"
-    past = _read(file, search) if file.is_file() else []
+    past = _read(file, search) if is_file(file) else []
     while len(past) < trials:
         parameters = {**fixed, **_ask(optuna, space, past, seed)}
         try:

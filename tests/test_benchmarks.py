@@ -34,6 +34,7 @@ from recgym import CLASSIC_IDS
 from recgym.errors import ConfigError
 
 SCALE = ("planner", "random")
+LONG = "a" * 300  # more than a name of a file may have
 SHOP = Task("recgym/Ecommerce-v0", {"horizon": 5})
 
 
@@ -598,6 +599,20 @@ def test_command_line(monkeypatch, tmp_path, capsys):
         (["throughput", "nomodule:recgym/News-v0"], "id: must be a registered environment"),
         (["report", "\udcff"], "folder: must hold suite.json"),
         (["references", "--id", "recgym/Nws-v0"], "Did you mean 'recgym/News-v0'"),
+        (["list", f"{LONG}.json"], "cannot be read: File name too long"),
+        (["run", f"{LONG}.json"], "cannot be read: File name too long"),
+        (["run", "--task", "x", "--parameters", f"@{LONG}"], "cannot be read: File name too long"),
+        (["report", LONG], "folder: must hold suite.json"),
+        (["pack", LONG], "folder: must hold suite.json"),
+        (["submit-check", LONG], "folder: must be a results folder"),
+        (["run", "smoke", "-o", LONG], "output: 'aaa"),
+        (["run", "smoke", "-o", f"new/{LONG}"], "output: must have names of at most 200 bytes"),
+        (["run", "smoke", "-o", "/".join("a" * 5000)], "cannot be written: File name too long"),
+        (["references", "-o", f"new/{LONG}"], "output: must have names of at most 200 bytes"),
+        (["tune", "linucb", "--task", "recgym/News-v0", "-o", f"new/{LONG}"], "output: must have names of at most"),
+        (["throughput", "-o", f"new/{LONG}"], "output: must have names of at most 200 bytes"),
+        (["throughput", "-o", LONG], "cannot be written: File name too long"),
+        (["fuzz", "results", "--case", "0", "-o", LONG], "cannot be written: File name too long"),
     ],
 )
 def test_errors_are_one_line_and_status_2(monkeypatch, tmp_path, capsys, arguments, message):

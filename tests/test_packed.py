@@ -277,6 +277,8 @@ def test_results_that_a_published_folder_holds_too(folder, tmp_path, monkeypatch
         run.write_json(path, data)
     with pytest.raises(ConfigError, match=r"shared: got 'first-v1'\. Did you mean 'first-v0'"):
         pack(folder, ["first-v1"])
+    with pytest.raises(ConfigError, match="shared: got 'aaa"):
+        pack(folder, ["a" * 300])
     assert pack(folder, ["first-v0"]) == len(JOBS)
     shared = json.loads((folder / "suite.json").read_bytes())["shared"]
     assert shared == dict.fromkeys(sorted({*JOBS} - {min(JOBS)}), "first-v0")
@@ -294,7 +296,7 @@ def test_results_that_a_published_folder_holds_too(folder, tmp_path, monkeypatch
     _, faults = read_results(folder, JOBS, shared)
     assert {*faults} == {*shared}
     assert "shared with the published first-v0, which does not hold it" in faults[max(JOBS)]
-    for name in ("../first-v0", "/tmp", "", ".", "first_v0", "First", 3, None):
+    for name in ("../first-v0", "/tmp", "", ".", "first_v0", "First", 3, None, "a" * 101, "a" * 300):
         manifest = json.loads((folder / "suite.json").read_bytes())
         run.write_json(folder / "suite.json", {**manifest, "shared": {min(JOBS): name}})
         with pytest.raises(ConfigError, match="shared must hold names of published folders by keys of entries"):
