@@ -372,11 +372,14 @@ def software() -> dict[str, str]:
 
 
 def file_hashes(job: Job) -> dict[str, str]:
-    """SHA-256 of the files that have no version: modules of agents and worlds that are not recgym's, worlds in folders."""
+    """SHA-256 of the files that have no version: modules of agents and worlds that are not recgym's, worlds in folders.
+
+    What is not here, or has no file, as a class of an interactive session, has no hash.
+    """
     hashes = {}
     if job.agent not in REGISTRY:
-        with suppress(ConfigError):
-            hashes["agent"] = _sha256(Path(sys.modules[agent_class(job.agent).__module__].__file__ or ""))
+        with suppress(OSError, ConfigError):
+            hashes["agent"] = _sha256(_file_of(agent_class(job.agent).__module__))
     for name, task in (("world", job.task), ("evaluation world", job.evaluation_task)):
         if task is None:
             continue
@@ -384,12 +387,25 @@ def file_hashes(job: Job) -> dict[str, str]:
         world = task.options.get("world", spec.kwargs.get("world") if spec else None)
         if isinstance(world, str) and world not in own_names():
             registered = registered_worlds().get(world)
-            with suppress(FileNotFoundError, ConfigError):
+            with suppress(OSError, ValueError):  # the latter: a path with a null character, or a ConfigError
                 if registered is None:
                     hashes[name] = _sha256(Path(world, "world.json"), Path(world, "arrays.npz"))
                 else:
-                    hashes[name] = _sha256(Path(sys.modules[registered.load().__module__].__file__ or ""))
+                    loaded = registered._replace(builder=registered.load())  # a name may be of what it only imports
+                    hashes[name] = _sha256(_file_of(loaded.module))
     return hashes
+
+
+def _file_of(module: str) -> Path:
+    """The file of a module that has been imported.
+
+    Raises:
+        FileNotFoundError: it has none.
+    """
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file is None:
+        raise FileNotFoundError(module)
+    return Path(file)
 
 
 def _sha256(*files: Path) -> str:
