@@ -206,10 +206,8 @@ def _complete(entries: list[Entry], found: dict[str, Result]) -> Verdict:
     absent = [label for label, there in rows.items() if not any(there)]
     if len(absent) == len(rows):
         partial.append("there is no result at all")
-    done = len(rows) - len(absent)
-    return _verdict(
-        "complete", partial, f"{done} of {len(rows)} rows" + (f"; not run: {', '.join(absent)}" if absent else "")
-    )
+    text = f"{len(rows) - len(absent)} of {len(rows)} rows" + (f"; not run: {', '.join(absent)}" if absent else "")
+    return _verdict("complete", partial, text)
 
 
 def _strays(folder: Path, entries: list[Entry]) -> list[str]:

@@ -624,6 +624,11 @@ def test_errors_are_one_line_and_status_2(monkeypatch, tmp_path, capsys, argumen
     assert error.count("\n") == 1
 
 
+def test_the_help_of_run_says_that_a_suite_names_code(monkeypatch, capsys):
+    assert call(monkeypatch, "run", "--help") == 0
+    assert "names code" in capsys.readouterr().out
+
+
 def test_a_terminal_without_our_letters_and_python_without_docstrings(tmp_path):
     """±, – and box characters in ASCII, with -OO."""
     make_folder(tmp_path, tiny(references=SCALE), {"first": 3.0, "random": 2.0, "planner": 6.0})
