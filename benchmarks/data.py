@@ -116,6 +116,11 @@ def is_text(value: Any) -> bool:
     return isinstance(value, str) and value.isprintable()
 
 
+def is_label(value: Any) -> bool:
+    """Whether it can name something in a report: a text of 1 to `LONGEST_NAME` characters that are not all spaces."""
+    return is_text(value) and 0 < len(value) <= LONGEST_NAME and not value.isspace()
+
+
 def is_number(value: Any) -> bool:
     """Whether it is a finite number of a size that statistics can bear."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= LARGEST
@@ -128,9 +133,16 @@ def is_name(value: Any) -> bool:
 
 
 def are_scores(scores: Any) -> bool:
-    """Whether it has a mean return and its standard error by agent."""
+    """Whether it has a mean return and its standard error, which is not negative, by agent."""
     pairs = [*scores.values()] if isinstance(scores, dict) else [None]
-    return all(isinstance(pair, list) and len(pair) == 2 and all(map(is_number, pair)) for pair in pairs)
+    return all(
+        isinstance(pair, list) and len(pair) == 2 and all(map(is_number, pair)) and pair[1] >= 0 for pair in pairs
+    )
+
+
+def is_front(names: Any) -> bool:
+    """Whether it is a list of the names of two different objectives."""
+    return are_names(names) and len({*names}) == len(names) == 2 and all(names)
 
 
 def are_names(names: Any) -> bool:
