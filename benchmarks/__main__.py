@@ -148,6 +148,9 @@ def _run_command(
 
     A suite of your own, written as those of benchmarks/suites are: `run my_suite.json`
 
+    A suite of somebody else's names code, agents as file.py:Class or package.module:Class and tasks as module:id. It is
+    imported and run: look at it first.
+
     Your own agent in a suite: `run core-v0 --agent my_agent.py:MyAgent --only MyAgent`
 
     Without a suite, beside the references: `run --agent my_agent.py:MyAgent --task recgym/News-v0 --steps 50000 --seeds 3`
@@ -420,6 +423,7 @@ def _fuzz(
     names = target or list(fuzzing.TARGETS)
     if case is not None:
         require(len(names) == 1, "target", "must be one where --case is given", names)
+        require_writable("output", output)
         try:
             fuzzing.repeat(names[0], seed, case, output)
         except RecgymError as error:

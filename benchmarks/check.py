@@ -21,9 +21,10 @@ import numpy as np
 from baselines.agent import Task
 from baselines.registry import REGISTRY, agent_class, make_agent
 from benchmarks import files
+from benchmarks.data import is_folder
 from benchmarks.files import Manifest, read_manifest
 from benchmarks.metrics import standard_error
-from benchmarks.packed import read_packed, read_results
+from benchmarks.packed import read_results
 from benchmarks.result import Result, evaluated
 from benchmarks.run import CURVE_USERS, execute, file_hashes
 from benchmarks.suite import SEED_STRIDE, SUITES, Entry, Job, NamedTask, Suite, digest
@@ -75,7 +76,7 @@ def submit_check(
     require_count("seed", seed, 0, 2**63)
     require_count("max_steps", max_steps, 0, 10**12)
     folder = Path(folder)
-    require(folder.is_dir(), "folder", "must be a results folder", str(folder))
+    require(is_folder(folder), "folder", "must be a results folder", str(folder))
     progress("reading")
     try:
         manifest = read_manifest(folder)
@@ -205,17 +206,15 @@ def _complete(entries: list[Entry], found: dict[str, Result]) -> Verdict:
     absent = [label for label, there in rows.items() if not any(there)]
     if len(absent) == len(rows):
         partial.append("there is no result at all")
-    done = len(rows) - len(absent)
-    return _verdict(
-        "complete", partial, f"{done} of {len(rows)} rows" + (f"; not run: {', '.join(absent)}" if absent else "")
-    )
+    text = f"{len(rows) - len(absent)} of {len(rows)} rows" + (f"; not run: {', '.join(absent)}" if absent else "")
+    return _verdict("complete", partial, text)
 
 
 def _strays(folder: Path, entries: list[Entry]) -> list[str]:
     """Results that belong to no job of the manifest, and jobs that failed."""
     keys = {entry.job.key for entry in entries}
-    out = [f"{key}: is packed and belongs to no job of suite.json" for key in read_packed(folder).keys() - keys]
-    for path in sorted((folder / "jobs").glob("*")) if (folder / "jobs").is_dir() else []:
+    out = []
+    for path in sorted((folder / "jobs").glob("*")) if is_folder(folder / "jobs") else []:
         key, _, ending = path.name.partition(".")
         if ending == "error.txt":
             out.append(f"{path.name}: a job failed")

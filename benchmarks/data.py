@@ -10,11 +10,23 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from recgym.errors import ConfigError, require, unknown
+from recgym.errors import ConfigError, brief, require, unknown
 from recgym.files import parse_json, read_bytes, write_atomically
 
 MOST_BYTES = 2**26  # of a file that is read; the manifest of a suite of 10,000 jobs has 5 MB
+LONGEST_NAME = 100  # characters, of suites, tasks, agents and folders
+LONGEST_PART = 200  # bytes of a name in a path that is made, so that temporary files beside it have names, too
 LARGEST = 1e12  # absolute value of a number of a result
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file is there and can be looked at: False for a name that is too long or holds a null character, too."""
+    return os.path.isfile(path)
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder is there and can be looked at, see `is_file`."""
+    return os.path.isdir(path)
 
 
 def read_limited(path: Path, what: str = "results") -> bytes:
@@ -23,7 +35,7 @@ def read_limited(path: Path, what: str = "results") -> bytes:
     Raises:
         ConfigError: the file is not there, cannot be read or is longer; the message names it.
     """
-    size = path.stat().st_size if path.is_file() else 0
+    size = path.stat().st_size if is_file(path) else 0
     require(size <= MOST_BYTES, what, f"{path} must not be longer than {MOST_BYTES:,} bytes", size)
     return read_bytes(path, what)
 
@@ -68,11 +80,18 @@ def lines_of(data: dict[str, Any], sort_keys: bool = True) -> str:
 
 def require_writable(name: str, path: Path, folder: bool = True) -> None:
     """Raise a ConfigError unless a folder (or a file) of that path is there to be written, or can be made."""
-    if not folder:
-        require(not path.is_dir(), name, "must be a file", str(path))
-        path = path.parent
-    there = next((place for place in (path, *path.absolute().parents) if place.exists()), path)
-    fits = there.is_dir() and os.access(there, os.W_OK)
+    require(folder or not is_folder(path), name, "must be a file", str(path))
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        longest = max(map(len, map(os.fsencode, path.parts)), default=0)
+        require(longest <= LONGEST_PART, name, f"must have names of at most {LONGEST_PART} bytes", str(path))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise ConfigError(f"{name}: {brief(str(path))} cannot be written: {reason}") from None
+    path = path if folder else path.parent
+    there = next((place for place in (path, *path.absolute().parents) if os.path.exists(place)), path)
+    fits = is_folder(there) and os.access(there, os.W_OK)
     require(fits, name, "must be a folder that can be written, or made", str(path))
 
 
@@ -97,20 +116,33 @@ def is_text(value: Any) -> bool:
     return isinstance(value, str) and value.isprintable()
 
 
+def is_label(value: Any) -> bool:
+    """Whether it can name something in a report: a text of 1 to `LONGEST_NAME` characters that are not all spaces."""
+    return is_text(value) and 0 < len(value) <= LONGEST_NAME and not value.isspace()
+
+
 def is_number(value: Any) -> bool:
     """Whether it is a finite number of a size that statistics can bear."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= LARGEST
 
 
 def is_name(value: Any) -> bool:
-    """Whether it can be the name of a suite or a folder: letters, digits and hyphens, so that no path can be made of it."""
-    return isinstance(value, str) and re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", value, re.ASCII) is not None
+    """Whether it can be the name of a suite or a folder: at most `LONGEST_NAME` letters, digits and hyphens, and no path."""
+    fits = isinstance(value, str) and re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", value, re.ASCII)
+    return bool(fits) and len(value) <= LONGEST_NAME
 
 
 def are_scores(scores: Any) -> bool:
-    """Whether it has a mean return and its standard error by agent."""
+    """Whether it has a mean return and its standard error, which is not negative, by agent."""
     pairs = [*scores.values()] if isinstance(scores, dict) else [None]
-    return all(isinstance(pair, list) and len(pair) == 2 and all(map(is_number, pair)) for pair in pairs)
+    return all(
+        isinstance(pair, list) and len(pair) == 2 and all(map(is_number, pair)) and pair[1] >= 0 for pair in pairs
+    )
+
+
+def is_front(names: Any) -> bool:
+    """Whether it is a list of the names of two different objectives."""
+    return are_names(names) and len({*names}) == len(names) == 2 and all(names)
 
 
 def are_names(names: Any) -> bool:

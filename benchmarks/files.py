@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.data import are_names, are_scores, is_name, is_text, lines_of, read_json
+from benchmarks.data import are_scores, is_file, is_front, is_name, is_text, lines_of, read_json
 from benchmarks.result import Result
 from benchmarks.suite import FORMAT, Entry, Job
 from recgym.errors import ConfigError, require, require_option
@@ -78,7 +78,7 @@ class Manifest:
         if len(names) < len(entries):
             raise ConfigError("manifest: an entry is there twice")
         tasks = {entry.task for entry in entries}
-        for part, fits_part in (("references", are_scores), ("fronts", are_names)):
+        for part, fits_part in (("references", are_scores), ("fronts", is_front)):
             found = data.get(part, {})
             fits = isinstance(found, dict) and found.keys() <= tasks and all(map(fits_part, found.values()))
             require(fits, "manifest", f"{part} must be of tasks of entries, as a suite has them", found)
@@ -98,7 +98,7 @@ def read_manifest(folder: Path) -> Manifest:
         ConfigError: no such file, or not of the right form; the message names it.
     """
     path = folder / "suite.json"
-    require(path.is_file(), "folder", "must hold suite.json, as a run leaves it", str(folder))
+    require(is_file(path), "folder", "must hold suite.json, as a run leaves it", str(folder))
     data = read_json(path)
     try:
         return Manifest.from_dict(data)

@@ -14,11 +14,12 @@ import dataclasses
 import json
 import zlib
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from benchmarks import files
-from benchmarks.data import MOST_BYTES, is_name, read_json, read_limited, write_json
+from benchmarks.data import MOST_BYTES, is_file, is_folder, is_name, read_json, read_limited, write_json
 from benchmarks.files import load_result, read_manifest, result_file, write_manifest
 from benchmarks.result import Result
 from recgym.errors import ConfigError, require, unknown
@@ -50,7 +51,7 @@ def read_results(
         there = {}  # where -> result
         if key in packed:
             there[str(folder / RESULTS)] = packed[key]
-        if path.is_file():
+        if is_file(path):
             try:
                 there[str(path)] = load_result(path, key)
             except ConfigError as error:
@@ -72,16 +73,28 @@ def read_packed(folder: Path) -> dict[str, Result]:
     """Results by key from the packed files of a folder; none where it has not been packed.
 
     Raises:
-        ConfigError: they are not what `pack` writes, or belong to two runs of it; the message names the file and the line.
+        ConfigError: they are not what `pack` writes, belong to two runs of it, or are of a job that suite.json lacks; the
+            message names the file and the line. (A suite.json that is not there, or cannot be read, lacks none: its own
+            reader complains, and a run writes it anew.)
     """
     path, curves = folder / RESULTS, {}
-    if not path.is_file():
+    if not is_file(path):
         return {}
-    if (folder / CURVES).is_file():
+    known = None
+    with suppress(ConfigError):
+        known = {entry.job.key for entry in read_manifest(folder).entries}
+
+    def require_known(key: str, where: Path, number: int) -> None:
+        require(
+            known is None or key in known, "results", f"{where}, line {number}, must be of a job of suite.json", key
+        )
+
+    if is_file(folder / CURVES):
         where, content = folder / CURVES, _unzipped(folder / CURVES)
         for number, key, line in _lines(content, where):
             fits = line.keys() == {"key", "curve"} and isinstance(line["curve"], list) and line["curve"]
             require(fits, "results", f"{where}, line {number}, must hold a key and a curve", [*line])
+            require_known(key, where, number)
             curves[key] = line["curve"]
     found = {}
     for number, key, line in _lines(read_limited(path), path):
@@ -92,6 +105,7 @@ def read_packed(folder: Path) -> dict[str, Result]:
             found[key] = Result.from_dict({**line, "curve": curve}, key)
         except ConfigError as error:
             raise ConfigError(f"{path}, line {number}: {error}") from None
+        require_known(key, path, number)
     return found
 
 
@@ -148,21 +162,28 @@ def pack(folder: Path, shared: Collection[str] = ()) -> int:
     """
     manifest = read_manifest(folder)
     keys = {entry.job.key for entry in manifest.entries}
-    job_files = sorted((folder / "jobs").glob("*")) if (folder / "jobs").is_dir() else []
-    if not job_files and not shared:
-        return 0
-    for path in job_files:
-        failed = path.name.endswith(".error.txt")
-        require(not failed, "folder", "must have no failed job; run it with --retry-failed, or remove", str(path))
-        known = path.name in {f"{key}.json" for key in keys}
-        require(known, "folder", "must have results of its manifest's jobs alone; remove", str(path))
+    jobs = folder / "jobs"
+    job_files = sorted(jobs.glob("*")) if is_folder(jobs) else []
     results, faults = read_results(folder, sorted(keys), manifest.shared)
+    for path in job_files:
+        key, _, ending = path.name.partition(".")
+        known = key in keys and ending in ("json", "error.txt")
+        require(known, "folder", "must have results of its manifest's jobs alone; remove", str(path))
+        if ending == "error.txt":
+            rule = "no traceback of a job that has a result; remove"
+            if key not in results:
+                rule = "no failed job; run it with --retry-failed, or remove"
+            raise ConfigError(f"folder: must have {rule}, got {path}")
     for fault in faults.values():
         raise ConfigError(f"folder: {fault}")
     for label in {entry.label for entry in manifest.entries}:
         row = [entry.job.key in results for entry in manifest.entries if entry.label == label]
         whole = all(row) or not any(row)
         require(whole, "folder", f"must hold whole rows; run the rest of {label!r}", f"{sum(row)} of {len(row)} jobs")
+    if not job_files and not shared:
+        if is_folder(jobs):  # as an interrupted call leaves it
+            jobs.rmdir()
+        return 0
     before = read_packed(folder)
     elsewhere = {**manifest.shared, **_elsewhere(folder, results, shared)}
     here = {key: result for key, result in results.items() if key not in elsewhere}
@@ -177,8 +198,8 @@ def pack(folder: Path, shared: Collection[str] = ()) -> int:
     require(same, "folder", "must be packed without loss; its job files are left as they are", str(folder))
     for path in job_files:
         path.unlink()
-    if (folder / "jobs").is_dir():
-        (folder / "jobs").rmdir()
+    if is_folder(jobs):
+        jobs.rmdir()
     return len(results)
 
 
@@ -204,7 +225,7 @@ def _elsewhere(folder: Path, results: Mapping[str, Result], shared: Collection[s
     found: dict[str, str] = {}
     for name in shared:
         place = files.PUBLISHED / name
-        there = is_name(name) and (place / RESULTS).is_file() and place.resolve() != folder.resolve()
+        there = is_name(name) and is_file(place / RESULTS) and place.resolve() != folder.resolve()
         if not there:
             unknown("shared", name, [path.parent.name for path in files.PUBLISHED.glob(f"*/{RESULTS}")])
         for key, result in read_packed(place).items():

@@ -32,10 +32,10 @@ from rich.console import Console
 from rich.text import Text
 
 import recgym
-from baselines.agent import Agent, evaluate
+from baselines.agent import Agent, Task, evaluate
 from baselines.registry import REGISTRY, agent_class, make_agent
 from baselines.requirements import require_device
-from benchmarks.data import require_writable, write_json
+from benchmarks.data import is_file, require_writable, write_json
 from benchmarks.display import Display
 from benchmarks.executors import Notify, Update, make_executor
 from benchmarks.files import error_file, read_manifest, result_file, write_manifest
@@ -43,6 +43,7 @@ from benchmarks.metrics import standard_error
 from benchmarks.packed import read_packed, read_results, unpack
 from benchmarks.result import Length, Result, Returns
 from benchmarks.suite import Entry, Job, Suite
+from recgym.envs import RecVectorEnv
 from recgym.errors import ConfigError, require_option
 from recgym.files import write_atomically
 from recgym.registry import own_names, registered_worlds
@@ -106,7 +107,7 @@ def run_suite(
     missing = _missing(jobs, folder, shared, fresh)
     for key in missing if fresh or retry_failed else ():
         error_file(folder, key).unlink(missing_ok=True)
-    failed = [key for key in missing if error_file(folder, key).is_file()]
+    failed = [key for key in missing if is_file(error_file(folder, key))]
     pending = {key: job for key, job in missing.items() if key not in failed}
     count = f"{len(jobs)} jobs, {len(jobs) - len(missing)} done before, {len(pending)} to run."
     console.print(Text(f"{suite.name}: {count}"))
@@ -125,7 +126,7 @@ def run_suite(
             except KeyboardInterrupt:
                 console.print(Text("Stopped. What is done is kept: the same command goes on from there."))
                 raise
-    return [key for key in missing if not result_file(folder, key).is_file()]
+    return [key for key in missing if not is_file(result_file(folder, key))]
 
 
 def _check_folder(folder: Path, entries: Sequence[Entry]) -> dict[str, str]:
@@ -135,7 +136,7 @@ def _check_folder(folder: Path, entries: Sequence[Entry]) -> dict[str, str]:
         ConfigError: nothing can be written there, or another run's results would be lost from its report.
     """
     require_writable("output", folder)
-    if not (folder / "suite.json").is_file():
+    if not is_file(folder / "suite.json"):
         return {}
     try:
         there = read_manifest(folder)
@@ -205,9 +206,9 @@ class Share:
                 if not self._lock(key):
                     continue
                 self.taken[key] = self.left.pop(key)
-                if result_file(self.folder, key).is_file():
+                if is_file(result_file(self.folder, key)):
                     self.show(Update(key, "done", text="by another run"))
-                elif error_file(self.folder, key).is_file():
+                elif is_file(error_file(self.folder, key)):
                     self.show(Update(key, "failed", text="in another run"))
                 else:
                     for scrap in self.folder.glob(f"jobs/.{key}.*.tmp"):  # of a run that was killed as it wrote
@@ -263,15 +264,27 @@ def _prepare(jobs: Iterable[Job], console: Console, device: str) -> None:
     console.print(Text("Loading the simulation kernels (compiled once per machine: half a minute)."))
     tasks = [task for job in jobs for task in (job.task, job.evaluation_task) if task]
     for task in {json.dumps([task.id, task.options]): task for task in tasks}.values():
-        try:
-            env = task.make(2, AutoresetMode.DISABLED)
-        except (gym.error.Error, ImportError, AssertionError, TypeError) as error:  # the last two: not of recgym
-            raise ConfigError(f"task: must be a registered recgym id, got {task.id!r}: {error}") from None
+        env = make_env(task, 2)
         env.reset(seed=0)
         env.step(env.action_space.sample())
         env.close()
     for job in jobs:
         _make_agent(job, device)
+
+
+def make_env(task: Task, num_envs: int) -> RecVectorEnv:
+    """A batch of `num_envs` users of a task, which pays them one number per step.
+
+    Raises:
+        ConfigError: there is no such task, it is not of recgym, or it pays a vector.
+    """
+    try:
+        env = task.make(num_envs, AutoresetMode.DISABLED)
+    except (gym.error.Error, ImportError, AssertionError, TypeError) as error:  # the last two: not of recgym
+        raise ConfigError(f"task: must be a registered recgym id, got {task.id!r}: {error}") from None
+    if env.vector_reward:
+        raise ConfigError(f"task: must pay one number per step, got a vector of {env.world.objectives} by {task}")
+    return env
 
 
 def _make_agent(job: Job, device: str) -> Agent:
@@ -305,9 +318,13 @@ def execute(
             else; 0: no curve.
 
     Raises:
-        ConfigError: a number of the result is not finite, or is too large for statistics.
+        ConfigError: a task cannot be made or pays a vector; or a number of the result is not finite, or is too large
+            for statistics.
     """
     agent, files = _make_agent(job, device), file_hashes(job)  # both now, before anybody edits the file
+    for task in (job.task, job.evaluation_task):
+        if task:
+            make_env(task, 1).close()
     reporter = _Reporter(job, notify, agent, curve_points if job.steps else 0)
     began = time.perf_counter()
     if job.steps:
@@ -316,13 +333,12 @@ def execute(
     where = job.evaluation_task or job.task
     score = evaluate(agent, where, job.users, job.user_seed, progress=reporter.evaluate)
     ended = time.perf_counter()
-    names = where.make(1).world.objectives
     return Result(
         job=job,
         privileged=agent.privileged,
         returns=Returns(**_summary(score.returns), n=len(score.returns)),
         length=Length(float(score.lengths.mean()), float(np.median(score.lengths))),
-        objectives=dict(zip(names, score.objectives.mean(axis=0).tolist(), strict=True)),
+        objectives=dict(zip(score.names, score.objectives.mean(axis=0).tolist(), strict=True)),
         curve=reporter.end(score.returns),
         cost={
             "train_seconds": trained - began - reporter.curve_seconds,
@@ -356,11 +372,14 @@ def software() -> dict[str, str]:
 
 
 def file_hashes(job: Job) -> dict[str, str]:
-    """SHA-256 of the files that have no version: modules of agents and worlds that are not recgym's, worlds in folders."""
+    """SHA-256 of the files that have no version: modules of agents and worlds that are not recgym's, worlds in folders.
+
+    What is not here, or has no file, as a class of an interactive session, has no hash.
+    """
     hashes = {}
     if job.agent not in REGISTRY:
-        with suppress(ConfigError):
-            hashes["agent"] = _sha256(Path(sys.modules[agent_class(job.agent).__module__].__file__ or ""))
+        with suppress(OSError, ConfigError):
+            hashes["agent"] = _sha256(_file_of(agent_class(job.agent).__module__))
     for name, task in (("world", job.task), ("evaluation world", job.evaluation_task)):
         if task is None:
             continue
@@ -368,12 +387,25 @@ def file_hashes(job: Job) -> dict[str, str]:
         world = task.options.get("world", spec.kwargs.get("world") if spec else None)
         if isinstance(world, str) and world not in own_names():
             registered = registered_worlds().get(world)
-            with suppress(FileNotFoundError, ConfigError):
+            with suppress(OSError, ValueError):  # the latter: a path with a null character, or a ConfigError
                 if registered is None:
                     hashes[name] = _sha256(Path(world, "world.json"), Path(world, "arrays.npz"))
                 else:
-                    hashes[name] = _sha256(Path(sys.modules[registered.load().__module__].__file__ or ""))
+                    loaded = registered._replace(builder=registered.load())  # a name may be of what it only imports
+                    hashes[name] = _sha256(_file_of(loaded.module))
     return hashes
+
+
+def _file_of(module: str) -> Path:
+    """The file of a module that has been imported.
+
+    Raises:
+        FileNotFoundError: it has none.
+    """
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file is None:
+        raise FileNotFoundError(module)
+    return Path(file)
 
 
 def _sha256(*files: Path) -> str:

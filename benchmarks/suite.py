@@ -19,7 +19,18 @@ import gymnasium as gym
 
 from baselines.agent import Task
 from baselines.registry import REGISTRY
-from benchmarks.data import are_names, are_scores, is_name, is_text, lines_of, read_json, require_keys
+from benchmarks.data import (
+    LONGEST_NAME,
+    are_names,
+    are_scores,
+    is_front,
+    is_label,
+    is_name,
+    is_text,
+    lines_of,
+    read_json,
+    require_keys,
+)
 from recgym.errors import ConfigError, require, require_count, require_option, unknown
 from recgym.files import write_atomically
 
@@ -28,6 +39,16 @@ SEED_STRIDE = 10_000  # between the seeds of two training runs, so that they sha
 EVALUATION_SEED = 10**9  # of the first evaluation user, far above the users of all training runs
 MOST_STEPS = 10**12  # of training
 TUNING_SEED = 2 * 10**9  # tuning's own seeds start here, which no suite reaches, in training or in evaluation
+RESERVED = (
+    "id",
+    "num_envs",
+    "autoreset_mode",
+    "vectorization_mode",
+    "vector_kwargs",
+    "wrappers",
+    "render_mode",
+    "threads",
+)
 PLANNER_USERS = 500  # of the planner in a custom suite, at most: planning is slow
 
 
@@ -98,6 +119,16 @@ class Job:
 
 def _plain(task: Task) -> dict[str, Any]:
     return {"id": task.id, "options": task.options}
+
+
+def check_options(where: str, options: Mapping[str, Any]) -> None:
+    """Require that no option of a task is one that the run sets itself, or that no score depends on: `RESERVED`.
+
+    Raises:
+        ConfigError: one is; the message starts with `where` and names it.
+    """
+    for name, value in options.items():
+        require(name not in RESERVED, f"{where} options", f"must not hold {name!r}, which is no part of a task", value)
 
 
 def digest(data: dict[str, Any]) -> str:
@@ -187,6 +218,9 @@ class Suite:
             require(len({*names}) == len(names), f"{self.name} {what}", "must have a name each", names)
             shown = all(isinstance(name, str) and name.isprintable() for name in names)
             require(shown, f"{self.name} {what}", "must have names that can be printed", names)
+        for named in self.tasks:
+            for task in (named.task, named.evaluation):
+                check_options(f"{self.name} task {named.name!r}", task.options if task else {})
         require(self.seeds, f"{self.name} seeds", "must hold one at least", self.seeds)
         require_count("evaluation users", self.users, 2, TUNING_SEED - EVALUATION_SEED)
         require_count("user_seed", self.user_seed, EVALUATION_SEED, TUNING_SEED - self.users)
@@ -239,15 +273,17 @@ class Suite:
         require_keys("suite", data, ("name", "tasks", "agents", "seeds", "users"), OPTIONAL_PARTS)
         for part in ("tasks", "agents", "seeds"):
             require(isinstance(data[part], list), part, "must be a list", data[part])
-        for part in ("name", "about"):
-            require(is_text(data.get(part, "")), part, "must be text", data.get(part))
+        require(is_label(data["name"]), "name", LABEL, data["name"])
+        require(is_text(data.get("about", "")), "about", "must be text", data.get("about"))
         tasks = tuple(_named_task(f"tasks[{i}]", task) for i, task in enumerate(data["tasks"]))
         agents = tuple(_contender(f"agents[{i}]", agent) for i, agent in enumerate(data["agents"]))
         scores, fronts = data.get("references", {}), data.get("fronts", {})
         fits = isinstance(scores, dict) and all(map(are_scores, scores.values()))
-        require(fits, "references", "must have a mean return and its standard error by task and agent", scores)
-        fits = isinstance(fronts, dict) and all(are_names(names) and len(names) == 2 for names in fronts.values())
-        require(fits, "fronts", "must have two objectives by task", fronts)
+        require(
+            fits, "references", "must have a mean return and its standard error, not below 0, by task and agent", scores
+        )
+        fits = isinstance(fronts, dict) and all(map(is_front, fronts.values()))
+        require(fits, "fronts", "must have two different objectives by task", fronts)
         return cls(
             data["name"],
             tasks,
@@ -305,12 +341,13 @@ def references(planner_users: int | None = None) -> tuple[Contender, ...]:
     )
 
 
+LABEL = f"must be text of 1 to {LONGEST_NAME} characters"
 OPTIONAL_PARTS = ("about", "user_seed", "references", "fronts")  # of a suite as plain data
 
 
 def _named_task(where: str, data: Any) -> NamedTask:
     require_keys(where, data, ("name", "id", "steps"), ("options", "evaluation"))
-    require(is_text(data["name"]), f"{where} name", "must be text", data["name"])
+    require(is_label(data["name"]), f"{where} name", LABEL, data["name"])
     require_count(f"{where} steps", data["steps"], 0, MOST_STEPS)
     evaluation = data.get("evaluation")
     if evaluation is not None:
@@ -321,7 +358,7 @@ def _named_task(where: str, data: Any) -> NamedTask:
 
 def _task(where: str, data: dict[str, Any]) -> Task:
     id, options = data["id"], data.get("options", {})
-    require(is_text(id), f"{where} id", "must be text", id)
+    require(is_text(id) and id.strip(), f"{where} id", "must be text", id)
     if id.startswith("recgym/"):  # others are registered by packages that a run imports
         require_option(f"{where} id", id, [known for known in gym.registry if known.startswith("recgym/")])
     require(isinstance(options, dict), f"{where} options", "must be an object", options)
@@ -331,8 +368,8 @@ def _task(where: str, data: dict[str, Any]) -> Task:
 def _contender(where: str, data: Any) -> Contender:
     require_keys(where, data, ("label", "agent"), ("hyperparameters", "trained", "users", "only"))
     agent, hyperparameters, only = data["agent"], data.get("hyperparameters", {}), data.get("only", [])
-    for name in ("label", "agent"):
-        require(is_text(data[name]), f"{where} {name}", "must be text", data[name])
+    require(is_label(data["label"]), f"{where} label", LABEL, data["label"])
+    require(is_text(agent) and agent.strip(), f"{where} agent", "must be text", agent)
     if ":" not in agent:
         require_option(f"{where} agent", agent, [*REGISTRY, *(p.name for p in entry_points(group="recgym.agents"))])
     require(isinstance(hyperparameters, dict), f"{where} hyperparameters", "must be an object", hyperparameters)
@@ -355,11 +392,11 @@ def load_suite(path: Path) -> Suite:
     data = read_json(path, "suite")
     try:
         suite = Suite.from_dict(data)
-        versioned = is_name(suite.name) and re.search(r"-v\d+$", suite.name)
+        versioned = is_name(suite.name) and re.search(r"-v(0|[1-9]\d{0,3})$", suite.name)
         require(
             versioned,
             "name",
-            "must be of lower-case letters, digits and hyphens, with a version, as mine-v0",
+            "must be of lower-case letters, digits and hyphens, with a version of v0 to v9999, as mine-v0",
             suite.name,
         )
         suite.manifest()  # its jobs have keys

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks.data import is_file
 from benchmarks.files import error_file, read_manifest
 from benchmarks.metrics import Statistic, bootstrap_interval, iqm, mean, normalised, standard_error
 from benchmarks.packed import read_results
@@ -195,7 +196,7 @@ def read_folder(folder: str | os.PathLike[str]) -> Results:
 
 
 def _reason(error: Path) -> str:
-    if not error.is_file():
+    if not is_file(error):
         return NOT_RUN
     lines = error.read_text("utf-8", errors="replace").strip().splitlines()
     last = "".join(c if c.isprintable() else "?" for c in lines[-1][:REASON]) if lines else "no reason given"

@@ -19,10 +19,10 @@ import numpy as np
 
 from baselines.agent import Task
 from baselines.registry import agent_class, make_agent
-from benchmarks.data import is_number, read_json, require_writable, write_json
+from benchmarks.data import is_file, is_number, read_json, require_writable, write_json
 from benchmarks.metrics import standard_error
-from benchmarks.run import execute, software
-from benchmarks.suite import FORMAT, SEED_STRIDE, TUNING_SEED, Job
+from benchmarks.run import execute, make_env, software
+from benchmarks.suite import FORMAT, SEED_STRIDE, TUNING_SEED, Job, check_options
 from recgym.errors import ConfigError, require, require_count, require_number, require_option
 
 TUNING_USER_SEED = TUNING_SEED + 10**9  # of the first user that trials are scored on
@@ -151,7 +151,8 @@ def tune(
         The best trial.
 
     Raises:
-        ConfigError: a wrong argument, a folder of another search, or no trial that worked.
+        ConfigError: a wrong argument, a folder of another search, or no trial that worked; or a task that cannot be
+            made, pays a vector, or has an option of `suite.RESERVED`.
     """
     optuna = _optuna()
     require_count("trials", trials, 1, 10**6)
@@ -161,11 +162,13 @@ def tune(
         require(name not in space, f"parameter {name}", "must not be in the search space too", fixed[name])
     make_agent(agent, **fixed)
     check_space(agent, space)
+    check_options("task", task.options)
+    make_env(task, 1).close()
     jobs = tuning_jobs(agent, task, fixed, steps, runs, users)
     search = {"format": FORMAT, "jobs": [job.to_dict() for job in jobs], "space": space, "seed": seed}
     require_writable("output", folder)
     file = folder / "tuning.json"
-    past = _read(file, search) if file.is_file() else []
+    past = _read(file, search) if is_file(file) else []
     while len(past) < trials:
         parameters = {**fixed, **_ask(optuna, space, past, seed)}
         try:

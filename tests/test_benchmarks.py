@@ -14,6 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 
@@ -33,6 +34,7 @@ from recgym import CLASSIC_IDS
 from recgym.errors import ConfigError
 
 SCALE = ("planner", "random")
+LONG = "a" * 300  # more than a name of a file may have
 SHOP = Task("recgym/Ecommerce-v0", {"horizon": 5})
 
 
@@ -302,10 +304,30 @@ def test_mistakes_show_before_any_work(tmp_path):
         (on("recgym/Nws-v0"), "task: must be a registered recgym id"),
         (on("CartPole-v1"), "task: must be a registered recgym id"),
         (on(SHOP.id, horizn=3), "Did you mean 'horizon'"),
+        (on(SHOP.id, reward="vector"), r"task: must pay one number per step, got a vector of \('click', "),
     ):
         with pytest.raises(ConfigError, match=message):
             run.run_suite(wrong, tmp_path / "out", console=quiet())
     assert not (tmp_path / "out").exists()
+
+
+def test_a_task_that_pays_vectors_is_refused_before_any_training(monkeypatch):
+    """In training, in evaluation, and by an id that implies it; the mean over objectives would be no score."""
+    monkeypatch.setattr(First, "fit", lambda *arguments: pytest.fail("training has begun"))
+    vector = Task(SHOP.id, {**SHOP.options, "reward": "vector"})
+    implied = Task("vectors/Shop-v0")
+    kwargs = {"world": "ecommerce", "horizon": 5, "reward": "vector"}
+    gymnasium.register("vectors/Shop-v0", vector_entry_point="recgym.envs:RecVectorEnv", kwargs=kwargs)
+    try:
+        for job in (
+            Job(vector, named(First), {}, 64, 0, 4),
+            Job(SHOP, named(First), {}, 64, 0, 4, evaluation_task=vector),
+            Job(implied, named(First), {}, 64, 0, 4),
+        ):
+            with pytest.raises(ConfigError, match="task: must pay one number per step, got a vector"):
+                run.execute(job)
+    finally:
+        del gymnasium.registry["vectors/Shop-v0"]
 
 
 def test_the_live_display_fits_a_terminal():
@@ -577,6 +599,20 @@ def test_command_line(monkeypatch, tmp_path, capsys):
         (["throughput", "nomodule:recgym/News-v0"], "id: must be a registered environment"),
         (["report", "\udcff"], "folder: must hold suite.json"),
         (["references", "--id", "recgym/Nws-v0"], "Did you mean 'recgym/News-v0'"),
+        (["list", f"{LONG}.json"], "cannot be read: File name too long"),
+        (["run", f"{LONG}.json"], "cannot be read: File name too long"),
+        (["run", "--task", "x", "--parameters", f"@{LONG}"], "cannot be read: File name too long"),
+        (["report", LONG], "folder: must hold suite.json"),
+        (["pack", LONG], "folder: must hold suite.json"),
+        (["submit-check", LONG], "folder: must be a results folder"),
+        (["run", "smoke", "-o", LONG], "output: 'aaa"),
+        (["run", "smoke", "-o", f"new/{LONG}"], "output: must have names of at most 200 bytes"),
+        (["run", "smoke", "-o", "/".join("a" * 5000)], "cannot be written: File name too long"),
+        (["references", "-o", f"new/{LONG}"], "output: must have names of at most 200 bytes"),
+        (["tune", "linucb", "--task", "recgym/News-v0", "-o", f"new/{LONG}"], "output: must have names of at most"),
+        (["throughput", "-o", f"new/{LONG}"], "output: must have names of at most 200 bytes"),
+        (["throughput", "-o", LONG], "cannot be written: File name too long"),
+        (["fuzz", "results", "--case", "0", "-o", LONG], "cannot be written: File name too long"),
     ],
 )
 def test_errors_are_one_line_and_status_2(monkeypatch, tmp_path, capsys, arguments, message):
@@ -586,6 +622,11 @@ def test_errors_are_one_line_and_status_2(monkeypatch, tmp_path, capsys, argumen
     assert message in error
     assert error.startswith("error: ")
     assert error.count("\n") == 1
+
+
+def test_the_help_of_run_says_that_a_suite_names_code(monkeypatch, capsys):
+    assert call(monkeypatch, "run", "--help") == 0
+    assert "names code" in capsys.readouterr().out
 
 
 def test_a_terminal_without_our_letters_and_python_without_docstrings(tmp_path):

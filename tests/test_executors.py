@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import os
 import subprocess
@@ -25,7 +26,7 @@ from baselines.registry import agent_class
 from benchmarks import THREAD_VARIABLES, executors, run
 from benchmarks.executors import Processes, Serial, Update, make_executor
 from benchmarks.suite import Contender, Job, NamedTask, Suite, training_seeds
-from recgym import load_world
+from recgym import load_world, registry
 from recgym.errors import ConfigError
 
 SHOP = Task("recgym/Ecommerce-v0", {"horizon": 5})
@@ -314,6 +315,40 @@ def test_agents_by_path(tmp_path, monkeypatch):
         agent_class("mine.py:Mine")
     with pytest.raises(ConfigError, match="has no attribute 'Yours'"):
         agent_class("mine.py:Yours")
+
+
+WORLDS = """
+import functools
+from recgym.worlds import load_world
+
+def build(horizon=3, **options):
+    return load_world("ecommerce", horizon=horizon, **options)
+
+class Builder:
+    def __call__(self, **options):
+        return build(**options)
+
+short, shorter, made = functools.partial(build, horizon=2), functools.partial(functools.partial(build), 1), Builder()
+"""
+
+
+@pytest.mark.parametrize("builder", ["build", "short", "shorter", "made"])
+@pytest.mark.parametrize("by", ["stranger_worlds", "stranger_names", None])
+def test_the_file_of_a_world_is_that_of_its_code(tmp_path, monkeypatch, builder, by):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "stranger_worlds.py").write_text(WORLDS)
+    (tmp_path / "stranger_names.py").write_text("from stranger_worlds import *")
+    monkeypatch.setattr(registry, "_WORLDS", registry.registered_worlds())
+    module = importlib.import_module("stranger_worlds")
+    try:
+        registry.register_world("stranger", f"{by}:{builder}" if by else getattr(module, builder), ids={})
+        job = Job(Task(SHOP.id, {"world": "stranger"}), "random", {}, 0, 0, 4)
+        assert run.file_hashes(job) == {"world": run._sha256(tmp_path / "stranger_worlds.py")}
+        del module.__file__
+        assert run.file_hashes(job) == {}, "as in an interactive session"
+    finally:
+        for name in ("stranger_worlds", "stranger_names"):
+            sys.modules.pop(name, None)
 
 
 def test_results_of_files_that_changed_are_run_again(tmp_path, monkeypatch):

@@ -112,7 +112,9 @@ def test_what_is_not_whole_is_not_packed(folder):
     with pytest.raises(ConfigError, match="must hold whole rows; run the rest of 'first', got '3 of 4 jobs'"):
         pack(folder)
     run.error_file(folder, key).write_text("Traceback")
-    with pytest.raises(ConfigError, match=r"must have no failed job; .*error\.txt"):
+    with pytest.raises(
+        ConfigError, match=r"must have no failed job; run it with --retry-failed, or remove, got .*error\.txt"
+    ):
         pack(folder)
     run.error_file(folder, key).unlink()
     path.write_bytes(content[:-9])
@@ -133,6 +135,27 @@ def test_what_is_not_whole_is_not_packed(folder):
         pack(folder / "nowhere")
 
 
+def test_what_a_packed_folder_lacks_is_said_where_nothing_is_left_to_pack(folder):
+    pack(folder)
+    whole = (folder / RESULTS).read_bytes()
+    rewrite(folder / RESULTS, lambda lines: lines.pop())
+    with pytest.raises(ConfigError, match="must hold whole rows; run the rest of"):
+        pack(folder)
+    (folder / RESULTS).write_bytes(whole)
+    assert pack(folder) == 0
+    key = min(JOBS)
+    run.error_file(folder, key).parent.mkdir()
+    run.error_file(folder, key).write_text("Traceback")
+    with pytest.raises(
+        ConfigError, match=r"must have no traceback of a job that has a result; remove, got .*error\.txt"
+    ):
+        pack(folder)
+    assert run.run_suite(CHOSEN, folder, console=quiet(), retry_failed=True) == [], "which does not remove it"
+    run.error_file(folder, key).unlink()
+    assert pack(folder) == 0
+    assert not (folder / "jobs").exists(), "an empty one is left where packing was stopped at its end"
+
+
 def test_packing_goes_on_wherever_it_was_stopped(folder, tmp_path, monkeypatch):
     expected = shutil.copytree(folder, tmp_path / "expected")
     pack(expected)
@@ -148,6 +171,7 @@ def test_packing_goes_on_wherever_it_was_stopped(folder, tmp_path, monkeypatch):
         write, unlink = packed.write_atomically, Path.unlink
         with monkeypatch.context() as patch:
             patch.setattr(packed, "write_atomically", lambda *a, w=write, s=step: (s(), w(*a)))
+            patch.setattr(Path, "rmdir", lambda path, r=Path.rmdir, s=step: (s(), r(path)))
             patch.setattr(
                 Path, "unlink", lambda *a, u=unlink, s=step, **k: (s() if ".tmp" not in a[0].name else None, u(*a, **k))
             )
@@ -159,6 +183,7 @@ def test_packing_goes_on_wherever_it_was_stopped(folder, tmp_path, monkeypatch):
         assert read_results(stopped, JOBS) == read_results(expected, JOBS)
         pack(stopped)
         assert contents(stopped) == contents(expected)
+        assert not (stopped / "jobs").exists()
     assert steps > len(JOBS)
 
 
@@ -192,6 +217,31 @@ def test_packed_results_of_another_form_are_refused_by_file_and_line(folder, edi
     assert [v.what for v in check.submit_check(folder, sample=0) if v.ok is False] == ["files"]
 
 
+OTHER = next(entry.job for entry in tiny(Contender("other", "thompson")).entries() if entry.job.agent == "thompson")
+
+
+@pytest.mark.parametrize("name", [RESULTS, CURVES])
+def test_a_packed_line_of_a_job_that_the_manifest_lacks(folder, name):
+    """Nobody would ask for it, and packing again would lose it."""
+    pack(folder)
+    path, is_curves = folder / name, name == CURVES
+    more = {"key": OTHER.key, "curve": [{"steps": 8}]} if is_curves else {**result_of(OTHER, 3.0), "curve": 0}
+    content = gzip.decompress(path.read_bytes()) if is_curves else path.read_bytes()
+    lines = sorted([*map(json.loads, content.splitlines()), more], key=lambda line: line["key"])
+    content = "".join(map(packed._line, lines)).encode()
+    path.write_bytes(gzip.compress(content) if is_curves else content)
+    line = 1 + [line["key"] for line in lines].index(OTHER.key)
+    message = rf"{name}, line {line}, must be of a job of suite\.json, got '{OTHER.key}'"
+    before = contents(folder)
+    for read in (read_packed, tables.read_folder, pack, lambda folder: run.run_suite(CHOSEN, folder, console=quiet())):
+        with pytest.raises(ConfigError, match=message):
+            read(folder)
+    (verdict,) = check.submit_check(folder, sample=0)
+    assert (verdict.what, verdict.ok) == ("files", False)
+    assert f"{name}, line {line}, must be of a job" in verdict.why
+    assert contents(folder) == before
+
+
 BAD_CURVES = {  # what the file holds, and what is said of it
     "nothing": (lambda: b"", r"curves\.jsonl\.gz must be a whole gzip file"),
     "no gzip": (lambda: b"no gzip", r"curves\.jsonl\.gz must be a whole gzip file"),
@@ -201,7 +251,7 @@ BAD_CURVES = {  # what the file holds, and what is said of it
     "no last line": (lambda: gzip.compress(b"{}"), "must end with its last line"),
     "no curve": (lambda: gzip.compress(b'{"key": "0", "curve": []}\n'), "line 1, must hold a key and a curve"),
     "NaN": (lambda: gzip.compress(b'{"key": "0", "curve": [NaN]}\n'), "NaN is no number of JSON's"),
-    "another": (lambda: gzip.compress(b'{"key": "0", "curve": [1]}\n'), "must have the curve that curves"),
+    "another": (lambda: gzip.compress(b'{"key": "0", "curve": [1]}\n'), r"line 1, must be of a job of suite\.json"),
 }
 
 
@@ -227,6 +277,8 @@ def test_results_that_a_published_folder_holds_too(folder, tmp_path, monkeypatch
         run.write_json(path, data)
     with pytest.raises(ConfigError, match=r"shared: got 'first-v1'\. Did you mean 'first-v0'"):
         pack(folder, ["first-v1"])
+    with pytest.raises(ConfigError, match="shared: got 'aaa"):
+        pack(folder, ["a" * 300])
     assert pack(folder, ["first-v0"]) == len(JOBS)
     shared = json.loads((folder / "suite.json").read_bytes())["shared"]
     assert shared == dict.fromkeys(sorted({*JOBS} - {min(JOBS)}), "first-v0")
@@ -244,7 +296,7 @@ def test_results_that_a_published_folder_holds_too(folder, tmp_path, monkeypatch
     _, faults = read_results(folder, JOBS, shared)
     assert {*faults} == {*shared}
     assert "shared with the published first-v0, which does not hold it" in faults[max(JOBS)]
-    for name in ("../first-v0", "/tmp", "", ".", "first_v0", "First", 3, None):
+    for name in ("../first-v0", "/tmp", "", ".", "first_v0", "First", 3, None, "a" * 101, "a" * 300):
         manifest = json.loads((folder / "suite.json").read_bytes())
         run.write_json(folder / "suite.json", {**manifest, "shared": {min(JOBS): name}})
         with pytest.raises(ConfigError, match="shared must hold names of published folders by keys of entries"):

@@ -155,6 +155,22 @@ def test_a_suite_keeps_to_its_seeds_and_tasks(change, message):
         dataclasses.replace(SUITES["core-v0"], **change)
 
 
+@pytest.mark.parametrize("option", suite.RESERVED)
+def test_options_that_are_no_part_of_a_task(tmp_path, option):
+    given = {option: 1}
+    path = written(tmp_path / "mine.json", **of_first("tasks", options=given))
+    elsewhere = {"id": SHOP.id, "options": given}
+    other = written(tmp_path / "other.json", **of_first("tasks", evaluation=elsewhere))
+    for make in (
+        lambda: suite.get_suite(path),
+        lambda: suite.get_suite(other),
+        lambda: suite.custom_suite([], [Task(SHOP.id, given)], 0, 1, 10),
+        lambda: tune.tune("linucb", Task(SHOP.id, given), tmp_path / "out"),
+    ):
+        with pytest.raises(ConfigError, match=f"options: must not hold '{option}', which is no part of a task, got 1"):
+            make()
+
+
 def pairs() -> dict[str, dict[str, tuple[Task, Contender]]]:
     """Task -> agent -> an example of both, over all suites: each pair of them once; oracles prove themselves elsewhere."""
     found: dict[str, dict[str, tuple[Task, Contender]]] = {}
@@ -269,7 +285,8 @@ def test_the_files_are_what_is_published():
 def test_a_new_id_changes_no_suite():
     program = """
 import recgym
-recgym.ENV_IDS = (*recgym.ENV_IDS, recgym._register("Shop-v7", "domains.news:NewsEnv", world="news"))
+recgym.register_world("shop", "recgym.domains.news:news", ids={"recgym/Shop-v7": {}})
+recgym.ENV_IDS += ("recgym/Shop-v7",)
 recgym.CLASSIC_IDS += ("recgym/New-v0",)
 from benchmarks import references, suite
 print({name: suite.digest(chosen.manifest()) for name, chosen in suite.SUITES.items()})
@@ -287,6 +304,14 @@ def written(path: Path, **changes) -> str:
 def of_first(part: str, **changes) -> dict:
     members = suite.get_suite("smoke").to_dict()[part]
     return {part: [{**members[0], **changes}, *members[1:]]}
+
+
+VERSIONED = "must be of lower-case letters, digits and hyphens, with a version of v0 to v9999, as mine-v0"
+LABEL = "must be text of 1 to 100 characters"
+BAD_NAMES = [
+    *((name, VERSIONED) for name in ("mine-v", "mine-v00", "mine-v01", "mine-v12345", "mine-v٣", "v0", "-v0")),
+    *((name, LABEL) for name in ("", "a" * 98 + "-v0")),
+]
 
 
 @pytest.mark.parametrize(
@@ -318,12 +343,29 @@ def of_first(part: str, **changes) -> dict:
         ({"users": True}, "evaluation users: must be an integer"),
         ({"references": {"News-v0": {"random": 3}}}, "references: must have a mean return and its standard error"),
         ({"references": {"x": {"random": [1, 2]}}}, "references: must be of the tasks"),
-        ({"fronts": {"News-v0": ["click"]}}, "fronts: must have two objectives by task"),
-        ({"name": "custom"}, "name: must be of lower-case letters, digits and hyphens, with a version, as mine-v0"),
+        ({"fronts": {"News-v0": ["click"]}}, "fronts: must have two different objectives by task"),
+        ({"name": "custom"}, "name: must be of lower-case letters, digits and hyphens, with a version"),
         ({"name": "core-v0+mine-v0"}, "name: must be of lower-case letters"),
         ({"name": "../mine-v0"}, "name: must be of lower-case letters"),
         ({"name": "core-v0"}, "name: must not be that of a published suite that differs, got 'core-v0'"),
         ({"about": "a\tb"}, "about: must be text"),
+        *((of_first("tasks", name=name), "tasks[0] name: must be text of 1 to 100") for name in ("", " ", "a" * 101)),
+        *(
+            (of_first("agents", label=name), "agents[0] label: must be text of 1 to 100")
+            for name in ("", "\xa0", "a" * 101)
+        ),
+        (of_first("tasks", id=""), "tasks[0] id: must be text"),
+        (of_first("tasks", evaluation={"id": " "}), "tasks[0] evaluation id: must be text"),
+        (of_first("agents", agent=""), "agents[0] agent: must be text"),
+        *(({"name": name}, f"name: {rule}, got {name!r}") for name, rule in BAD_NAMES),
+        *(
+            ({"fronts": {"News-v0": pair}}, "fronts: must have two different objectives by task")
+            for pair in (["click", "click"], ["click", ""], ["click", 3], ["click", "like", "share"])
+        ),
+        (
+            {"references": {"News-v0": {"random": [1, -0.1]}}},
+            "references: must have a mean return and its standard error, not",
+        ),
     ],
 )
 def test_a_suite_file_is_checked_whole(tmp_path, changes, message):
