@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import sys
 from pathlib import Path
@@ -73,13 +74,8 @@ def _module(name: str) -> ModuleType:
 
     if not name.endswith(".py"):
         return import_module(name)
-    file = Path(name)
-    try:
-        file = file.resolve()
-        there = file.is_file()
-    except (OSError, ValueError):  # a name that is too long, a null character in it
-        there = False
-    require(there, "agent", "must be in a file that exists", name)
+    require(os.path.isfile(name), "agent", "must be in a file that exists", name)
+    file = Path(name).resolve()
     digest = hashlib.sha256(str(file).encode() + file.read_bytes()).hexdigest()
     known = f"{file.stem}_{digest[:12]}"  # the same in every process, as pickle and dataclasses look modules up by name
     if known not in sys.modules:

@@ -158,7 +158,7 @@ def _find(folder: Path, policy: str, campaign: str, what: str) -> Path:
     stems = (f"{policy}_{campaign}_{what}", f"{policy}/{campaign}/{what}")
     names = [f"{stem}.{end}" for stem in stems for end in ("csv.gz", "csv")]
     for name in names:
-        if (folder / name).is_file():
+        if os.path.isfile(folder / name):
             return folder / name
     kind = "item context" if what == "item_context" else "log"
     where = f"policy {policy!r} and campaign {campaign!r}"

@@ -395,7 +395,7 @@ class World(Component):
                 arrays that are missing, torn, of another world, or that no field names. The message names the file.
         """
         folder = Path(folder)
-        require((folder / "world.json").is_file(), "world", "must be a folder that holds world.json", str(folder))
+        require(os.path.isfile(folder / "world.json"), "world", "must be a folder that holds world.json", str(folder))
         for _ in range(10):
             data = read_json(folder / "world.json", "world")
             fits = isinstance(data, dict) and data.get("format") == FORMAT

@@ -52,7 +52,7 @@ def make_world(
     if not isinstance(world, World):
         require(isinstance(world, (str, os.PathLike)), "world", "must be a World, a name or a folder", world)
         folder = fitted_worlds().get(str(world), Path(world))
-        if not _is_file(folder / "world.json"):
+        if not os.path.isfile(folder / "world.json"):  # False for a name that no file can have, too
             names = sorted([*known, *fitted_worlds()])
             near = difflib.get_close_matches(str(world), names, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
@@ -102,10 +102,3 @@ def _built(
         )
     rest = {name: part for name, part in parts.items() if name not in given}
     return world.replace(**rest) if rest else world
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name that is too long, a null character in it
-        return False

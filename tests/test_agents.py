@@ -334,3 +334,27 @@ def test_an_array_of_ones_own_is_saved_as_the_docstring_says(tmp_path: Path) -> 
 def test_numbers_of_numpy_are_saved_as_numbers(tmp_path: Path) -> None:
     make_agent("linucb", alpha=np.float32(0.5), envs=np.int64(8)).save(tmp_path)
     assert agent_class("linucb").load(tmp_path).alpha == 0.5  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ":",
+        ":a",
+        ".:x",
+        "..a:x",
+        "a b:X",
+        "a\0.py:X",
+        "a" * 300 + ".py:X",
+        "module:",
+        "no_such.py:X",
+        "lin ucb",
+        "",
+        None,
+        5,
+    ],
+)
+def test_names_of_no_agent(name: Any) -> None:
+    """Some raised what importing them raised."""
+    with pytest.raises(ConfigError, match=r"^agent: "):
+        make_agent(name)
