@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
 import recgym
+from recgym import registry
+from recgym.actions import Action
 from recgym.catalog import Catalog
+from recgym.observations import Observation
 from recgym.world import World
 
 DOMAINS = ("ecommerce", "news", "livestream")
+
+
+@pytest.fixture(autouse=True)
+def registered() -> Iterator[None]:
+    """What a test registers, worlds, ids and forms, is gone after it: no test may depend on another."""
+    tables: list[dict[str, Any]] = [gym.registry, registry._WORLDS, Action.known, Observation.known]
+    before = [dict(table) for table in tables]
+    yield
+    for table, kept in zip(tables, before, strict=True):
+        table.clear()
+        table.update(kept)
 
 
 @cache

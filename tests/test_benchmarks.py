@@ -523,7 +523,7 @@ def test_throughput_measures_beside_cartpole():
     assert len(throughput.section(speeds).rows) == 3
     with pytest.raises(ConfigError, match="id: must be a registered environment"):
         throughput.single("recgym/Nws-v0")
-    assert "envs.py" in throughput.profile("recgym/News-v0", lines=10, seconds=0.05)
+    assert "envs.py" in throughput.profile("recgym/News-v0", lines=100, seconds=0.05)
 
 
 def test_a_batch_counts_no_step_in_which_a_user_is_reset(monkeypatch):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -19,16 +18,6 @@ from recgym.kernel import kernel
 from recgym.observations import Block, Blocks, FlatObservation, Observation, Part
 from recgym.testing import check_env
 from recgym.types import I32, Array, Users, empty
-
-
-@pytest.fixture(autouse=True)
-def forgotten() -> Iterator[None]:
-    """What a test defines is unknown after it."""
-    before = dict(Action.known), dict(Observation.known)
-    yield
-    for family, known in zip((Action, Observation), before, strict=True):
-        family.known.clear()
-        family.known.update(known)
 
 
 class First(Action):

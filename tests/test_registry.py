@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from functools import partial
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -19,16 +18,6 @@ import recgym
 from recgym import ConfigError, World, registry
 from recgym.domains import ecommerce, news
 from recgym.models.choice import Cascade
-
-
-@pytest.fixture(autouse=True)
-def unregistered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What a test registers is gone after it."""
-    monkeypatch.setattr(registry, "_WORLDS", dict(registry._WORLDS))
-    before = dict(gym.registry)
-    yield
-    gym.registry.clear()
-    gym.registry.update(before)
 
 
 def small(*, items: int = 30, mood: float = 0.5) -> World:
