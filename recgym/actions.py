@@ -161,8 +161,8 @@ class Action(Form):
                     array = array.astype(self._dtype)
             elif array.dtype == np.uint64:
                 array = np.minimum(array, np.uint64(2**63 - 1))
-        array = np.ascontiguousarray(array, self._dtype)
-        array = array if array.flags.carray else array.copy()  # writeable and aligned too
+        if not (array.dtype == self._dtype and array.flags.carray):  # contiguous, aligned and writeable
+            array = np.array(array, self._dtype, order="C")
         numbers = array.ravel()
         if n_users is None and self._range is not None:  # half the time of a kernel
             chosen = numbers.tolist()

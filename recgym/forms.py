@@ -18,16 +18,18 @@ class Form(ABC):
     """
 
     form: ClassVar[str] = ""
+    ours: ClassVar[bool] = True  # whether the class is part of recgym
     fusable: ClassVar[bool] = False
     known: ClassVar[dict[str, type[Form]]]  # one for each family
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        cls.ours = cls.__module__.partition(".")[0] == "recgym"
         if Form in cls.__bases__:
             cls.known = {}
             return
         if "fusable" not in cls.__dict__:
-            cls.fusable = cls.ours()
+            cls.fusable = cls.ours
         if "form" not in cls.__dict__:
             return
         fits = isinstance(cls.form, str) and cls.form and cls.form.isprintable()
@@ -36,11 +38,6 @@ class Form(ABC):
         if other is not None and _origin(other) != _origin(cls):
             require(False, f"{_origin(cls)}.form", f"must be another name, as {_origin(other)} has this one", cls.form)
         cls.known[cls.form] = cls
-
-    @classmethod
-    def ours(cls) -> bool:
-        """Whether the class is part of recgym."""
-        return cls.__module__.partition(".")[0] == "recgym"
 
     @classmethod
     def of(cls, given: Any, parameter: str) -> Callable[..., Self]:

@@ -89,7 +89,7 @@ class Observation(Form):
 
     def blank(self, users: int) -> Array:
         """(users, width) float32 to `encode` into; NaN in forms from elsewhere, so that what is not written is seen."""
-        return np.empty((users, self.width), F32) if self.ours() else np.full((users, self.width), np.nan, F32)
+        return np.empty((users, self.width), F32) if self.ours else np.full((users, self.width), np.nan, F32)
 
     def make_space(self) -> spaces.Space[Any]:
         """The space of one user's observation: a float32 Box of the flat vector."""

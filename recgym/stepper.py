@@ -165,11 +165,10 @@ class Stepper:
         Raises:
             ConfigError: see `step`.
         """
-        assert self.fused is not None
-        assert self.state is not None
+        fused: Any = self.fused
         observation = self.observations.blank(1)
-        after, outcome = self.fused.run(self.state, actions, observation)
-        row = self.fused.layout.row(outcome)
+        after, outcome = fused.run(self.state, actions, observation)
+        row = fused.layout.row(outcome)
         if row.get("wrong"):
             self.step(actions)  # which raises the error, with its message
         self.state = after
@@ -186,7 +185,7 @@ class Stepper:
         """
         world, users = self.world, state.unpacked()
         slate, wrong = self.actions.decode(actions, users), None
-        if not self.actions.ours():
+        if not self.actions.ours:
             slate, wrong = self._watched(slate, users)
         after, feedback = world.advance(users, slate, world.noise(users))
         objectives = feedback.objectives
