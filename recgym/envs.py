@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Callable, Sequence
-from enum import Enum
 from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
-from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from recgym.actions import Action
 from recgym.component import Component
 from recgym.errors import ConfigError, require, require_count, require_option, unknown
-from recgym.forms import Form
 from recgym.models.reward import LikeDislike, Reward, RewardFunction, Weighted
 from recgym.noise import mix
 from recgym.observations import Layout, Observation
 from recgym.render import RENDER_MODES, Frame, Reasons, render
+from recgym.spec import Specified
 from recgym.stepper import Stepper, some_end
 from recgym.types import BOOL, F32, I32, Array, Feedback, Users
 from recgym.world import World
@@ -39,40 +36,7 @@ class EnvState(NamedTuple):
     truncated: Array  # (B,) bool
 
 
-class Spec(EnvSpec):
-    """Gymnasium's spec of an environment, which can be written as JSON if all its arguments can."""
-
-    def to_json(self) -> str:
-        """The spec as JSON, for `gymnasium.envs.registration.EnvSpec.from_json`.
-
-        Parts are written in their JSON form, and forms of actions and observations by their names.
-
-        Raises:
-            ConfigError: an argument has no such form: a `World` itself, whose name or folder can be passed instead, or a
-                function.
-        """
-        plain = {name: _as_json(name, value) for name, value in self.kwargs.items()}
-        return EnvSpec.to_json(dataclasses.replace(self, kwargs=plain))
-
-
-class _Specified:
-    """Keeps Gymnasium's `spec` as a `Spec`, with Python's numbers in place of NumPy's."""
-
-    _spec: Spec | None = None
-
-    @property
-    def spec(self) -> Any:
-        return self._spec
-
-    @spec.setter
-    def spec(self, spec: Any) -> None:
-        if spec is not None:
-            fields = {f.name: getattr(spec, f.name) for f in dataclasses.fields(spec) if f.init}
-            spec = Spec(**{**fields, "kwargs": _plain(spec.kwargs)})
-        self._spec = spec
-
-
-class RecVectorEnv(_Specified, VectorEnv):  # pyright: ignore[reportIncompatibleVariableOverride]
+class RecVectorEnv(Specified, VectorEnv):  # pyright: ignore[reportIncompatibleVariableOverride]
     """B independent users of one World, stepped together.
 
     Row i of a batch reset with seed s is, bit for bit, the single environment reset with seed s + i.
@@ -433,7 +397,7 @@ class RecVectorEnv(_Specified, VectorEnv):  # pyright: ignore[reportIncompatible
             stepper.close()
 
 
-class RecEnv(_Specified, gym.Env):  # pyright: ignore[reportIncompatibleVariableOverride]
+class RecEnv(Specified, gym.Env):  # pyright: ignore[reportIncompatibleVariableOverride]
     """One user: a `RecVectorEnv` of one row. It takes the same arguments, except `num_envs` and `autoreset_mode`.
 
     ``dict(zip(env.objectives, info["objectives"]))`` has the objectives of a step by name.
@@ -555,35 +519,3 @@ def _parse_reward(reward: Any, like_dislike: bool) -> Reward | None:
     is_function = callable(reward) and not isinstance(reward, (type, Component))
     require(is_function, "reward", 'must be weights by objective, a Reward, a function or "vector"', reward)
     return RewardFunction(reward)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _plain(one) for name, one in value.items()}
-    if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
-        return type(value)(map(_plain, value))
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _as_json(name: str, value: Any) -> Any:
-    """An argument of an environment as JSON has it, see `Spec.to_json`."""
-    if isinstance(value, World):
-        raise ConfigError(
-            f"{name}: a World cannot be written as JSON; write it to a folder by World.save and pass the folder, or pass a name"
-        )
-    if isinstance(value, Component):
-        return value.to_dict()
-    if isinstance(value, type) and issubclass(value, Form):
-        known = value.known.get(value.form) is value
-        require(known, name, f"must be the class that is known as {value.form!r}, to be written as JSON", value)
-        return value.form
-    if isinstance(value, dict):
-        return {key: _as_json(name, one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_as_json(name, one) for one in value]
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    require(not callable(value), name, "must be a name or a part, which can be written as JSON, and no function", value)
-    return value

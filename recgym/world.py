@@ -14,7 +14,6 @@ import hashlib
 import io
 import json
 import math
-import numbers
 import os
 import time
 from dataclasses import dataclass, field
@@ -30,7 +29,7 @@ from recgym.errors import ConfigError, RecgymError, brief, require, require_coun
 from recgym.files import parse_arrays, read_bytes, read_json, write_atomically
 from recgym.kernel import kernel
 from recgym.market import Market
-from recgym.models.candidates import All, CandidateSource, Uniform
+from recgym.models.candidates import CandidateSource, source_of
 from recgym.models.choice import Choice
 from recgym.models.departure import Departure
 from recgym.models.dynamics import Dynamics
@@ -456,21 +455,6 @@ class World(Component):
 
 def _kind_of(value: Any) -> str:
     return f"{value.dtype} of shape {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
-
-
-def source_of(value: Any, default: CandidateSource) -> CandidateSource:
-    """Candidates by a number K, of the default source where it has one, "all", or a component (also in JSON form)."""
-    if isinstance(value, str) and value == "all":
-        return All()
-    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
-        if isinstance(default, All):
-            return Uniform(int(value))
-        return CandidateSource.from_dict({**default.to_dict(), "candidates": int(value)}, where="candidates")
-    if isinstance(value, dict):
-        return CandidateSource.from_dict(value, where="candidates")
-    require(isinstance(value, CandidateSource), "candidates", 'must be a number, "all" or a CandidateSource', value)
-    assert isinstance(value, CandidateSource)
-    return value
 
 
 @kernel

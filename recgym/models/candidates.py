@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import numbers
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -175,3 +177,18 @@ def _walk(u, v, n):
     while math.gcd(stride, n) != 1:
         stride = stride % n + 1
     return start, stride
+
+
+def source_of(value: Any, default: CandidateSource) -> CandidateSource:
+    """Candidates by a number K, of the default source where it has one, "all", or a component (also in JSON form)."""
+    if isinstance(value, str) and value == "all":
+        return All()
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        if isinstance(default, All):
+            return Uniform(int(value))
+        return CandidateSource.from_dict({**default.to_dict(), "candidates": int(value)}, where="candidates")
+    if isinstance(value, dict):
+        return CandidateSource.from_dict(value, where="candidates")
+    require(isinstance(value, CandidateSource), "candidates", 'must be a number, "all" or a CandidateSource', value)
+    assert isinstance(value, CandidateSource)
+    return value
