@@ -22,7 +22,7 @@ from recgym.errors import ConfigError, RecgymError
 CASES = {
     "worlds": 150,
     "agents": 60,
-    "results": 120,
+    "results": 50,
     "suites": 300,
     "logs": 400,
     "parameters": 150,
