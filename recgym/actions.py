@@ -295,9 +295,11 @@ def _picked(form: Action, choices: Array, candidates: Array) -> Array:
 def _outside(actions, low, high):
     """The first of several actions, all in one row, that has a number beyond its bounds, or NaN; -1 if none has."""
     n = low.shape[0]
-    for i in range(actions.shape[0]):
-        if not (actions[i] >= low[i % n] and actions[i] <= high[i % n]):
-            return i // n
+    for b in range(actions.shape[0] // n):
+        for k in range(n):
+            action = actions[b * n + k]
+            if not (action >= low[k] and action <= high[k]):
+                return b
     return -1
 
 
