@@ -125,9 +125,10 @@ def register_world(
     require(named, "builder", 'must be a function that returns a World, or "package.module:function"', builder)
     require(isinstance(null_action, bool), "null_action", "must be True or False", null_action)
     entry_point = "recgym.envs:RecEnv" if env is None else env
-    if isinstance(entry_point, type) and issubclass(entry_point, gym.Env) and "<" not in entry_point.__qualname__:
+    is_env = isinstance(entry_point, type) and issubclass(entry_point, gym.Env)
+    if isinstance(entry_point, type) and is_env and "<" not in entry_point.__qualname__:
         entry_point = f"{entry_point.__module__}:{entry_point.__qualname__}"  # a name can be written as JSON
-    fits = PLACE.fullmatch(entry_point) if isinstance(entry_point, str) else _is_class_below(entry_point, gym.Env)
+    fits = PLACE.fullmatch(entry_point) if isinstance(entry_point, str) else is_env
     require(fits, "env", 'must be a subclass of recgym.RecEnv, or "package.module:Class"', env)
     if ids is None:
         ids = {f"{name}/{''.join(word[:1].upper() + word[1:] for word in re.split('[-_]', name))}-v0": {}}
@@ -175,11 +176,6 @@ def _check_id(id: str) -> None:
     require(
         version is not None and id == plain and ":" not in id, "ids", 'must be "namespace/Name-v0", with a version', id
     )
-
-
-def _is_class_below(value: Any, base: type) -> bool:
-    """Whether a value is a class below a base."""
-    return isinstance(value, type) and issubclass(value, base)
 
 
 def _innermost(function: Any) -> Any:
