@@ -9,26 +9,31 @@ function gives the same numbers to the last bit, which is checked before its fir
 Part of the function for `recgym/News-v0`, with simple parts, reads:
 
     def step(first, end, before, fixed, after, outcome, given_0, given_1, constant_0, ..., reals, integers):
-        users, B = given_0.shape[0], end - first
-        before_clock = carray(pointer(before, users * 168 + first * 4), (B,), np.float32)
+        users, block = given_0.shape[0], min(128, end - first)
+        constant_0 = carray(pointer(constant_0, 0), (constant_0.shape[0], 16,), np.float32)
         ...
-        x0 = outcome_slate
-        _pick_0(x0, given_0.reshape((B, 1,)), before_candidates, (integers[0] != 0), (integers[1] != 0))
-        x1 = np.empty((4, B,), np.float32)
-        _noise_1(x1, fixed_key, fixed_episode, before_t)
-        ...
-        x5 = outcome_click; fill(x5, 0)
-        _cascade_4(x5, x6, x3, reals[3], reals[4], reals[5], x1[2:4])
-        x10 = after_t; copy(x10, before_t)
+        room = np.empty(block * 420, np.uint8)
+        for start in range(first, end, block):
+            B = min(block, end - start)
+            before_clock = carray(pointer(before, users * 168 + start * 4), (B,), np.float32)
+            ...
+            x0 = outcome_slate
+            _pick_0(x0, given_0.reshape((B, 1,)), before_candidates, (integers[0] != 0), (integers[1] != 0))
+            x1 = carray(pointer(room, block * 0), (4, B,), np.float32)
+            _noise_1(x1, fixed_key, fixed_episode, before_t)
+            ...
+            x5 = outcome_click
+            fill(x5, 0)
+            _cascade_4(x5, x6, x3, reals[3], reals[4], reals[5], x1[2:4])
+            x10 = after_t
+            copy(x10, before_t)
 
-It steps the users `first` to `end`. Their columns lie in the buffers `before` and `fixed` (`recgym.packed`), and it
-writes what it makes into `after` and `outcome`; `given` are the actions and the array for the observation. Numbers of the world come
-in arrays, so that worlds that differ in numbers alone share one function.
+It steps the users `first` to `end`, a block of them at a time, so that what one kernel makes is still in the processor's
+cache when the next one reads it. Their columns lie in the buffers `before` and `fixed` (`recgym.packed`), and it writes
+what it makes into `after` and `outcome`; `given` are the actions and the array for the observation. Temporaries share
+`room`. All lengths of rows are literals: a kernel that is inlined (`recgym.kernel`) has its loops unrolled by them.
 
-A recording knows what `recgym.tape` sees: arrays made by `empty`, `zeros`, `filled` and `copied` of `recgym.types`, slices
-of their first axis, reshapes of them, and kernels that return nothing. Any other array must be the same object at each
-step. The tape does not see NumPy's operators and slices that write, nor branches in Python that no example took: a part
-with one of these must say ``fusable = False``. Whatever else cannot be recorded raises `NotFusable`.
+What can be recorded, and what cannot, is said in `recgym.recording`.
 """
 
 from __future__ import annotations
@@ -39,9 +44,8 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -50,24 +54,21 @@ from typing import Any
 
 import numba
 import numpy as np
+from numba.core import cgutils
 from numba.core.errors import NumbaError
 from numba.extending import intrinsic
 
 from recgym.files import cache_folder, write_atomically
-from recgym.kernel import Kernel, kernel
-from recgym.packed import Layout, Packed
-from recgym.tape import Made, Tape, tapes
+from recgym.kernel import kernel
+from recgym.packed import Packed
+from recgym.recording import Arguments, Call, Copy, Fill, Make, NotFusable, Program, Step, joined
 from recgym.types import Array, Users
 
 CHECKS = 8  # steps for which a compiled step must match the original
+BLOCK = 128  # users that are stepped together
+FEW = 32  # rows of a constant array up to which their number is a literal
 TITLE = '"""A step of the simulation, written by recgym.fusion."""'  # first line of its file
 DAYS = 90  # after which a compiled step is deleted from disk
-Step = Callable[..., tuple[Any, dict[str, Array]]]  # (users, *arrays) -> (users, outcome)
-Arguments = tuple[Users, *tuple[Array, ...]]
-
-
-class NotFusable(Exception):
-    """The step does something that a recording cannot hold."""
 
 
 class Fused:
@@ -86,16 +87,19 @@ class Fused:
     """
 
     def __init__(self, step: Step, example: Callable[[int], Arguments], threads: int = 1) -> None:
-        program = _Program(*[_Recording(step, example(n)) for n in (2, 3)])
-        self._code = program.source, program.modules, program.signature
+        program = Program(step, example)
+        source, modules = written(program), tuple(sorted({module for module, _ in program.imports}))
+        self._constants = (*program.constants, *program.numbers)
+        taken = (0, 0, *[np.empty(0, np.uint8)] * 4, *program.given, *self._constants)
+        self._code = source, modules, tuple(numba.typeof(value) for value in taken)
         try:
             self._function = _compiled(*self._code)
         except NumbaError as error:
             raise NotFusable(f"numba: {error}") from error
-        self._users, self.layout, self._constants = program.users, program.outcome, program.constants
+        self._users, self.layout = program.users, program.outcome
         self._threads = threads
         self._pool: ThreadPoolExecutor | None = None
-        for n in (1, 3, 10):  # other numbers of users than those of the recording among them
+        for n in (1, 3, BLOCK + 10):  # other numbers of users than those of the recording, and more than a block
             _check(step, self, example, n)
         self._start()
 
@@ -156,213 +160,79 @@ def _check(step: Step, fused: Fused, example: Callable[[int], Arguments], n: int
                 raise NotFusable(f"compiled, the step gives another {name}")
 
 
-class _Recording:
-    """One run of a step, with what it made and called."""
-
-    def __init__(self, step: Step, arguments: Arguments) -> None:
-        users, *self.arrays = arguments
-        # Copies, as columns may share an array by chance.
-        self.users = {name: array.copy() for name, array in users.__dict__.items()}
-        tape = Tape()
-        tapes.append(tape)
-        try:
-            after, self.outcome = step(Users.of(dict(self.users)), *self.arrays)
-        finally:
-            tapes.remove(tape)
-        self.after = after.__dict__
-        self.entries = tape.entries
-        self.inputs = {id(array): f"before_{name}" for name, array in self.users.items()}
-        self.inputs |= {id(array): f"given_{i}" for i, array in enumerate(self.arrays)}
-        made = [entry.array for entry in self.entries if isinstance(entry, Made)]
-        self.made = {id(array): f"x{i}" for i, array in enumerate(made)}
-        self.owners = {id(array): array for array in (*self.users.values(), *self.arrays, *made)}
-
-    def owner(self, array: Array) -> Array | None:
-        """The input or the recorded array that an array is, or is a view of; None where it is neither."""
-        while id(array) not in self.owners:
-            if not isinstance(array.base, np.ndarray):
-                return None
-            array = array.base
-        return self.owners[id(array)]
-
-
-class _Program:
-    """The source of a recorded step. It takes two recordings, of 2 and of 3 users, to tell what depends on their number.
-
-    Attributes:
-        source: a module with the function `step`. modules: whose kernels it calls. signature: the types of its arguments.
-        users, outcome: where they lie in the buffers that come first. constants: the arrays that come last.
-    """
-
-    def __init__(self, small: _Recording, large: _Recording) -> None:
-        self._recordings = small, large
-        self._constants: dict[int, Array] = {}
-        self._reals: list[float] = []
-        self._integers: list[int] = []
-        self._imports: dict[tuple[str, str], str] = {}
-        self._read: set[str] = set()
-        if len(small.entries) != len(large.entries) or small.after.keys() != small.users.keys():
-            raise NotFusable("what it does depends on the users")
-        # Arrays that the step returns are made right in the buffers that are returned. `_targets` tells where; an array
-        # that is returned under several names is made under the first and copied to the others.
-        changed = {name: array for name, array in small.after.items() if array is not small.users[name]}
-        results = {f"after_{name}": (array, large.after[name]) for name, array in changed.items()}
-        results |= {f"outcome_{name}": (array, large.outcome[name]) for name, array in small.outcome.items()}
-        self._targets: dict[int, str] = {}
-        for target, (array, _) in results.items():
-            if id(array) in small.made:
-                self._targets.setdefault(id(array), target)
-        lines = [self._line(*entries) for entries in zip(small.entries, large.entries, strict=True)]
-        for target, pair in results.items():
-            if self._targets.get(id(pair[0])) != target:
-                with _naming(target.partition("_")[2]):
-                    lines.append(f"copy({target}, {self._array(*pair)})")
-        fixed = {name: array for name, array in small.users.items() if name not in changed}
-        self.users, self.outcome = (Layout(changed), Layout(fixed)), Layout(small.outcome)
-        given = [f"given_{i}" for i in range(len(small.arrays))]
-        constants = [f"constant_{i}" for i in range(len(self._constants))]
-        numbers = np.array(self._reals, np.float64), np.array(self._integers, np.int64)
-        self.constants = (*self._constants.values(), *numbers)
-        taken = (0, 0, *[np.empty(0, np.uint8)] * 4, *small.arrays, *self.constants)
-        self.signature = tuple(numba.typeof(value) for value in taken)
-        buffers = {"before": self.users[0], "fixed": self.users[1], "after": self.users[0], "outcome": self.outcome}
-        views = []
-        for where, layout in buffers.items():
-            for name, start, dtype, row in layout.columns:
-                if where in ("after", "outcome") or f"{where}_{name}" in self._read:
-                    address = f"pointer({where}, users * {start} + first * {dtype.itemsize * math.prod(row)})"
-                    shape = _tuple(["B", *map(str, row)])
-                    views.append(f"{where}_{name} = carray({address}, {shape}, {_dtype(dtype)})")
-        self.modules = tuple(sorted({module for module, _ in self._imports}))
-        imports = [f"from {module} import {name} as {alias}" for (module, name), alias in self._imports.items()]
-        self.source = "\n".join(
-            [
-                TITLE,
-                "import numpy as np",
-                "from numba import carray",
-                "from recgym.fusion import copy, fill, pointer",
-                "from recgym.kernel import compiled",
-                *imports,
-                "",
-                "",
-                "@compiled",
-                f"def step({', '.join(['first', 'end', *buffers, *given, *constants, 'reals', 'integers'])}):",
-                f"    users, B = {given[0]}.shape[0], end - first",
-                *[f"    {line}" for line in (*views, *[f"{name} = {name}[first:end]" for name in given], *lines)],
-                "",
-            ]
-        )
-
-    def _line(self, small: Any, large: Any) -> str:
-        if type(small) is not type(large):
-            raise NotFusable("what it does depends on the users")
-        if isinstance(small, Made):
-            name = self._recordings[0].made[id(small.array)]
-            new = f"np.empty({self._shape(small.array, large.array)}, {_dtype(small.array.dtype)})"
-            line = f"{name} = {self._targets.get(id(small.array), new)}"
-            if small.how == "copy":
-                return f"{line}; copy({name}, {self._array(small.source, large.source)})"
-            if small.how == "empty":
-                return line
-            value = self._number(small.source, large.source) if small.how == "full" else "0"
-            return f"{line}; fill({name}, {value})"
-        if small.kernel is not large.kernel or small.result is not None:
-            raise NotFusable(f"{small.kernel.__name__}: returns something, or runs for some users only")
-        with _naming(small.kernel.__name__):
-            arguments = [self._value(*pair) for pair in zip(small.arguments, large.arguments, strict=True)]
-        return f"{self._kernel(small.kernel)}({', '.join(arguments)})"
-
-    def _kernel(self, kernel: Kernel) -> str:
-        where = kernel.__module__, kernel.__qualname__
-        if where[0] == "__main__" or getattr(sys.modules[where[0]], where[1], None) is not kernel:
-            raise NotFusable(f"{where[1]}: must be a global of a module that can be imported")
-        return self._imports.setdefault(where, f"{where[1]}_{len(self._imports)}")
-
-    def _value(self, small: Any, large: Any) -> str:
-        if isinstance(small, np.ndarray):
-            return self._array(small, large)
-        if isinstance(small, tuple):
-            return _tuple([self._value(*pair) for pair in zip(small, large, strict=True)])
-        return self._number(small, large)
-
-    def _number(self, small: Any, large: Any) -> str:
-        """The expression of a number. It is read from an array, so that worlds that differ in numbers alone share a step."""
-        if type(small) is not type(large) or small != large:
-            raise NotFusable(f"a number depends on the users: {small!r}, {large!r}")
-        if isinstance(small, bool):
-            self._integers.append(int(small))
-            return f"(integers[{len(self._integers) - 1}] != 0)"
-        if isinstance(small, int):
-            self._integers.append(int(small))
-            return f"integers[{len(self._integers) - 1}]"
-        if isinstance(small, float):
-            self._reals.append(small)
-            return f"reals[{len(self._reals) - 1}]"
-        raise NotFusable(f"{small!r} is neither an array nor a number")
-
-    def _array(self, small: Array, large: Array) -> str:
-        """The expression of an array."""
-        expression, other = (self._view(*pair) for pair in zip(self._recordings, (small, large), strict=True))
-        if expression is None:
-            if small is not large:
-                made = "`empty`, `zeros`, `filled` and `copied` of recgym.types"
-                raise NotFusable(f"an array of shape {small.shape} comes from elsewhere than {made}")
-            self._constants.setdefault(id(small), small)
-            return f"constant_{list(self._constants).index(id(small))}"
-        if expression != other:
-            raise NotFusable(f"{expression} depends on the users")
-        return f"{expression}({self._shape(small, large)})" if expression.endswith(".reshape") else expression
-
-    def _view(self, recording: _Recording, array: Array) -> str | None:
-        """The expression of an array: its name, a slice of its first axis, or its method `reshape`; None for a constant."""
-        owner = recording.owner(array)
-        if owner is None:
-            return None
-        name = recording.inputs.get(id(owner)) or recording.made[id(owner)]
-        if id(owner) in recording.inputs and recording.after.get(name.removeprefix("before_")) is owner:
-            name = name.replace("before_", "fixed_", 1)
-        self._read.add(name)
-        if array is owner:
-            return name
-        offset = array.__array_interface__["data"][0] - owner.__array_interface__["data"][0]
-        if array.size == owner.size and array.flags.c_contiguous and offset == 0:
-            return name if array.shape == owner.shape else f"{name}.reshape"
-        row = owner.strides[0]
-        if (
-            array.shape[1:] == owner.shape[1:]
-            and array.strides == owner.strides
-            and (offset % row == 0 or not array.size)
-        ):
-            start = offset // row if array.size else 0
-            return f"{name}[{start}:{start + len(array)}]"
-        raise NotFusable(f"a view of shape {array.shape} is neither a slice of the first axis nor a reshape")
-
-    def _shape(self, small: Array, large: Array) -> str:
-        if small.ndim != large.ndim:
-            raise NotFusable("the number of axes depends on the users")
-        axes = []
-        for a, b in zip(small.shape, large.shape, strict=True):
-            if a != b and (a, b) != (2, 3):
-                raise NotFusable(f"a shape depends on the users: {small.shape}, {large.shape}")
-            axes.append(str(a) if a == b else "B")
-        return _tuple(axes)
+def written(program: Program) -> str:
+    """The source of a module with the function `step` of a program."""
+    buffers = {
+        "before": program.users[0],
+        "fixed": program.users[1],
+        "after": program.users[0],
+        "outcome": program.outcome,
+    }
+    given = {f"given_{i}": array for i, array in enumerate(program.given)}
+    constants = {f"constant_{i}": array for i, array in enumerate(program.constants)}
+    once, views, lines = [], [], []
+    for name, array in constants.items():
+        if array.flags.c_contiguous and array.ndim:
+            first = str(array.shape[0]) if array.shape[0] <= FEW else f"{name}.shape[0]"
+            once.append(_view(name, name, "0", [first, *array.shape[1:]], array.dtype))
+    for where, layout in buffers.items():
+        for name, start, dtype, row in layout.columns:
+            if where in ("after", "outcome") or f"{where}_{name}" in program.reads:
+                offset = f"users * {start} + start * {dtype.itemsize * math.prod(row)}"
+                views.append(_view(f"{where}_{name}", where, offset, ["B", *row], dtype))
+    for name, array in given.items():
+        offset = f"start * {array.dtype.itemsize * math.prod(array.shape[1:])}"
+        views.append(_view(name, f"all_{name}", offset, ["B", *array.shape[1:]], array.dtype))
+    places, width = _places([s for s in program.statements if isinstance(s, Make) and not s.target])
+    for statement in program.statements:
+        match statement:
+            case Make(name, shape, dtype, ""):
+                lines.append(_view(name, "room", f"block * {places[name]}", shape, dtype))
+            case Make(name, _, _, target):
+                lines.append(f"{name} = {target}")
+            case Fill(name, value):
+                lines.append(f"fill({name}, {value})")
+            case Copy(name, source):
+                lines.append(f"copy({name}, {source})")
+            case Call(_, alias, arguments):
+                lines.append(f"{alias}({', '.join(arguments)})")
+    taken = ["first", "end", *buffers, *[f"all_{name}" for name in given], *constants, "reals", "integers"]
+    return "\n".join(
+        [
+            TITLE,
+            "import numpy as np",
+            "from numba import carray",
+            "from recgym.fusion import copy, fill, pointer",
+            "from recgym.kernel import compiled",
+            *[f"from {module} import {name} as {alias}" for (module, name), alias in program.imports.items()],
+            "",
+            "",
+            "@compiled",
+            f"def step({', '.join(taken)}):",
+            f"    users, block = all_given_0.shape[0], min({BLOCK}, end - first)",
+            *[f"    {line}" for line in once],
+            f"    room = np.empty(block * {width}, np.uint8)",
+            "    for start in range(first, end, block):",
+            "        B = min(block, end - start)",
+            *[f"        {line}" for line in (*views, *lines)],
+            "",
+        ]
+    )
 
 
-@contextmanager
-def _naming(what: str) -> Iterator[None]:
-    """Puts into an error what could not be fused: a column, an output or a kernel."""
-    try:
-        yield
-    except NotFusable as reason:
-        raise NotFusable(f"{what}: {reason}") from None
+def _view(name: str, buffer: str, offset: str, shape: Sequence[int | str], dtype: np.dtype[Any]) -> str:
+    """The line that makes an array of a part of a buffer."""
+    axes, kind = joined([str(axis) for axis in shape]), "np.bool_" if dtype == np.bool_ else f"np.{dtype.name}"
+    return f"{name} = carray(pointer({buffer}, {offset}), {axes}, {kind})"
 
 
-def _tuple(parts: Sequence[str]) -> str:
-    return "(" + "".join(f"{part}, " for part in parts).rstrip() + ")"
-
-
-def _dtype(dtype: np.dtype[Any]) -> str:
-    return "np.bool_" if dtype == np.bool_ else f"np.{dtype.name}"
+def _places(temporaries: list[Make]) -> tuple[dict[str, int], int]:
+    """Where each temporary begins in the room that they share, in bytes per user of a block, and bytes of the whole."""
+    places, width = {}, 0
+    for made in sorted(temporaries, key=lambda made: -made.dtype.itemsize):
+        places[made.name] = width
+        width += made.dtype.itemsize * math.prod(axis for axis in made.shape if isinstance(axis, int))
+    return places, width
 
 
 @kernel
@@ -381,11 +251,11 @@ def copy(out, source):
 
 @intrinsic
 def pointer(context: Any, buffer: Any, offset: Any) -> Any:
-    """The address of a byte of a buffer, for `numba.carray`, which takes a fiftieth of the time of a view and a reshape."""
+    """The address of a byte of an array, for `numba.carray`, which takes a fiftieth of the time of a view and a reshape."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array = context.make_array(signature.args[0])(context, builder, arguments[0])
-        return builder.gep(array.data, [arguments[1]])
+        return builder.gep(builder.bitcast(array.data, cgutils.voidptr_t), [arguments[1]])
 
     return numba.types.voidptr(buffer, numba.types.intp), generate
 

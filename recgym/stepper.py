@@ -14,12 +14,13 @@ import numpy as np
 
 from recgym.actions import Action, allowed
 from recgym.errors import ConfigError
-from recgym.fusion import Fused, NotFusable
+from recgym.fusion import Fused
 from recgym.kernel import COMPILES, kernel
 from recgym.models.reward import paid, pay
 from recgym.noise import mix
 from recgym.observations import Observation
 from recgym.packed import Packed
+from recgym.recording import NotFusable
 from recgym.types import BOOL, Array, Feedback, Users, copied, empty
 from recgym.world import World
 

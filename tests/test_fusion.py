@@ -19,11 +19,13 @@ from recgym.classics.recsim import interest_exploration
 from recgym.envs import RecEnv, RecVectorEnv
 from recgym.errors import SlateError
 from recgym.files import cache_folder
-from recgym.fusion import _Program, _Recording
+from recgym.fusion import written
 from recgym.kernel import kernel
 from recgym.models import choice as choices
 from recgym.models.dynamics import Dynamics, InterestDrift, TwoSpeedDrift
 from recgym.packed import Packed
+from recgym.recording import Program
+from recgym.tape import tapes
 from recgym.types import F32, Array, Users, copied, zeros
 
 IDS = sorted(id for id in gym.registry if id.startswith("recgym/"))
@@ -360,15 +362,10 @@ def test_a_part_of_ones_own_is_fused_where_it_says_so() -> None:
 
 def test_worlds_that_differ_in_numbers_share_one_program() -> None:
     one, two = (clicks(InterestDrift(rate), horizon=h) for h, rate in ((10, 0.1), (20, 0.2)))
-    programs = [
-        _Program(*[_Recording(env.stepper.plain, env.stepper.example(n)) for n in (2, 3)]) for env in (one, two)
-    ]
-    assert programs[0].source == programs[1].source
     other = clicks(InterestDrift(), InterestDrift())
-    assert (
-        _Program(*[_Recording(other.stepper.plain, other.stepper.example(n)) for n in (2, 3)]).source
-        != programs[0].source
-    )
+    first, second, third = (written(Program(env.stepper.plain, env.stepper.example)) for env in (one, two, other))
+    assert first == second
+    assert first != third
 
 
 def test_where_compiled_steps_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -404,4 +401,4 @@ def test_recording_leaves_nothing_on() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert env.fuse()
-    assert fusion.tapes == []
+    assert tapes == []
