@@ -14,7 +14,6 @@ from contextlib import suppress
 from functools import partial, update_wrapper
 from typing import Any
 
-import numpy as np
 from numba import njit
 from numba.core import config as settings
 from numba.core.caching import FunctionCache, NullCache
@@ -69,13 +68,18 @@ class Kernel:
     """A compiled function. Called from Python it runs, and goes on the tape where a step is being recorded.
 
     Other kernels call it as one of numba's own, which is what `_numba_type_` tells numba.
+
+    Args:
+        function: what to compile. inline: write it out where it is called, so that a compiled step (`recgym.fusion`) unrolls
+            its loops over rows whose length is known: for the few kernels in which a step spends most of its time, since it
+            takes longer to compile.
     """
 
     __name__: str
     __qualname__: str
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.compiled: Any = compiled(function)
+    def __init__(self, function: Callable[..., Any], inline: bool = False) -> None:
+        self.compiled: Any = compiled(function, forceinline=inline)
         if COMPILES:
             self._numba_type_ = self.compiled._numba_type_
         update_wrapper(self, function)
@@ -88,6 +92,7 @@ class Kernel:
 
 
 kernel: Callable[[Callable[..., Any]], Callable[..., Any]] = Kernel
+inlined: Callable[[Callable[..., Any]], Callable[..., Any]] = partial(Kernel, inline=True)
 
 
 @kernel
@@ -97,22 +102,6 @@ def sigmoid(x):
         return 1.0 / (1.0 + math.exp(-x))
     e = math.exp(x)
     return e / (1.0 + e)
-
-
-@partial(compiled, fastmath={"reassoc"})
-def dot(a, i, b, j):
-    """Inner product of row i of `a` and row j of `b`.
-
-    This is the one function whose sums may be reordered, into vector lanes. The order depends on the length of the rows,
-    never on the rows. It also depends on the processor's vector unit: the last bits of a sum, and now and then a choice
-    that hangs on them, are the same on machines of one kind and may differ between kinds. (Code for LLVM's "znver4" and
-    "generic" agrees to the bit for sums of up to 33 numbers; code for "haswell" differs from 5 numbers on.) That is why
-    results record the name of the processor.
-    """
-    total = np.float32(0.0)
-    for k in range(a.shape[1]):
-        total += a[i, k] * b[j, k]
-    return total
 
 
 @kernel

@@ -82,6 +82,16 @@ class Market(Component, abstract=True):
         """Minutes after which the calendar repeats."""
         return self.slot * (len(self.offsets) - 1)
 
+    @cached_property
+    def factors(self) -> NDArray[np.uint32]:
+        """(slots, P) uint32: the different primes that divide the number of available items, filled up with that number + 1."""
+        counts = np.diff(self.offsets)
+        primes = {n: prime_factors(n) for n in {*counts.tolist()}}
+        table = np.repeat(counts[:, None] + 1, max(1, *map(len, primes.values())), axis=1).astype(np.uint32)
+        for row, n in zip(table, counts.tolist(), strict=True):
+            row[: len(primes[n])] = primes[n]
+        return table
+
     def available(self, clock: float) -> Array:
         """Ids of the items that are available at a minute of the clock, ascending."""
         s = int(clock // self.slot) % (len(self.offsets) - 1)
@@ -195,6 +205,18 @@ class ShopMarket(Market):
         in_stock = rng.uniform(size=(slots, n)) >= stock_outs
         offsets = np.concatenate([[0], np.cumsum(in_stock.sum(axis=1))])
         return cls(slot, offsets, np.nonzero(in_stock)[1].astype(np.int32), np.clip(log_price, -1.69, 1.69), promotion)
+
+
+def prime_factors(n: int) -> list[int]:
+    """The different primes that divide n >= 0, in ascending order; none of 0 and 1."""
+    primes, p = [], 2
+    while p * p <= n:
+        if n % p == 0:
+            primes.append(p)
+            while n % p == 0:
+                n //= p
+        p += 1
+    return [*primes, n] if n > 1 else primes
 
 
 @kernel

@@ -16,7 +16,8 @@ from gymnasium import spaces
 
 from recgym.errors import ConfigError, require
 from recgym.forms import Form
-from recgym.kernel import dot, kernel
+from recgym.kernel import inlined, kernel
+from recgym.lanes import copy_row, dot
 from recgym.types import F32, I32, Array, Column, Users, empty
 from recgym.world import World
 
@@ -164,8 +165,9 @@ class FlatObservation(Observation):
             signals = world.market.observe(candidates, users.clock)
         else:
             candidates, signals = empty((len(out), 0), I32), empty((len(out), 0, 0), F32)
+        taste = empty(users.profile.shape, F32)
         _encode(
-            out, users.profile, users.known, users.t, world.horizon, users.clock, users.last,
+            out, taste, users.profile, users.known, users.t, world.horizon, users.clock, users.last,
             tuple([users.__dict__[name] for name in self._columns]) or (users.known,), self._column_highs, self._vector_width,
             users.history, users.history_feedback, candidates, signals, self._signals,
             self._shown, world.catalog.topic, users.exposure,
@@ -252,62 +254,60 @@ def encode_vector(out, at, vector, high):
             out[b, at + k] = vector[b, k] / high
 
 
-@kernel
+@inlined
 def _encode(
-    out, profile, known, t, horizon, clock, last, columns, column_highs, vector_width, history, history_feedback, candidates,
-    signals, shown_signals,
-    shown, topic, exposure,
+    out, taste, profile, known, t, horizon, clock, last, columns, column_highs, vector_width, history, history_feedback,
+    candidates, signals, shown_signals, shown, topic, exposure,
 ):  # fmt: skip
     B, K = candidates.shape
     H, d, C = history.shape[1], profile.shape[1], last.shape[1]
     A, F = shown.shape[1], shown_signals.shape[0]  # shown: the embedding, then the visible attributes
-    width = A + F + 3
-    taste = np.empty((1, d), np.float32)  # mean embedding of the history
     for b in range(B):
-        user = out[b, : d + 4 + C]
-        for k in range(d):
-            user[k] = profile[b, k]
-        user[d] = known[b]
-        user[d + 1] = min(t[b] / horizon, 1.0)
-        angle = clock[b] / 1440.0 * 6.283185307179586
-        user[d + 2] = math.sin(angle)
-        user[d + 3] = math.cos(angle)
-        for c in range(C):
-            user[d + 4 + c] = last[b, c]
+        copy_row(out, b, 0, profile, b, d)
+        out[b, d] = known[b]
+        out[b, d + 1] = min(t[b] / horizon, 1.0)
+        day = clock[b] / 1440.0
+        angle = np.float32(6.283185307179586 * (day - math.floor(day)))
+        out[b, d + 2] = math.sin(angle)
+        out[b, d + 3] = math.cos(angle)
+        copy_row(out, b, d + 4, last, b, C)
         at = d + 4 + C
         for v in range(column_highs.shape[0]):
             out[b, at + v] = columns[v][b] / column_highs[v]
         at += column_highs.shape[0] + vector_width
-        taste[:] = 0.0
+        for k in range(d):
+            taste[b, k] = 0.0  # to be the mean embedding of the history
         clicked = 0
+        rows = out[b, at : at + H * (d + C)].reshape((H, d + C))
+        at += H * (d + C)
         for h in range(H):
-            row = out[b, at : at + d + C]
-            at += d + C
             i = history[b, h]
             if i < 0:
-                row[:] = 0.0
+                for k in range(d + C):
+                    rows[h, k] = 0.0
                 continue
             clicked += 1
+            copy_row(rows, h, 0, shown, i, d)
             for k in range(d):
-                row[k] = shown[i, k]
-                taste[0, k] += shown[i, k]
+                taste[b, k] += shown[i, k]
             for c in range(C):
-                row[d + c] = history_feedback[b, h, c]
+                rows[h, d + c] = history_feedback[b, h, c]
         for k in range(d):
-            taste[0, k] /= np.float32(max(clicked, 1))
+            taste[b, k] /= np.float32(max(clicked, 1))
+        rows = out[b, at : at + K * (A + F + 3)].reshape((K, A + F + 3))
+        at += K * (A + F + 3)
         for j in range(K):
-            candidate = out[b, at : at + width]
-            at += width
             i = candidates[b, j]
             if i < 0:
-                candidate[:] = 0.0
+                for k in range(A + F + 3):
+                    rows[j, k] = 0.0
                 continue
-            for a in range(A):
-                candidate[a] = shown[i, a]
+            copy_row(rows, j, 0, shown, i, A)
             for f in range(F):
-                candidate[A + f] = signals[b, j, shown_signals[f]]
-            candidate[A + F] = dot(profile, b, shown, i)
-            candidate[A + F + 1] = dot(taste, 0, shown, i)
-            candidate[A + F + 2] = exposure[b, topic[i]]
+                rows[j, A + f] = signals[b, j, shown_signals[f]]
+            rows[j, A + F] = dot(profile, b, shown, i)
+            rows[j, A + F + 1] = dot(taste, b, shown, i)
+            rows[j, A + F + 2] = exposure[b, topic[i]]
+        mask = out[b, at : at + K]
         for j in range(K):  # none in the compact form
-            out[b, at + j] = 1.0 if candidates[b, j] >= 0 else 0.0
+            mask[j] = 1.0 if candidates[b, j] >= 0 else 0.0

@@ -8,7 +8,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from recgym.kernel import capped_lognormal_mean, dot, kernel, lower_gamma, normal, normal_cdf, sigmoid
+from recgym.kernel import capped_lognormal_mean, kernel, lower_gamma, normal, normal_cdf, sigmoid
 
 
 @kernel
@@ -73,25 +73,6 @@ def test_capped_lognormal_mean_against_quadrature(mu: float, sigma: float, cap: 
 def test_capped_lognormal_mean_has_the_right_limits() -> None:
     assert capped_lognormal_mean(0.3, 0.5, 1e12) == pytest.approx(math.exp(0.3 + 0.125), rel=1e-12)
     assert capped_lognormal_mean(5.0, 0.1, 2.0) == pytest.approx(2.0, rel=1e-12)
-
-
-@pytest.mark.parametrize("d", [1, 2, 7, 8, 16, 31, 64])
-def test_dot(d: int, rng: np.random.Generator) -> None:
-    a, b = rng.standard_normal((5, d)).astype(np.float32), rng.standard_normal((9, d)).astype(np.float32)
-    for i in range(5):
-        for j in range(9):
-            want = np.dot(a[i].astype(np.float64), b[j].astype(np.float64))
-            assert dot(a, i, b, j) == pytest.approx(want, abs=1e-5)
-
-
-def test_dot_does_not_depend_on_the_row(rng: np.random.Generator) -> None:
-    """The same vectors give the same bits wherever they lie in memory."""
-    for d in (5, 16, 23):
-        x, y = rng.standard_normal((2, d)).astype(np.float32)
-        a, b = np.zeros((8, d), np.float32), np.zeros((8, d), np.float32)
-        a[:], b[:] = x, y
-        values = {float(dot(a, i, b, j)) for i in range(8) for j in range(8)}
-        assert len(values) == 1
 
 
 @pytest.mark.parametrize("x", [0.0, 1e-9, 1e-3, 0.3, 1.0, 2.5, 10.0, 50.0, 700.0, 1e30])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from recgym import Catalog, ConfigError, mix
-from recgym.market import LiveMarket, Market, NewsMarket, ShopMarket, StaticMarket
+from recgym.market import LiveMarket, Market, NewsMarket, ShopMarket, StaticMarket, prime_factors
 from recgym.models.candidates import All, CandidateSource, Retrieval, Uniform
 from recgym.models.choice import MultinomialLogit
 from recgym.models.departure import Never
@@ -381,3 +381,22 @@ def test_markets_that_do_not_fit_the_catalogue(world_of: WorldOf, market: Market
     """A calendar for fewer items than the catalogue has would be read beyond its end by the kernels."""
     with pytest.raises(ConfigError, match=fragment):
         world_of("ecommerce").replace(market=market)
+
+
+def test_prime_factors() -> None:
+    assert [prime_factors(n) for n in (0, 1, 2, 12, 97, 1900, 999_983)] == [
+        [],
+        [],
+        [2],
+        [2, 3],
+        [97],
+        [2, 5, 19],
+        [999_983],
+    ]
+
+
+def test_factors_tell_which_strides_are_coprime() -> None:
+    market = StaticMarket(60.0, np.array([0, 12, 12, 13, 13 + 35]), np.array([*range(12), 3, *range(35)], np.int32))
+    for row, n in zip(market.factors, (12, 0, 1, 35), strict=True):
+        for stride in range(1, n + 1):
+            assert all(stride % int(p) for p in row) == (math.gcd(stride, n) == 1 or n == 1)

@@ -12,7 +12,8 @@ import numpy as np
 from recgym.catalog import Catalog
 from recgym.component import Component
 from recgym.errors import require, require_count
-from recgym.kernel import dot, kernel
+from recgym.kernel import inlined, kernel
+from recgym.lanes import dot
 from recgym.market import Market
 from recgym.types import I32, Array, Sizes, Users, empty
 
@@ -78,27 +79,28 @@ class Retrieval(_Some):
         out = empty((noise.shape[1], self.candidates), I32)
         _retrieve(
             out, noise, users.clock, users.profile, catalog.embedding,
-            market.slot, market.offsets, market.listed, self.pool,
+            market.slot, market.offsets, market.listed, market.factors, self.pool,
         )  # fmt: skip
         return out
 
 
-@kernel
-def _retrieve(out, noise, clock, profile, embedding, slot, offsets, listed, pool):
+@inlined
+def _retrieve(out, noise, clock, profile, embedding, slot, offsets, listed, factors, pool):
     B, K = out.shape
     for b in range(B):
-        out[b] = -1
-        first, n = _available(clock[b], slot, offsets)
+        for k in range(K):
+            out[b, k] = -1
+        s, first, n = _available(clock[b], slot, offsets)
         if n == 0:
             continue
-        position, stride = _walk(noise[0, b], noise[1, b], n)
+        position, stride = _walk(noise[0, b], noise[1, b], n, factors[s])
         size = max(min(pool, n // K), 1)
         for k in range(min(K, n)):
             best, pick = np.float32(-np.inf), np.int32(-1)
             for _ in range(size):  # no branches: which score wins cannot be predicted
-                i = listed[first + position]
+                i = listed[np.uint64(first) + position]
                 position += stride
-                position -= n if position >= n else 0
+                position = position - np.uint64(n) if position >= np.uint64(n) else position
                 score = dot(profile, b, embedding, i)
                 better = score > best
                 pick = i if better else pick
@@ -116,23 +118,24 @@ class Uniform(_Some):
 
     def __call__(self, users: Users, catalog: Catalog, market: Market, noise: Array) -> Array:
         out = empty((noise.shape[1], self.candidates), I32)
-        _uniform(out, noise, users.clock, market.slot, market.offsets, market.listed)
+        _uniform(out, noise, users.clock, market.slot, market.offsets, market.listed, market.factors)
         return out
 
 
 @kernel
-def _uniform(out, noise, clock, slot, offsets, listed):
+def _uniform(out, noise, clock, slot, offsets, listed, factors):
     B, K = out.shape
     for b in range(B):
-        out[b] = -1
-        first, n = _available(clock[b], slot, offsets)
+        for k in range(K):
+            out[b, k] = -1
+        s, first, n = _available(clock[b], slot, offsets)
         if n == 0:
             continue
-        position, stride = _walk(noise[0, b], noise[1, b], n)
+        position, stride = _walk(noise[0, b], noise[1, b], n, factors[s])
         for k in range(min(K, n)):
-            out[b, k] = listed[first + position]
+            out[b, k] = listed[np.uint64(first) + position]
             position += stride
-            position -= n if position >= n else 0
+            position = position - np.uint64(n) if position >= np.uint64(n) else position
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,27 +159,35 @@ class All(CandidateSource):
 @kernel
 def _all(out, clock, slot, offsets, listed):
     for b in range(clock.shape[0]):
-        out[b] = -1
-        first, n = _available(clock[b], slot, offsets)
+        for i in range(out.shape[1]):
+            out[b, i] = -1
+        _, first, n = _available(clock[b], slot, offsets)
         for j in range(first, first + n):
             out[b, listed[j]] = listed[j]
 
 
 @kernel
 def _available(clock, slot, offsets):
-    """Where the list of the items available at a time begins, and how many there are."""
+    """The slot of a time, where the list of the items that are available in it begins, and how many there are."""
     s = int(math.floor(clock / slot)) % (offsets.shape[0] - 1)
-    return offsets[s], offsets[s + 1] - offsets[s]
+    return s, offsets[s], offsets[s + 1] - offsets[s]
 
 
 @kernel
-def _walk(u, v, n):
-    """Start and stride of a walk start + j * stride (mod n), which visits each of n items once: gcd(stride, n) = 1."""
-    start = int(u * n)
-    stride = 1 + int(v * (n - 1))
-    while math.gcd(stride, n) != 1:
-        stride = stride % n + 1
-    return start, stride
+def _walk(u, v, n, factors):
+    """Start and stride of a walk start + j * stride (mod n), which visits each of n items once: gcd(stride, n) = 1.
+
+    `factors` are the primes that divide n, and numbers above n.
+    """
+    start, stride = int(u * n), np.uint32(1 + int(v * (n - 1)))
+    divides = True
+    while divides:
+        divides = False
+        for f in range(factors.shape[0]):
+            divides |= stride % factors[f] == 0
+        if divides:
+            stride = np.uint32(stride % n + 1)
+    return np.uint64(start), np.uint64(stride)  # indices without a sign cost a third: none can count from the end
 
 
 def source_of(value: Any, default: CandidateSource) -> CandidateSource:

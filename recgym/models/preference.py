@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from recgym.catalog import Catalog
 from recgym.component import Component, float_array
 from recgym.errors import require, require_number
-from recgym.kernel import dot, kernel
+from recgym.kernel import kernel
+from recgym.lanes import dot
 from recgym.market import Market
 from recgym.types import F32, Array, Users, empty, zeros
 

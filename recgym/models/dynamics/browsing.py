@@ -11,7 +11,8 @@ import numpy as np
 from recgym.catalog import Catalog
 from recgym.component import float_array
 from recgym.errors import require, require_count, require_number
-from recgym.kernel import dot, kernel, normal
+from recgym.kernel import kernel, normal
+from recgym.lanes import dot
 from recgym.models.dynamics.base import Dynamics
 from recgym.types import BOOL, I32, Array, Column, Feedback, Sizes, Users, copied, filled, zeros
 

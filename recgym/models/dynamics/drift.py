@@ -9,7 +9,8 @@ import numpy as np
 
 from recgym.catalog import Catalog
 from recgym.errors import require, require_number
-from recgym.kernel import dot, kernel
+from recgym.kernel import kernel
+from recgym.lanes import dot
 from recgym.models.dynamics.base import Dynamics
 from recgym.types import Array, Column, Feedback, Sizes, Users, copied
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from recgym.catalog import Catalog
 from recgym.errors import require_number
-from recgym.kernel import dot, kernel, normal, sigmoid
+from recgym.kernel import kernel, normal, sigmoid
+from recgym.lanes import dot
 from recgym.models.dynamics.base import Dynamics
 from recgym.types import F32, Array, Column, Feedback, Sizes, Users, copied, empty
 
