@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from recgym.component import Component, float_array, int_array
 from recgym.errors import require, require_count, unknown
-from recgym.types import Array
+from recgym.types import Array, aligned
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +39,7 @@ class Catalog(Component):
     def __post_init__(self) -> None:
         for name in ("embedding", "attributes"):
             float_array(self, name)
+        object.__setattr__(self, "embedding", aligned(self.embedding))  # of which a step reads a hundred rows per user
         int_array(self, "topic", np.int32)
         object.__setattr__(self, "names", tuple(self.names))
         object.__setattr__(self, "visible", tuple(self.visible))

@@ -132,7 +132,8 @@ class FlatObservation(Observation):
         world = self.world
         catalog, market, response, sizes = world.catalog, world.market, world.response, world.sizes
         d, S = sizes.dimensions, world.slate_size
-        self._shown = np.concatenate([catalog.embedding, *[catalog[name][:, None] for name in catalog.visible]], axis=1)
+        shown = [catalog.column(name) for name in catalog.visible]
+        self._attributes = np.ascontiguousarray(catalog.attributes[:, shown])
         self._signals = np.array([j for j, signal in enumerate(market.signals) if signal.visible], np.int64)
         columns = _visible(world)
         self._columns = [name for name, c in columns if c.shape == ()]
@@ -170,7 +171,7 @@ class FlatObservation(Observation):
             out, taste, users.profile, users.known, users.t, world.horizon, users.clock, users.last,
             tuple([users.__dict__[name] for name in self._columns]) or (users.known,), self._column_highs, self._vector_width,
             users.history, users.history_feedback, candidates, signals, self._signals,
-            self._shown, world.catalog.topic, users.exposure,
+            world.catalog.embedding, self._attributes, world.catalog.topic, users.exposure,
         )  # fmt: skip
         at = self.layout["user"].slice.stop - self._vector_width
         for name, high in self._vectors:
@@ -257,11 +258,11 @@ def encode_vector(out, at, vector, high):
 @inlined
 def _encode(
     out, taste, profile, known, t, horizon, clock, last, columns, column_highs, vector_width, history, history_feedback,
-    candidates, signals, shown_signals, shown, topic, exposure,
+    candidates, signals, shown_signals, embedding, attributes, topic, exposure,
 ):  # fmt: skip
     B, K = candidates.shape
     H, d, C = history.shape[1], profile.shape[1], last.shape[1]
-    A, F = shown.shape[1], shown_signals.shape[0]  # shown: the embedding, then the visible attributes
+    A, F = attributes.shape[1], shown_signals.shape[0]
     for b in range(B):
         copy_row(out, b, 0, profile, b, d)
         out[b, d] = known[b]
@@ -287,27 +288,28 @@ def _encode(
                     rows[h, k] = 0.0
                 continue
             clicked += 1
-            copy_row(rows, h, 0, shown, i, d)
+            copy_row(rows, h, 0, embedding, i, d)
             for k in range(d):
-                taste[b, k] += shown[i, k]
+                taste[b, k] += embedding[i, k]
             for c in range(C):
                 rows[h, d + c] = history_feedback[b, h, c]
         for k in range(d):
             taste[b, k] /= np.float32(max(clicked, 1))
-        rows = out[b, at : at + K * (A + F + 3)].reshape((K, A + F + 3))
-        at += K * (A + F + 3)
+        rows = out[b, at : at + K * (d + A + F + 3)].reshape((K, d + A + F + 3))
+        at += K * (d + A + F + 3)
         for j in range(K):
             i = candidates[b, j]
             if i < 0:
-                for k in range(A + F + 3):
+                for k in range(d + A + F + 3):
                     rows[j, k] = 0.0
                 continue
-            copy_row(rows, j, 0, shown, i, A)
+            copy_row(rows, j, 0, embedding, i, d)
+            copy_row(rows, j, d, attributes, i, A)
             for f in range(F):
-                rows[j, A + f] = signals[b, j, shown_signals[f]]
-            rows[j, A + F] = dot(profile, b, shown, i)
-            rows[j, A + F + 1] = dot(taste, b, shown, i)
-            rows[j, A + F + 2] = exposure[b, topic[i]]
+                rows[j, d + A + f] = signals[b, j, shown_signals[f]]
+            rows[j, d + A + F] = dot(profile, b, embedding, i)
+            rows[j, d + A + F + 1] = dot(taste, b, embedding, i)
+            rows[j, d + A + F + 2] = exposure[b, topic[i]]
         mask = out[b, at : at + K]
         for j in range(K):  # none in the compact form
             mask[j] = 1.0 if candidates[b, j] >= 0 else 0.0
