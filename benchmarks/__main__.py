@@ -9,6 +9,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterable
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +24,7 @@ try:
     from rich.console import Console
     from rich.padding import Padding
     from rich.text import Text
+    from typer.core import TyperCommand
 except ModuleNotFoundError as error:
     raise SystemExit(f'python -m benchmarks needs {error.name}: pip install "recgym[bench]"') from None
 
@@ -40,9 +42,10 @@ from benchmarks.references import REFERENCE_USERS, run_references
 from benchmarks.report import report, show
 from benchmarks.run import run_suite, software
 from benchmarks.tables import Section
+from benchmarks.throughput import tables as speeds
 from recgym import CLASSIC_IDS, ENV_IDS
 from recgym.errors import RecgymError, require, require_option
-from recgym.files import parse_json, print_anywhere
+from recgym.files import parse_json, print_anywhere, write_atomically
 from recgym.stepper import processors
 
 app = typer.Typer(
@@ -384,28 +387,98 @@ def _references(
         raise typer.Exit(1)
 
 
-@app.command("throughput")
+class Spreading(TyperCommand):
+    """A command whose repeated options take several words: `--users 64 1024` is `--users 64 --users 1024`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Say the name of such an option before each of its words."""
+        several = {name for option in self.params if getattr(option, "multiple", False) for name in option.opts}
+        spread, name, first = [], "", False
+        for word in args:
+            if word.startswith("-") and not _is_number(word):
+                name, first = word if word in several else "", True
+            elif name and not first:
+                spread.append(name)
+            else:
+                first = False
+            spread.append(word)
+        return super().parse_args(ctx, spread)
+
+
+@app.command("throughput", cls=Spreading)
 def _throughput(
-    id: Annotated[list[str] | None, typer.Argument(help=f"Environments.  [default: {speed.DEFAULT_ID}]")] = None,
-    every: Annotated[bool, typer.Option("--all", help="Every registered id.")] = False,
-    windows: Annotated[int, typer.Option(min=1, help="Measured windows of each.")] = 5,
-    seconds: Annotated[float, typer.Option(min=0.01, help="Length of a window.")] = 0.5,
+    ids: Annotated[list[str] | None, typer.Option(help=f"Environments.  [default: {speed.DEFAULT_ID}]")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every id of recgym's.")] = False,
+    users: Annotated[
+        list[int] | None,
+        typer.Option(help=f"Users in a batch.  [default: {' '.join(map(str, speed.BATCHES))}; single, always]"),
+    ] = None,
+    items: Annotated[
+        list[int] | None,
+        typer.Option(help=f"Also the three domains, {speed.ITEM_USERS} users, with so many items."),
+    ] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(help=f"Also other packages, installed in environments of their own: {', '.join(speed.PEERS)}."),
+    ] = None,
+    environments: Annotated[
+        Path | None, typer.Option(help="Folder where these are kept. Default: peers in recgym's folder of caches.")
+    ] = None,
+    windows: Annotated[int, typer.Option(min=1, help="Measured windows of each.")] = speed.WINDOWS,
+    seconds: Annotated[float, typer.Option(min=0.01, help="Length of a window.")] = speed.SECONDS,
     profile: Annotated[bool, typer.Option("--profile", help="Also show where a step spends its time.")] = False,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="A JSON file for the numbers.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="A .json file for the numbers; beside it come .md and .png.")
+    ] = None,
 ) -> None:
-    """Measure steps per second, of single environments and of batches, beside CartPole."""
-    ids = (*ENV_IDS, *CLASSIC_IDS) if every else tuple(id or [speed.DEFAULT_ID])
+    """Measure steps per second, of single environments and of batches, beside CartPole and other packages.
+
+    All windows of an environment take turns. Options that take several words: `--users 64 1024 --against recsim sardine`.
+    What has ended is in the output, should the run be stopped.
+    """
+    chosen = (*ENV_IDS, *CLASSIC_IDS) if every else tuple(ids or [speed.DEFAULT_ID])
     if output:
         require_writable("output", output, folder=False)
+        require(output.suffix == ".json", "output", "must be named .json", str(output))
+    if environments:
+        require_writable("environments", environments)
+    sizes = speed.BATCHES if users is None else users
+    plan = speed.Plan(chosen, sizes, items or (), against or (), windows, seconds, environments)
+    about = {"command": _command(), "date": date.today().isoformat(), "software": software(),
+             "processors": processors(), "seconds": seconds}  # fmt: skip
+    began = time.monotonic()
+
+    def notify(run: speed.Run) -> None:
+        if not console.is_terminal:
+            last = run.peers[-1] if run.peers else run.speeds[-1]
+            name = last.peer if isinstance(last, speed.Versus) else last.id
+            console.print(Text(f"{time.monotonic() - began:5.0f} s, ended: {name}"), style="dim")
+        if output:
+            write_json(output, {**about, **run.to_dict()})
+
     with console.status("measuring") as status:
         progress = lambda text: status.update(Text(f"measuring {text}"))  # noqa: E731
-        speeds = speed.throughput(ids, windows=windows, seconds=seconds, progress=progress)
-    show(speed.section(speeds), console)
+        run = speed.throughput(plan, progress, notify)
+    for section in speeds.sections(run):
+        show(section, console)
+    for note in speeds.notes(run):
+        console.print(Text(note, "dim"))
     if profile:
-        console.print(Text(speed.profile(ids[0])), soft_wrap=True)
+        console.print(Text(speed.profile(chosen[0])), soft_wrap=True)
     if output:
-        data = {"command": _command(), "software": software(), "processors": processors()}
-        write_json(output, {**data, "speeds": speed.to_dict(speeds)})
+        found = about["software"]
+        names = ("recgym", "python", "numpy", "numba", "gymnasium")
+        machine = f"{found['processor']}, {about['processors']} processors, {found['platform']}; {about['date']}; " + (
+            ", ".join(f"{name} {found[name]}" for name in names)
+        )
+        image = output.with_suffix(".png")
+        write_atomically(output.with_suffix(".md"), speeds.markdown(run, _command(), machine, image.name).encode())
+        if speeds.pictured(run):
+            write_atomically(image, speeds.picture(run))
+
+
+def _is_number(word: str) -> bool:
+    return re.fullmatch(r"-[0-9.]+", word) is not None
 
 
 @app.command("fuzz")
