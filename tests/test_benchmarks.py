@@ -555,7 +555,7 @@ def test_command_line(monkeypatch, tmp_path, capsys):
         (["throughput", "--users", "64", "0"], "users: must be an integer in [1, 4194304], got 0"),
         (["throughput", "--users", "64", "64"], "users: must be different, got [64, 64]"),
         (["throughput", "--items", "9"], "items: must be an integer in [100, 10000000], got 9"),
-        (["throughput", "--environments", "speeds/\0"], "environments: 'speeds/\\x00' cannot be written"),
+        (["throughput", "--environments", LONG], "environments: 'aaa"),
         (["report", "nowhere"], "folder: must hold suite.json"),
         (["run", "--task", "nomodule:recgym/News-v0", "-w", "1"], "task: must be a registered recgym id"),
         (["throughput", "--ids", "nomodule:recgym/News-v0"], "ids: must be registered environments"),

@@ -219,7 +219,7 @@ def _speeds(
 ) -> list[Speed]:
     """An id in several sizes (users, items), all of which take turns."""
     measures: dict[str, tuple[Measure, float]] = {}
-    traffics: dict[str, int | None] = {}
+    traffics: dict[str, int] = {}
     for users, items in sizes:
         name = f"{users} {items}"
         options: dict[str, Any] = {} if items is None else {"items": items}
@@ -229,9 +229,8 @@ def _speeds(
             continue
         envs = made(lambda users=users, options=options: gym.make_vec(id, num_envs=users, **options))
         measures[name] = stepping(envs, users), plan.seconds
-        traffics[name] = moved = traffic(id, **options)
-        if moved is not None:
-            assert isinstance(envs, RecVectorEnv)
+        if isinstance(envs, RecVectorEnv):
+            traffics[name] = moved = traffic(envs)
             seconds = min(plan.seconds, COPY_SECONDS)
             measures[f"memory {name}"] = memory, seconds
             measures[f"cache {name}"] = copying(moved * users, envs.stepper.threads), seconds

@@ -119,18 +119,14 @@ def copying(size: int, threads: int) -> Measure:
     return measure
 
 
-def traffic(id: str, **options: Any) -> int | None:
-    """Bytes that a user-step must move, at the least; None of an environment that is not recgym's.
+def traffic(envs: RecVectorEnv) -> int:
+    """Bytes that a user-step must move, at the least.
 
     They are all of the user's state, read; those columns of it that change, written; and the action read, observation,
     reward, flags and info written. Columns that all users share, and what is read of the catalogue, do not count.
-
-    Args:
-        id: a registered environment. options: keyword arguments of `gymnasium.make_vec`.
+    They are found with a few users of their own.
     """
-    envs = made(lambda: gym.make_vec(id, num_envs=TRAFFIC_USERS, **options))
-    if not isinstance(envs, RecVectorEnv):
-        return None
+    envs = RecVectorEnv(num_envs=TRAFFIC_USERS, **envs.options)
     envs.action_space.seed(0)
     envs.reset(seed=0)
     first = {name: array.copy() for name, array in envs.get_state().users.__dict__.items()}
