@@ -24,7 +24,6 @@ try:
     from rich.console import Console
     from rich.padding import Padding
     from rich.text import Text
-    from typer.core import TyperCommand
 except ModuleNotFoundError as error:
     raise SystemExit(f'python -m benchmarks needs {error.name}: pip install "recgym[bench]"') from None
 
@@ -37,6 +36,7 @@ from benchmarks import tune as tuning
 from benchmarks.check import submit_check
 from benchmarks.data import read_json, require_writable, write_json
 from benchmarks.executors import EXECUTORS
+from benchmarks.options import Spreading
 from benchmarks.packed import pack
 from benchmarks.references import REFERENCE_USERS, run_references
 from benchmarks.report import report, show
@@ -45,7 +45,7 @@ from benchmarks.tables import Section
 from benchmarks.throughput import tables as speeds
 from recgym import CLASSIC_IDS, ENV_IDS
 from recgym.errors import RecgymError, require, require_option
-from recgym.files import parse_json, print_anywhere, write_atomically
+from recgym.files import parse_json, print_anywhere
 from recgym.stepper import processors
 
 app = typer.Typer(
@@ -387,24 +387,6 @@ def _references(
         raise typer.Exit(1)
 
 
-class Spreading(TyperCommand):
-    """A command whose repeated options take several words: `--users 64 1024` is `--users 64 --users 1024`."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Say the name of such an option before each of its words."""
-        several = {name for option in self.params if getattr(option, "multiple", False) for name in option.opts}
-        spread, name, first = [], "", False
-        for word in args:
-            if word.startswith("-") and not _is_number(word):
-                name, first = word if word in several else "", True
-            elif name and not first:
-                spread.append(name)
-            else:
-                first = False
-            spread.append(word)
-        return super().parse_args(ctx, spread)
-
-
 @app.command("throughput", cls=Spreading)
 def _throughput(
     ids: Annotated[list[str] | None, typer.Option(help=f"Environments.  [default: {speed.DEFAULT_ID}]")] = None,
@@ -442,17 +424,14 @@ def _throughput(
         require(output.suffix == ".json", "output", "must be named .json", str(output))
     if environments:
         require_writable("environments", environments)
-    sizes = speed.BATCHES if users is None else users
-    plan = speed.Plan(chosen, sizes, items or (), against or (), windows, seconds, environments)
+    plan = speed.Plan(chosen, users or speed.BATCHES, items or (), against or (), windows, seconds, environments)
     about = {"command": _command(), "date": date.today().isoformat(), "software": software(),
              "processors": processors(), "seconds": seconds}  # fmt: skip
     began = time.monotonic()
 
-    def notify(run: speed.Run) -> None:
+    def notify(run: speed.Run, ended: str) -> None:
         if not console.is_terminal:
-            last = run.peers[-1] if run.peers else run.speeds[-1]
-            name = last.peer if isinstance(last, speed.Versus) else last.id
-            console.print(Text(f"{time.monotonic() - began:5.0f} s, ended: {name}"), style="dim")
+            console.print(Text(f"{time.monotonic() - began:5.0f} s, ended: {ended}", "dim"))
         if output:
             write_json(output, {**about, **run.to_dict()})
 
@@ -466,19 +445,7 @@ def _throughput(
     if profile:
         console.print(Text(speed.profile(chosen[0])), soft_wrap=True)
     if output:
-        found = about["software"]
-        names = ("recgym", "python", "numpy", "numba", "gymnasium")
-        machine = f"{found['processor']}, {about['processors']} processors, {found['platform']}; {about['date']}; " + (
-            ", ".join(f"{name} {found[name]}" for name in names)
-        )
-        image = output.with_suffix(".png")
-        write_atomically(output.with_suffix(".md"), speeds.markdown(run, _command(), machine, image.name).encode())
-        if speeds.pictured(run):
-            write_atomically(image, speeds.picture(run))
-
-
-def _is_number(word: str) -> bool:
-    return re.fullmatch(r"-[0-9.]+", word) is not None
+        speeds.render(run, about, output)
 
 
 @app.command("fuzz")

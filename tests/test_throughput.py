@@ -16,6 +16,7 @@ from rich.console import Console
 
 import benchmarks.__main__ as cli
 from benchmarks import throughput
+from benchmarks.run import software
 from benchmarks.throughput import Plan, Run, Speed, Spread, Versus, measure, peers, tables
 from recgym.envs import RecVectorEnv
 from recgym.errors import ConfigError
@@ -50,9 +51,9 @@ def plan(**options) -> Plan:
 
 def test_throughput_measures_each_window_beside_cartpole():
     said, there = [], []
-    run = throughput.throughput(plan(), said.append, lambda run: there.append(len(run.speeds)))
+    run = throughput.throughput(plan(), said.append, lambda run, ended: there.append((len(run.speeds), ended)))
     assert [(s.id, s.users, s.items) for s in run.speeds] == [(ID, 0, None), (ID, 3, None)]
-    assert there == [2]
+    assert there == [(2, f"1/1 {ID}")]
     assert said[-1] == f"1/1 {ID}: round 2 of 2"
     for s in run.speeds:
         assert len(s.windows) == len(s.floor) == 2
@@ -179,7 +180,8 @@ def test_a_peer_is_measured_or_its_rows_say_why_not(monkeypatch, tmp_path, peer,
             assert v.versions == {"it": "1.2"}
             assert v.ratio is not None
             assert v.ratio.high == max(v.ours) / rate
-    shown = "\n".join(tables.markdown(run, "x", "y", "z").splitlines())
+    about = {"command": "x", "date": "2030-01-01", "processors": 2, "software": software()}
+    shown = tables.markdown(run, about, "z.png")
     assert (reason or "it 1.2") in shown
     assert json.loads(json.dumps(run.to_dict()))["peers"][0]["differs"] == "Nothing differs."
 

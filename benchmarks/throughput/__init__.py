@@ -179,12 +179,14 @@ class Plan:
 
 
 def throughput(
-    plan: Plan, progress: Callable[[str], None] = lambda text: None, notify: Callable[[Run], None] = lambda run: None
+    plan: Plan,
+    progress: Callable[[str], None] = lambda text: None,
+    notify: Callable[[Run, str], None] = lambda run, ended: None,
 ) -> Run:
     """Measure all of a plan.
 
     Args:
-        plan: what. progress: told what is being measured. notify: given what there is whenever something has ended.
+        plan: what. progress: told what is being measured. notify: given what there is, and the name of what has ended.
     """
     run = Run()
     floor, memory = single(FLOOR), copying(MEMORY_BYTES, processors())
@@ -197,11 +199,11 @@ def throughput(
         run.speeds += _speeds(
             plan, id, sizes, floor, memory, lambda done, said=said: progress(_round(said, done, plan))
         )
-        notify(run)
+        notify(run, said)
     for part, name in enumerate(plan.against, len(cells)):
         said = f"{part + 1}/{parts} {name}"
         run.peers += _versus(plan, name, floor, lambda text, said=said: progress(f"{said}: {text}"))
-        notify(run)
+        notify(run, said)
     return run
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ from matplotlib.figure import Figure
 
 from benchmarks.report import markdown_table
 from benchmarks.tables import UNKNOWN, Section
-from benchmarks.throughput import FLOOR, ITEM_USERS, Run, Speed, Spread
+from benchmarks.throughput import FLOOR, ITEM_USERS, Run, Speed
 from benchmarks.throughput.peers import PEERS
+from recgym.files import write_atomically
 
 FAMILIES = ("Ecommerce", "News", "LiveStream", "Interest", "LongTerm", "Sardine", "RecoGym")  # one colour each
 MARKS = "osD^v<>P"
@@ -59,11 +61,26 @@ def notes(run: Run) -> list[str]:
     return found
 
 
-def markdown(run: Run, command: str, machine: str, picture: str) -> str:
-    """All of it as Markdown, beside the picture of that name."""
-    lines = ["# Throughput", "", "```", command, "```", "", f"{machine}.", ""]
+def render(run: Run, about: dict[str, Any], path: Path) -> None:
+    """Write the tables as Markdown, and the picture if there is a line to draw, beside a JSON file of that path.
+
+    Args:
+        about: the command, its date, the software (`benchmarks.run.software`) and the number of processors.
+    """
+    image = path.with_suffix(".png")
+    write_atomically(path.with_suffix(".md"), markdown(run, about, image.name).encode())
     if pictured(run):
-        lines += [f"![Cost of a user-step]({picture})", ""]
+        write_atomically(image, picture(run))
+
+
+def markdown(run: Run, about: dict[str, Any], image: str) -> str:
+    """All of it as Markdown, beside the picture of that name; see `render`."""
+    software = about["software"]
+    machine = f"{software['processor']}, {about['processors']} processors, {software['platform']}, {about['date']}"
+    versions = ", ".join(f"{name} {software[name]}" for name in ("recgym", "python", "numpy", "numba", "gymnasium"))
+    lines = ["# Throughput", "", "```", about["command"], "```", "", f"{machine}. {versions}.", ""]
+    if pictured(run):
+        lines += [f"![Cost of a user-step]({image})", ""]
     for section in sections(run):
         lines += markdown_table(section)
     return "\n".join([*lines, *(f"- {note}" for note in notes(run)), ""])
@@ -95,9 +112,6 @@ def picture(run: Run) -> bytes:
             xs, speeds = zip(*lines[id], strict=True)
             axis.plot(xs, [s.nanoseconds for s in speeds], label=_short(id).removesuffix("-v0"), markersize=4, linewidth=1.2,
                       **_style(id, list(lines)))  # fmt: skip
-            spreads = [Spread.of(s.windows) for s in speeds]
-            axis.fill_between(xs, [1e9 / s.high for s in spreads], [1e9 / s.low for s in spreads], alpha=0.08,
-                              color=_style(id, list(lines))["color"], linewidth=0)  # fmt: skip
         axis.set(xscale="log", yscale="log", xlabel=name, ylabel="nanoseconds per user-step", title=title)
         ticks = sorted({x for line in lines.values() for x, _ in line})
         axis.set_xticks(ticks, [f"{x:,}" for x in ticks])
