@@ -9,6 +9,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterable
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,11 +36,13 @@ from benchmarks import tune as tuning
 from benchmarks.check import submit_check
 from benchmarks.data import read_json, require_writable, write_json
 from benchmarks.executors import EXECUTORS
+from benchmarks.options import Spreading
 from benchmarks.packed import pack
 from benchmarks.references import REFERENCE_USERS, run_references
 from benchmarks.report import report, show
 from benchmarks.run import run_suite, software
 from benchmarks.tables import Section
+from benchmarks.throughput import tables as speeds
 from recgym import CLASSIC_IDS, ENV_IDS
 from recgym.errors import RecgymError, require, require_option
 from recgym.files import parse_json, print_anywhere
@@ -384,28 +387,65 @@ def _references(
         raise typer.Exit(1)
 
 
-@app.command("throughput")
+@app.command("throughput", cls=Spreading)
 def _throughput(
-    id: Annotated[list[str] | None, typer.Argument(help=f"Environments.  [default: {speed.DEFAULT_ID}]")] = None,
-    every: Annotated[bool, typer.Option("--all", help="Every registered id.")] = False,
-    windows: Annotated[int, typer.Option(min=1, help="Measured windows of each.")] = 5,
-    seconds: Annotated[float, typer.Option(min=0.01, help="Length of a window.")] = 0.5,
+    ids: Annotated[list[str] | None, typer.Option(help=f"Environments.  [default: {speed.DEFAULT_ID}]")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every id of recgym's.")] = False,
+    users: Annotated[
+        list[int] | None,
+        typer.Option(help=f"Users in a batch.  [default: {' '.join(map(str, speed.BATCHES))}; single, always]"),
+    ] = None,
+    items: Annotated[
+        list[int] | None,
+        typer.Option(help=f"Also the three domains, {speed.ITEM_USERS} users, with so many items."),
+    ] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(help=f"Also other packages, installed in environments of their own: {', '.join(speed.PEERS)}."),
+    ] = None,
+    environments: Annotated[
+        Path | None, typer.Option(help="Folder where these are kept. Default: peers in recgym's folder of caches.")
+    ] = None,
+    windows: Annotated[int, typer.Option(min=1, help="Measured windows of each.")] = speed.WINDOWS,
+    seconds: Annotated[float, typer.Option(min=0.01, help="Length of a window.")] = speed.SECONDS,
     profile: Annotated[bool, typer.Option("--profile", help="Also show where a step spends its time.")] = False,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="A JSON file for the numbers.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="A .json file for the numbers; beside it come .md and .png.")
+    ] = None,
 ) -> None:
-    """Measure steps per second, of single environments and of batches, beside CartPole."""
-    ids = (*ENV_IDS, *CLASSIC_IDS) if every else tuple(id or [speed.DEFAULT_ID])
+    """Measure steps per second, of single environments and of batches, beside CartPole and other packages.
+
+    All windows of an environment take turns. Options that take several words: `--users 64 1024 --against recsim sardine`.
+    What has ended is in the output, should the run be stopped.
+    """
+    chosen = (*ENV_IDS, *CLASSIC_IDS) if every else tuple(ids or [speed.DEFAULT_ID])
     if output:
         require_writable("output", output, folder=False)
+        require(output.suffix == ".json", "output", "must be named .json", str(output))
+    if environments:
+        require_writable("environments", environments)
+    plan = speed.Plan(chosen, users or speed.BATCHES, items or (), against or (), windows, seconds, environments)
+    about = {"command": _command(), "date": date.today().isoformat(), "software": software(),
+             "processors": processors(), "seconds": seconds}  # fmt: skip
+    began = time.monotonic()
+
+    def notify(run: speed.Run, ended: str) -> None:
+        if not console.is_terminal:
+            console.print(Text(f"{time.monotonic() - began:5.0f} s, ended: {ended}", "dim"))
+        if output:
+            write_json(output, {**about, **run.to_dict()})
+
     with console.status("measuring") as status:
         progress = lambda text: status.update(Text(f"measuring {text}"))  # noqa: E731
-        speeds = speed.throughput(ids, windows=windows, seconds=seconds, progress=progress)
-    show(speed.section(speeds), console)
+        run = speed.throughput(plan, progress, notify)
+    for section in speeds.sections(run):
+        show(section, console)
+    for note in speeds.notes(run):
+        console.print(Text(note, "dim"))
     if profile:
-        console.print(Text(speed.profile(ids[0])), soft_wrap=True)
+        console.print(Text(speed.profile(chosen[0])), soft_wrap=True)
     if output:
-        data = {"command": _command(), "software": software(), "processors": processors()}
-        write_json(output, {**data, "speeds": speed.to_dict(speeds)})
+        speeds.render(run, about, output)
 
 
 @app.command("fuzz")

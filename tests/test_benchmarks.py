@@ -27,7 +27,7 @@ from rich.console import Console
 from baselines.agent import Task
 from baselines.registry import make_agent
 from benchmarks import __main__ as cli
-from benchmarks import display, references, report, run, suite, tables, throughput
+from benchmarks import display, references, report, run, suite, tables
 from benchmarks.result import Result
 from benchmarks.suite import Contender, Job, NamedTask, Suite
 from recgym import CLASSIC_IDS
@@ -509,47 +509,6 @@ def test_every_published_number_is_of_an_id_and_an_agent_that_exist():
         assert all(f"recgym/{name}" in CLASSIC_IDS for name in heuristic.only)
 
 
-# Throughput
-
-
-def test_throughput_measures_beside_cartpole():
-    speeds = throughput.throughput(["recgym/News-v0"], batches=(3,), windows=2, seconds=0.05)
-    assert [(s.id, s.users) for s in speeds] == [("CartPole-v1", 0), ("recgym/News-v0", 0), ("recgym/News-v0", 3)]
-    for s in speeds:
-        assert len(s.windows) == 2
-        assert s.best == max(s.windows)
-        assert s.median == np.median(s.windows) > 0
-        assert s.ratio == s.median / speeds[0].median
-    assert len(throughput.section(speeds).rows) == 3
-    with pytest.raises(ConfigError, match="id: must be a registered environment"):
-        throughput.single("recgym/Nws-v0")
-    assert "envs.py" in throughput.profile("recgym/News-v0", lines=100, seconds=0.05)
-
-
-def test_a_batch_counts_no_step_in_which_a_user_is_reset(monkeypatch):
-    class Envs:
-        """Episodes of one step: every second call resets all users."""
-
-        action_space = SHOP.make(2).action_space
-        calls = 0
-
-        def reset(self, seed):
-            pass
-
-        def step(self, action):
-            self.calls += 1
-            ended = np.full(2, self.calls % 2 == 1)
-            return None, None, ended, np.zeros(2, bool), {}
-
-    envs = Envs()
-    monkeypatch.setattr(throughput, "_make", lambda make: envs)
-    clock = iter(np.arange(0.0, 100.0))
-    monkeypatch.setattr(throughput.time, "perf_counter", lambda: float(next(clock)))
-    rate = throughput.batch("x", 2)(1.5)
-    assert envs.calls == 16
-    assert rate == 16 / 2.0
-
-
 # Command line
 
 
@@ -571,9 +530,6 @@ def test_command_line(monkeypatch, tmp_path, capsys):
     assert "python -m benchmarks run --agent" in (tmp_path / "out" / "leaderboard.md").read_text()
     assert call(monkeypatch, "report", out) == 0
     assert max(map(len, printed(console).replace(str(tmp_path), "").splitlines())) <= 80
-    speeds = tmp_path / "speeds.json"
-    assert call(monkeypatch, "throughput", SHOP.id, "--seconds", "0.02", "--windows", "1", "-o", str(speeds)) == 0
-    assert len(json.loads(speeds.read_text())["speeds"]) == 2 + len(throughput.BATCHES)
 
 
 @pytest.mark.parametrize(
@@ -594,9 +550,15 @@ def test_command_line(monkeypatch, tmp_path, capsys):
         (["run", "--task", "x", "--world", "\udcff"], "tasks: must have names that can be printed"),
         (["tune", "linucb", "--task", "recgym/News-v0", "--space", "@nowhere"], "space: nowhere cannot be read"),
         (["throughput", "-o", "."], "output: must be a file, got '.'"),
+        (["throughput", "-o", "speeds.txt"], "output: must be named .json"),
+        (["throughput", "--against", "recsim", "sardin"], "against: got 'sardin'. Did you mean 'sardine'"),
+        (["throughput", "--users", "64", "0"], "users: must be an integer in [1, 4194304], got 0"),
+        (["throughput", "--users", "64", "64"], "users: must be different, got [64, 64]"),
+        (["throughput", "--items", "9"], "items: must be an integer in [100, 10000000], got 9"),
+        (["throughput", "--environments", LONG], "environments: 'aaa"),
         (["report", "nowhere"], "folder: must hold suite.json"),
         (["run", "--task", "nomodule:recgym/News-v0", "-w", "1"], "task: must be a registered recgym id"),
-        (["throughput", "nomodule:recgym/News-v0"], "id: must be a registered environment"),
+        (["throughput", "--ids", "nomodule:recgym/News-v0"], "ids: must be registered environments"),
         (["report", "\udcff"], "folder: must hold suite.json"),
         (["references", "--id", "recgym/Nws-v0"], "Did you mean 'recgym/News-v0'"),
         (["list", f"{LONG}.json"], "cannot be read: File name too long"),
