@@ -461,10 +461,16 @@ class RecEnv(Specified, gym.Env):  # pyright: ignore[reportIncompatibleVariableO
             observation, reward, terminated, truncated, info = batch.advance(actions)
             reward = reward[0] if batch.vector_reward else float(reward[0])
             return _first(observation), reward, bool(terminated[0]), bool(truncated[0]), self._info(info)
-        row, flat = stepper.step_row(actions)
-        info = {name: row[name] for name in INFO}
-        info["action_mask"] = batch.actions.mask(flat)[0].copy() if batch.actions.static else row["action_mask"]
-        return batch.observations.view(flat[0]), row["reward"], row["left"], row["truncated"], info
+        numbers, record, flat = stepper.step_row(actions)
+        info: dict[str, Any] = {
+            "objectives": record["objectives"],
+            "slate": record["slate"],
+            "click": record["click"],
+            "probability": record["probability"],
+            "action_mask": batch.actions.mask(flat)[0].copy() if batch.actions.static else record["action_mask"],
+        }
+        reward = record["reward"] if batch.vector_reward else numbers["reward"]
+        return batch.observations.view(flat[0]), reward, numbers["left"], numbers["truncated"], info
 
     def fuse(self) -> bool:
         """Compile the step, see `RecVectorEnv.fuse`."""

@@ -8,7 +8,7 @@ function gives the same numbers to the last bit, which is checked before its fir
 
 Part of the function for `recgym/News-v0`, with simple parts, reads:
 
-    def step(first, end, before, fixed, after, outcome, given_0, given_1, constant_0, ..., reals, integers):
+    def step(first, end, before, fixed, after, outcome, given_0, given_1, table, reals, integers):
         users, B = given_0.shape[0], end - first
         before_clock = carray(pointer(before, users * 168 + first * 4), (B,), np.float32)
         ...
@@ -23,7 +23,7 @@ Part of the function for `recgym/News-v0`, with simple parts, reads:
 
 It steps the users `first` to `end`. Their columns lie in the buffers `before` and `fixed` (`recgym.packed`), and it
 writes what it makes into `after` and `outcome`; `given` are the actions and the array for the observation. Numbers of the world come
-in arrays, so that worlds that differ in numbers alone share one function.
+in arrays, and where its arrays lie in a table, so that worlds that differ in numbers alone share one function.
 
 A recording knows what `recgym.tape` sees: arrays made by `empty`, `zeros`, `filled` and `copied` of `recgym.types`, slices
 of their first axis, reshapes of them, and kernels that return nothing. Any other array must be the same object at each
@@ -55,7 +55,7 @@ from numba.extending import intrinsic
 
 from recgym.files import cache_folder, write_atomically
 from recgym.kernel import Kernel, kernel
-from recgym.packed import Layout, Packed
+from recgym.packed import U8, Constants, Layout, Packed
 from recgym.tape import Made, Tape, tapes
 from recgym.types import Array, Users
 
@@ -92,7 +92,8 @@ class Fused:
             self._function = _compiled(*self._code)
         except NumbaError as error:
             raise NotFusable(f"numba: {error}") from error
-        self._users, self.layout, self._constants = program.users, program.outcome, program.constants
+        self._users, self.layout = program.users, program.outcome
+        self._constants, self._numbers = program.constants, program.numbers
         self._threads = threads
         self._pool: ThreadPoolExecutor | None = None
         for n in (1, 3, 10):  # other numbers of users than those of the recording among them
@@ -125,8 +126,8 @@ class Fused:
         """The users after the step, and the buffer of the outcome."""
         before = users if isinstance(users, Packed) else Packed.of(self._users, users)
         n, (moving, fixed) = before.n, before.buffers
-        outcome, moved = np.empty(n * self.layout.width, np.uint8), np.empty(n * self._users[0].width, np.uint8)
-        given = (moving, fixed, moved, outcome, *arrays, *self._constants)
+        outcome, moved = np.empty(n * self.layout.width, U8), np.empty(n * self._users[0].width, U8)
+        given = (moving, fixed, moved, outcome, *arrays, self._constants.table, *self._numbers)
         if self._pool is None:
             self._function(0, n, *given)
         else:
@@ -191,7 +192,8 @@ class _Program:
 
     Attributes:
         source: a module with the function `step`. modules: whose kernels it calls. signature: the types of its arguments.
-        users, outcome: where they lie in the buffers that come first. constants: the arrays that come last.
+        users, outcome: where they lie in the buffers that come first. constants: the arrays whose table comes then.
+        numbers: the two arrays that come last.
     """
 
     def __init__(self, small: _Recording, large: _Recording) -> None:
@@ -220,13 +222,16 @@ class _Program:
         fixed = {name: array for name, array in small.users.items() if name not in changed}
         self.users, self.outcome = (Layout(changed), Layout(fixed)), Layout(small.outcome)
         given = [f"given_{i}" for i in range(len(small.arrays))]
-        constants = [f"constant_{i}" for i in range(len(self._constants))]
-        numbers = np.array(self._reals, np.float64), np.array(self._integers, np.int64)
-        self.constants = (*self._constants.values(), *numbers)
-        taken = (0, 0, *[np.empty(0, np.uint8)] * 4, *small.arrays, *self.constants)
+        self.constants = Constants([*self._constants.values()])
+        self.numbers = np.array(self._reals, np.float64), np.array(self._integers, np.int64)
+        taken = (0, 0, *[np.empty(0, U8)] * 4, *small.arrays, self.constants.table, *self.numbers)
         self.signature = tuple(numba.typeof(value) for value in taken)
         buffers = {"before": self.users[0], "fixed": self.users[1], "after": self.users[0], "outcome": self.outcome}
-        views = []
+        views, at = [], 0
+        for i, array in enumerate(self.constants.arrays):
+            shape = _tuple([f"table[{at + 1 + axis}]" for axis in range(array.ndim)])
+            views.append(f"constant_{i} = carray(address(table, {at}), {shape}, {_dtype(array.dtype)})")
+            at += 1 + array.ndim
         for where, layout in buffers.items():
             for name, start, dtype, row in layout.columns:
                 if where in ("after", "outcome") or f"{where}_{name}" in self._read:
@@ -242,11 +247,12 @@ class _Program:
                 "from numba import carray",
                 "from recgym.fusion import copy, fill, pointer",
                 "from recgym.kernel import compiled",
+                "from recgym.packed import address",
                 *imports,
                 "",
                 "",
                 "@compiled",
-                f"def step({', '.join(['first', 'end', *buffers, *given, *constants, 'reals', 'integers'])}):",
+                f"def step({', '.join(['first', 'end', *buffers, *given, 'table', 'reals', 'integers'])}):",
                 f"    users, B = {given[0]}.shape[0], end - first",
                 *[f"    {line}" for line in (*views, *[f"{name} = {name}[first:end]" for name in given], *lines)],
                 "",

@@ -1,14 +1,22 @@
-"""Users in buffers of bytes, which a compiled step (`recgym.fusion`) reads and writes."""
+"""Arrays as a compiled step (`recgym.fusion`) takes them: users in buffers of bytes, constants as addresses.
+
+numba takes a tenth of a microsecond or two for each array that is passed to a compiled function, so few are passed.
+"""
 
 from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Sequence
 from typing import Any
 
+import numba
 import numpy as np
+from numba.extending import intrinsic
 
 from recgym.types import Array, Users
+
+U8 = np.dtype(np.uint8)
 
 
 class Layout:
@@ -36,14 +44,22 @@ class Layout:
         ends = [0, *[start + dtype.itemsize for _, start, dtype, _ in numbers]]
         skips = [f"{start - end}x{dtype.char}" for end, (_, start, dtype, _) in zip(ends[:-1], numbers, strict=True)]
         self._format = "=" + "".join(skips)
-        self._arrays = [column for column in self.columns if column[3] != ()]
+        names, starts, dtypes, rows = zip(*self.columns, strict=True) if self.columns else [()] * 4
+        fields = {
+            "names": names,
+            "formats": [*zip(dtypes, rows, strict=True)],
+            "offsets": starts,
+            "itemsize": self.width,
+        }
+        self._record: np.dtype[Any] = np.dtype(fields)  # type: ignore[call-overload]
 
-    def row(self, buffer: Array) -> dict[str, Any]:
-        """The arrays of a single user without their first axis: numbers where a row has the shape (), else views."""
-        row: dict[str, Any] = dict(zip(self._names, struct.unpack_from(self._format, buffer), strict=True))  # type: ignore[arg-type]
-        for name, start, dtype, shape in self._arrays:
-            row[name] = np.ndarray(shape, dtype, buffer, start)
-        return row
+    def row(self, buffer: Array) -> tuple[dict[str, Any], Array]:
+        """The columns of a single user: the numbers by name, and a record, () of a dtype whose fields are all of them.
+
+        A field ``record[name]`` is a view of the buffer, without the axis of the users.
+        """
+        numbers = dict(zip(self._names, struct.unpack_from(self._format, buffer)))  # type: ignore[arg-type]
+        return numbers, np.ndarray((), self._record, buffer)
 
     def arrays(self, buffer: Array, n: int) -> dict[str, Array]:
         """The arrays of n users, as views of their buffer."""
@@ -71,7 +87,7 @@ class Packed:
     def of(cls, layouts: tuple[Layout, Layout], users: Users) -> Packed:
         """A copy of users."""
         n = len(users)
-        packed = cls(layouts, (np.empty(n * layouts[0].width, np.uint8), np.empty(n * layouts[1].width, np.uint8)), n)
+        packed = cls(layouts, (np.empty(n * layouts[0].width, U8), np.empty(n * layouts[1].width, U8)), n)
         for name, array in packed.unpacked().__dict__.items():
             array[...] = users[name]
         return packed
@@ -93,3 +109,34 @@ class Packed:
             if name not in same:
                 array[index] = other[name]
         return new
+
+
+class Constants:
+    """Arrays that stay as they are, of which a compiled function is told the places in memory.
+
+    Args:
+        arrays: which; copied where they are not C-contiguous and aligned.
+
+    Attributes:
+        table: int64, for each array its address and its shape.
+    """
+
+    def __init__(self, arrays: Sequence[Array]) -> None:
+        self.arrays = [np.require(array, requirements=["C", "A"]) for array in arrays]
+        entries = [(array.__array_interface__["data"][0], *array.shape) for array in self.arrays]
+        self.table = np.array([number for entry in entries for number in entry], np.int64)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Constants, (self.arrays,)
+
+
+@intrinsic
+def address(context: Any, table: Any, index: Any) -> Any:
+    """An entry of a table of addresses, for `numba.carray`."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        entry = builder.load(builder.gep(array.data, [arguments[1]]))
+        return builder.inttoptr(entry, context.get_value_type(signature.return_type))
+
+    return numba.types.voidptr(table, numba.types.intp), generate

@@ -156,11 +156,12 @@ class Stepper:
         """Whether `step_row` can be used: the step is compiled, and nothing needs all of its feedback. Of a single user only."""
         return self.fused is not None and self.state is not None and not self.all_feedback
 
-    def step_row(self, actions: Array) -> tuple[dict[str, Any], Array]:
+    def step_row(self, actions: Array) -> tuple[dict[str, Any], Array, Array]:
         """`step` for a single user, for a tenth of its cost: numbers come as numbers, not as arrays of one row.
 
         Returns:
-            The outcome by name, without its first axis, and the observation, (1, width) float32.
+            Numbers of the outcome by name, a record of all of it (see `recgym.packed.Layout.row`), and the observation,
+            (1, width) float32.
 
         Raises:
             ConfigError: see `step`.
@@ -168,13 +169,13 @@ class Stepper:
         fused: Any = self.fused
         observation = self.observations.blank(1)
         after, outcome = fused.run(self.state, actions, observation)
-        row = fused.layout.row(outcome)
-        if row.get("wrong"):
+        numbers, record = fused.layout.row(outcome)
+        if numbers.get("wrong"):
             self.step(actions)  # which raises the error, with its message
         self.state = after
-        if row["left"] or row["truncated"]:
-            self.terminated[0], self.truncated[0], self.ended = row["left"], row["truncated"], True
-        return row, observation
+        if numbers["left"] or numbers["truncated"]:
+            self.terminated[0], self.truncated[0], self.ended = numbers["left"], numbers["truncated"], True
+        return numbers, record, observation
 
     def plain(self, state: Users | Packed, actions: Array, observation: Array) -> tuple[Users, dict[str, Array]]:
         """The step as kernels and copies alone, which `fuse` can record. It fills `observation`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 import pickle
 import warnings
 from dataclasses import dataclass
@@ -60,10 +61,19 @@ def in_python(source: str, *_: Any) -> Any:
     lines = [
         line
         for line in source.splitlines()
-        if not line.startswith(("from numba", "from recgym.fusion", "from recgym.kernel import compiled", "@compiled"))
+        if not line.startswith(
+            (
+                "from numba",
+                "from recgym.fusion",
+                "from recgym.kernel import compiled",
+                "from recgym.packed",
+                "@compiled",
+            )
+        )
     ]
     namespace: dict[str, Any] = {
         "pointer": lambda buffer, offset: (buffer, offset),
+        "address": lambda table, i: ((ctypes.c_byte * 2**40).from_address(int(table[i])), 0),
         "carray": lambda place, shape, dtype: np.ndarray(shape, dtype, *place),
         "copy": fusion.copy,
         "fill": fusion.fill,
