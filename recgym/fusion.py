@@ -59,6 +59,7 @@ from recgym.packed import U8, Constants, Layout, Packed
 from recgym.tape import Made, Tape, tapes
 from recgym.types import Array, Users
 
+NOBODY = np.empty(0, U8), np.empty(0, U8)  # the buffers of users of whom only the number counts
 CHECKS = 8  # steps for which a compiled step must match the original
 TITLE = '"""A step of the simulation, written by recgym.fusion."""'  # first line of its file
 DAYS = 90  # after which a compiled step is deleted from disk
@@ -79,7 +80,7 @@ class Fused:
         threads: how many threads share a batch, counting that of the caller.
 
     Attributes:
-        layout: of the buffer that holds the outcome.
+        users: layouts of the two buffers that hold the users. layout: of the buffer that holds the outcome.
 
     Raises:
         NotFusable: the step cannot be recorded, or the compiled one does not do the same.
@@ -92,7 +93,7 @@ class Fused:
             self._function = _compiled(*self._code)
         except NumbaError as error:
             raise NotFusable(f"numba: {error}") from error
-        self._users, self.layout = program.users, program.outcome
+        self.users, self.layout = program.users, program.outcome
         self._constants, self._numbers = program.constants, program.numbers
         self._threads = threads
         self._pool: ThreadPoolExecutor | None = None
@@ -124,9 +125,9 @@ class Fused:
 
     def run(self, users: Users | Packed, *arrays: Array) -> tuple[Packed, Array]:
         """The users after the step, and the buffer of the outcome."""
-        before = users if isinstance(users, Packed) else Packed.of(self._users, users)
-        n, (moving, fixed) = before.n, before.buffers
-        outcome, moved = np.empty(n * self.layout.width, U8), np.empty(n * self._users[0].width, U8)
+        before = users if isinstance(users, Packed) else Packed.of(self.users, users)
+        n, (moving, fixed) = before.n, before.buffers or NOBODY
+        outcome, moved = np.empty(n * self.layout.width, U8), np.empty(n * self.users[0].width, U8)
         given = (moving, fixed, moved, outcome, *arrays, self._constants.table, *self._numbers)
         if self._pool is None:
             self._function(0, n, *given)
@@ -138,7 +139,7 @@ class Fused:
             self._function(0, cuts[1], *given)
             for other in others:
                 other.result()
-        return Packed(self._users, (moved, fixed), n), outcome
+        return Packed(self.users, (moved, fixed), n), outcome
 
 
 def _check(step: Step, fused: Fused, example: Callable[[int], Arguments], n: int) -> None:

@@ -14,6 +14,7 @@ import numba
 import numpy as np
 from numba.extending import intrinsic
 
+from recgym.kernel import compiled
 from recgym.types import Array, Users
 
 U8 = np.dtype(np.uint8)
@@ -29,7 +30,7 @@ class Layout:
 
     Attributes:
         width: bytes per user. columns: for each array its name, its start in bytes per user, its dtype, and the shape of
-            a row.
+            a row. places: the same by name.
     """
 
     def __init__(self, arrays: dict[str, Array]) -> None:
@@ -39,6 +40,8 @@ class Layout:
             row = array.shape[1:]
             self.columns.append((name, self.width, array.dtype, row))
             self.width += array.dtype.itemsize * math.prod(row)
+        self.places = {name: (start, dtype, row) for name, start, dtype, row in self.columns}
+        self._moves: dict[tuple[Layout, tuple[str, ...]], Array] = {}
         numbers = [column for column in self.columns if column[3] == ()]
         self._names = [name for name, *_ in numbers]
         ends = [0, *[start + dtype.itemsize for _, start, dtype, _ in numbers]]
@@ -61,6 +64,16 @@ class Layout:
         numbers = dict(zip(self._names, struct.unpack_from(self._format, buffer)))  # type: ignore[arg-type]
         return numbers, np.ndarray((), self._record, buffer)
 
+    def moves(self, source: Layout, same: tuple[str, ...]) -> Array:
+        """(columns, 3) int64: start here, start there and bytes per row of what a source has, too, but for `same`; made once."""
+        if (source, same) not in self._moves:
+            common = [column for column in self.columns if column[0] in source.places and column[0] not in same]
+            rows = [
+                (start, source.places[name][0], dtype.itemsize * math.prod(row)) for name, start, dtype, row in common
+            ]
+            self._moves[source, same] = np.array(rows, np.int64).reshape(-1, 3)
+        return self._moves[source, same]
+
     def arrays(self, buffer: Array, n: int) -> dict[str, Array]:
         """The arrays of n users, as views of their buffer."""
         return {name: np.ndarray((n, *row), dtype, buffer, n * start) for name, start, dtype, row in self.columns}
@@ -76,7 +89,7 @@ class Packed:
 
     __slots__ = ("_users", "buffers", "layouts", "n")
 
-    def __init__(self, layouts: tuple[Layout, Layout], buffers: tuple[Array, Array], n: int) -> None:
+    def __init__(self, layouts: tuple[Layout, ...], buffers: tuple[Array, ...], n: int) -> None:
         self.layouts, self.buffers, self.n = layouts, buffers, n
         self._users: Users | None = None
 
@@ -87,28 +100,65 @@ class Packed:
     def of(cls, layouts: tuple[Layout, Layout], users: Users) -> Packed:
         """A copy of users."""
         n = len(users)
-        packed = cls(layouts, (np.empty(n * layouts[0].width, U8), np.empty(n * layouts[1].width, U8)), n)
+        packed = cls.blank(layouts, n)
         for name, array in packed.unpacked().__dict__.items():
             array[...] = users[name]
         return packed
 
+    @classmethod
+    def blank(cls, layouts: tuple[Layout, Layout], n: int) -> Packed:
+        """n users to be filled in."""
+        return cls(layouts, (np.empty(n * layouts[0].width, U8), np.empty(n * layouts[1].width, U8)), n)
+
     def unpacked(self) -> Users:
         """The users, as views of the buffers."""
         if self._users is None:
-            moving, fixed = zip(self.layouts, self.buffers, strict=True)
-            self._users = Users.of(moving[0].arrays(moving[1], self.n) | fixed[0].arrays(fixed[1], self.n))
+            arrays: dict[str, Array] = {}
+            for layout, buffer in zip(self.layouts, self.buffers, strict=True):
+                arrays |= layout.arrays(buffer, self.n)
+            self._users = Users.of(arrays)
         return self._users
 
-    def put(self, index: Array, other: Users, same: tuple[str, ...], before: Users) -> Packed:
+    def __getitem__(self, name: str) -> Array:
+        """The column of that name, a view."""
+        for layout, buffer in zip(self.layouts, self.buffers, strict=True):
+            if name in layout.places:
+                start, dtype, row = layout.places[name]
+                return np.ndarray((self.n, *row), dtype, buffer, self.n * start)
+        raise KeyError(name)
+
+    def put(self, index: Array, other: Users | Packed, same: tuple[str, ...]) -> Packed:
         """These users with others in the rows `index`, see `Users.put`.
 
         The first buffer is written in place: it is what a step has just made, and nobody else has it yet.
         """
         new = Packed(self.layouts, (self.buffers[0], self.buffers[1].copy()), self.n)
-        for name, array in new.unpacked().__dict__.items():
-            if name not in same:
-                array[index] = other[name]
+        if isinstance(other, Packed):
+            new.fill(index, other, same)
+        else:
+            for name, array in new.unpacked().__dict__.items():
+                if name not in same:
+                    array[index] = other[name]
         return new
+
+    def fill(self, index: Array, other: Packed, same: tuple[str, ...] = ()) -> None:
+        """Write others, whose layouts may differ, into the rows `index`; columns named in `same` stay as they are."""
+        for layout, buffer in zip(self.layouts, self.buffers, strict=True):
+            for source, given in zip(other.layouts, other.buffers, strict=True):
+                moves = layout.moves(source, same)
+                if len(moves):
+                    _move(buffer, self.n, given, other.n, index, moves)
+
+
+@compiled
+def _move(buffer, users, given, others, index, moves):
+    """Copies columns of others into the rows `index` of a buffer; `moves` are (start, start there, bytes per row)."""
+    for m in range(moves.shape[0]):
+        start, there, width = moves[m, 0], moves[m, 1], moves[m, 2]
+        for i in range(others):
+            to, at = users * start + index[i] * width, others * there + i * width
+            for k in range(width):
+                buffer[to + k] = given[at + k]
 
 
 class Constants:
