@@ -270,8 +270,7 @@ class RecVectorEnv(Specified, VectorEnv):  # pyright: ignore[reportIncompatibleV
         reward, terminated, truncated = outcome["reward"], outcome["left"], outcome["truncated"]
         if waiting:  # a user that was done before takes no step in the modes NEXT_STEP and DISABLED
             rows = np.flatnonzero(terminated_before | truncated_before)
-            for name, nothing in (("reward", 0), *INFO.items()):
-                outcome[name][rows] = nothing
+            stepper.idle(rows, outcome)
             if mode is AutoresetMode.NEXT_STEP:
                 new = stepper.arrive(before["key"][rows], before["episode"][rows] + 1)
                 terminated[rows] = truncated[rows] = False

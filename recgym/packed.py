@@ -12,6 +12,7 @@ from typing import Any
 
 import numba
 import numpy as np
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from recgym.kernel import compiled
@@ -150,15 +151,27 @@ class Packed:
                     _move(buffer, self.n, given, other.n, index, moves)
 
 
+@intrinsic
+def _copy_bytes(context: Any, buffer: Any, to: Any, given: Any, at: Any, width: Any) -> Any:
+    """``buffer[to : to + width] = given[at : at + width]``, without the cost that numba's own has for small slices."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        target, source = (context.make_array(signature.args[i])(context, builder, arguments[i]) for i in (0, 2))
+        places = [builder.gep(array.data, [arguments[i]]) for array, i in ((target, 1), (source, 3))]
+        cgutils.raw_memcpy(builder, *places, arguments[4], 1)
+        return context.get_dummy_value()
+
+    intp = numba.types.intp
+    return numba.types.void(buffer, intp, given, intp, intp), generate
+
+
 @compiled
 def _move(buffer, users, given, others, index, moves):
     """Copies columns of others into the rows `index` of a buffer; `moves` are (start, start there, bytes per row)."""
     for m in range(moves.shape[0]):
         start, there, width = moves[m, 0], moves[m, 1], moves[m, 2]
         for i in range(others):
-            to, at = users * start + index[i] * width, others * there + i * width
-            for k in range(width):
-                buffer[to + k] = given[at + k]
+            _copy_bytes(buffer, users * start + index[i] * width, given, others * there + i * width, width)
 
 
 class Constants:

@@ -175,6 +175,10 @@ class Stepper:
         self.state = after
         return Stepped(before, outcome, observation)
 
+    def idle(self, rows: Array, outcome: dict[str, Array]) -> None:
+        """Set the outcome of some rows to that of users who take no step."""
+        _idle(rows, outcome["reward"], *[outcome[name] for name in FEEDBACK])
+
     def replace(self, rows: Array, new: Seen, stepped: Stepped) -> None:
         """Put other users in some rows after a step, with their observations and action masks in what it returned."""
         assert self.state is not None
@@ -308,6 +312,16 @@ def some_end(terminated, truncated):
     for b in range(terminated.shape[0]):
         ended |= terminated[b] or truncated[b]
     return ended
+
+
+@kernel
+def _idle(rows, reward, objectives, slate, click, probability):
+    for b in rows:
+        reward[b] = 0
+        objectives[b] = 0
+        slate[b] = -1
+        click[b] = False
+        probability[b] = 0
 
 
 @kernel
