@@ -59,7 +59,7 @@ class RecVectorEnv(Specified, VectorEnv):  # pyright: ignore[reportIncompatibleV
             finished user stays as it is, paying 0, until ``reset(options={"reset_mask": mask})``.
         render_mode: None, "ansi" or "rgb_array".
         threads: how many threads share a batch once its step is compiled (`fuse`); None: the processors of this
-            process, each with at least 1024 users, because handing work to a thread costs time.
+            process, each with at least 128 users, because handing work to a thread costs time.
         options: the world's own parameters and parts, see the domain's docstring: ``cold_start=0.5``,
             ``choice=Cascade()`` or ``choice={"kind": "Cascade"}``, ``candidates=50`` or ``candidates="all"``, ...
 

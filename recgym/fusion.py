@@ -40,7 +40,6 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from itertools import pairwise
@@ -53,6 +52,7 @@ import numpy as np
 from numba.core.errors import NumbaError
 from numba.extending import intrinsic
 
+from recgym.crew import Crew
 from recgym.files import cache_folder, write_atomically
 from recgym.kernel import Kernel, kernel
 from recgym.packed import U8, Constants, Layout, Packed
@@ -60,6 +60,7 @@ from recgym.tape import Made, Tape, tapes
 from recgym.types import Array, Users
 
 NOBODY = np.empty(0, U8), np.empty(0, U8)  # the buffers of users of whom only the number counts
+PIECES = 4  # of a batch for each thread, so that all are done at about the same time
 CHECKS = 8  # steps for which a compiled step must match the original
 TITLE = '"""A step of the simulation, written by recgym.fusion."""'  # first line of its file
 DAYS = 90  # after which a compiled step is deleted from disk
@@ -96,23 +97,23 @@ class Fused:
         self.users, self.layout = program.users, program.outcome
         self._constants, self._numbers = program.constants, program.numbers
         self._threads = threads
-        self._pool: ThreadPoolExecutor | None = None
+        self._crew: Crew | None = None
         for n in (1, 3, 10):  # other numbers of users than those of the recording among them
             _check(step, self, example, n)
         self._start()
 
     def _start(self) -> None:
-        self._pool = ThreadPoolExecutor(self._threads - 1, "recgym") if self._threads > 1 else None
+        self._crew = Crew(self._threads - 1) if self._threads > 1 else None
         self._process = os.getpid()
 
     def close(self) -> None:
         """Stop the threads. The step can still be called, and then runs in the thread of the caller alone."""
-        if self._pool is not None:
-            self._pool.shutdown()
-            self._pool = None
+        if self._crew is not None:
+            self._crew.close()
+            self._crew = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_function": None, "_pool": None}
+        return {**self.__dict__, "_function": None, "_crew": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -129,16 +130,13 @@ class Fused:
         n, (moving, fixed) = before.n, before.buffers or NOBODY
         outcome, moved = np.empty(n * self.layout.width, U8), np.empty(n * self.users[0].width, U8)
         given = (moving, fixed, moved, outcome, *arrays, self._constants.table, *self._numbers)
-        if self._pool is None:
+        if self._crew is None:
             self._function(0, n, *given)
         else:
             if self._process != os.getpid():  # this is a fork, which has none of its parent's threads
                 self._start()
-            cuts = [n * i // self._threads for i in range(self._threads + 1)]
-            others = [self._pool.submit(self._function, first, end, *given) for first, end in pairwise(cuts[1:])]
-            self._function(0, cuts[1], *given)
-            for other in others:
-                other.result()
+            pieces = PIECES * self._threads
+            self._crew.run(self._function, [*pairwise([n * i // pieces for i in range(pieces + 1)])], given)
         return Packed(self.users, (moved, fixed), n), outcome
 
 

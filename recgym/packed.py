@@ -151,18 +151,20 @@ class Packed:
                     _move(buffer, self.n, given, other.n, index, moves)
 
 
-@intrinsic
-def _copy_bytes(context: Any, buffer: Any, to: Any, given: Any, at: Any, width: Any) -> Any:
+def _memcpy(context: Any, buffer: Any, to: Any, given: Any, at: Any, width: Any) -> Any:
     """``buffer[to : to + width] = given[at : at + width]``, without the cost that numba's own has for small slices."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        target, source = (context.make_array(signature.args[i])(context, builder, arguments[i]) for i in (0, 2))
-        places = [builder.gep(array.data, [arguments[i]]) for array, i in ((target, 1), (source, 3))]
-        cgutils.raw_memcpy(builder, *places, arguments[4], 1)
+        arrays = [context.make_array(signature.args[i])(context, builder, arguments[i]) for i in (0, 2)]
+        target, source = builder.gep(arrays[0].data, [arguments[1]]), builder.gep(arrays[1].data, [arguments[3]])
+        cgutils.raw_memcpy(builder, target, source, arguments[4], 1)
         return context.get_dummy_value()
 
     intp = numba.types.intp
     return numba.types.void(buffer, intp, given, intp, intp), generate
+
+
+_copy_bytes: Any = intrinsic(_memcpy)
 
 
 @compiled

@@ -28,7 +28,7 @@ FEEDBACK = ("objectives", "slate", "click", "probability")  # what an env hands 
 FUSE_AFTER = (
     500_000  # user-steps after which the step is compiled; each step of a batch adds 30 to the count, for its overhead
 )
-SHARE = 1024  # users a thread has at least, unless told otherwise; below, handing over may cost more than it brings
+SHARE = 128  # users a thread has at least, unless told otherwise; below, handing over may cost more than it brings
 
 
 class Stepped(NamedTuple):
@@ -66,7 +66,7 @@ class Stepper:
         world, actions, observations: the parts. num_envs: B.
         vector_reward: pay all objectives, (B, M) float32. expected_reward: pay their expectation where it is known.
         all_feedback: whether the outcome of a step has all of its `recgym.Feedback`.
-        threads: how many share a compiled step; None: the processors of this process, each with 1024 users at least.
+        threads: how many share a compiled step; None: the processors of this process, each with 128 users at least.
 
     Attributes:
         state: the users, packed once the step is compiled; None before `begin`.

@@ -176,7 +176,7 @@ def test_threads_share_a_batch(users: int, threads: int) -> None:
     fused = RecVectorEnv("news", users, threads=threads)
     assert fused.fuse()
     assert fused.stepper.fused._threads == min(threads, users)  # type: ignore[union-attr]
-    assert fused.stepper.fused._pool is not None  # type: ignore[union-attr]
+    assert fused.stepper.fused._crew is not None  # type: ignore[union-attr]
     plain.action_space.seed(0)
     assert same(plain.reset(seed=0)[0], fused.reset(seed=0)[0])
     for t in range(25):
