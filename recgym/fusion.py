@@ -135,7 +135,7 @@ class Fused:
         else:
             if self._process != os.getpid():  # this is a fork, which has none of its parent's threads
                 self._start()
-            pieces = PIECES * self._threads
+            pieces = min(PIECES * self._threads, n)  # of one user at least
             self._crew.run(self._function, [*pairwise([n * i // pieces for i in range(pieces + 1)])], given)
         return Packed(self.users, (moved, fixed), n), outcome
 
