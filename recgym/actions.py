@@ -141,6 +141,17 @@ class Action(Form):
         Raises:
             SlateError: not integers (or numbers, for a Box of floats), of another shape, or outside the space.
         """
+        if (  # a single user's array as a space gives it, in a fraction of the time of what follows
+            n_users is None
+            and type(actions) is np.ndarray
+            and actions.dtype is self._dtype
+            and actions.shape == self.shape != ()
+            and self._range is not None
+            and actions.flags.carray
+        ):
+            chosen = actions.ravel().tolist()
+            if min(chosen) >= self._range[0] and max(chosen) <= self._range[1]:
+                return actions[None]
         try:
             array = np.asarray(actions)
         except Exception:  # ragged, or whatever an object's own conversion raises

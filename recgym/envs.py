@@ -59,7 +59,7 @@ class RecVectorEnv(Specified, VectorEnv):  # pyright: ignore[reportIncompatibleV
             finished user stays as it is, paying 0, until ``reset(options={"reset_mask": mask})``.
         render_mode: None, "ansi" or "rgb_array".
         threads: how many threads share a batch once its step is compiled (`fuse`); None: the processors of this
-            process, each with at least 1024 users, because handing work to a thread costs time.
+            process, each with at least 128 users, because handing work to a thread costs time.
         options: the world's own parameters and parts, see the domain's docstring: ``cold_start=0.5``,
             ``choice=Cascade()`` or ``choice={"kind": "Cascade"}``, ``candidates=50`` or ``candidates="all"``, ...
 
@@ -146,7 +146,9 @@ class RecVectorEnv(Specified, VectorEnv):  # pyright: ignore[reportIncompatibleV
         self.action_space = gym.vector.utils.batch_space(self.single_action_space, num_envs)
         self.observation_space = gym.vector.utils.batch_space(self.single_observation_space, num_envs)
         self.objectives = self.world.objectives
-        M = len(self.objectives)
+        S, M = self.world.slate_size, len(self.objectives)
+        kinds = {"objectives": (M, F32), "slate": (S, I32), "click": (S, BOOL), "probability": (S, F32)}
+        self._nothing = {name: np.full((num_envs, n), INFO[name], dtype) for name, (n, dtype) in kinds.items()}
         self.reward_space = spaces.Box(-np.inf, np.inf, (M,), np.float32) if self.vector_reward else None
         self._all = np.ones(num_envs, np.bool_)  # the masks of `info`: every entry holds for every user
         self._all.flags.writeable = False
@@ -188,31 +190,30 @@ class RecVectorEnv(Specified, VectorEnv):  # pyright: ignore[reportIncompatibleV
             ConfigError: a seed is not an integer in [0, 2**64), or there are not B of them; `options` are unknown.
         """
         mask = self._reset_mask(options)
-        stepper, users = self.stepper, self.stepper.users
-        if users is None:
+        stepper, state = self.stepper, self.stepper.state
+        if state is None:
             mask = None  # the first time all rows are reset
             seed = int(np.random.SeedSequence().generate_state(1, np.uint32)[0]) if seed is None else seed
         rows = None if mask is None else np.flatnonzero(mask)
         index = slice(None) if rows is None else rows
         if seed is not None:
             seeds = self._seeds(seed)
-            keys = mix(seeds)[index]
             super().reset(seed=seeds[0])
-            stepper.begin(self.world.arrive(keys), rows)
+            keys = mix(seeds)[index]
+            new = stepper.arrive(keys, np.zeros(len(keys), I32))
         else:
-            assert users is not None
-            stepper.begin(self.world.arrive(users.key[index], users.episode[index] + 1), rows)
-        users = stepper.users
-        assert users is not None
+            assert state is not None
+            new = stepper.arrive(state["key"][index], state["episode"][index] + 1)
+        stepper.begin(new.users, rows)
         self._frames = []
-        B, S, M = self.num_envs, self.world.slate_size, len(self.objectives)
-        kinds = {"objectives": (M, F32), "slate": (S, I32), "click": (S, BOOL), "probability": (S, F32)}
-        info: dict[str, Any] = {name: np.full((B, n), INFO[name], dtype) for name, (n, dtype) in kinds.items()}
-        info["action_mask"] = self.actions.mask(users.candidates)
+        info: dict[str, Any] = {name: array.copy() for name, array in self._nothing.items()}
+        if rows is not None:
+            new = stepper.seen(self._users("reset"))
+        info["action_mask"] = self.actions.mask(new.observation) if new.mask is None else new.mask
         info |= (
             self._present if mask is None else {**dict.fromkeys(self._present, mask.copy()), "_action_mask": self._all}
         )
-        return self.observations.view(stepper.observe(users)), info
+        return self.observations.view(new.observation), info
 
     def _seeds(self, seed: Any) -> list[int]:
         """One seed per row, as Python's integers: sums of NumPy's wrap around."""
@@ -268,24 +269,24 @@ class RecVectorEnv(Specified, VectorEnv):  # pyright: ignore[reportIncompatibleV
         before, outcome, observation = stepped
         reward, terminated, truncated = outcome["reward"], outcome["left"], outcome["truncated"]
         if waiting:  # a user that was done before takes no step in the modes NEXT_STEP and DISABLED
-            rows, old = np.flatnonzero(terminated_before | truncated_before), before.unpacked()
-            for name, nothing in (("reward", 0), *INFO.items()):
-                outcome[name][rows] = nothing
+            rows = np.flatnonzero(terminated_before | truncated_before)
+            stepper.idle(rows, outcome)
             if mode is AutoresetMode.NEXT_STEP:
-                new = self.world.arrive(old.key[rows], old.episode[rows] + 1)
+                new = stepper.arrive(before["key"][rows], before["episode"][rows] + 1)
                 terminated[rows] = truncated[rows] = False
             else:
-                new = old.rows(rows)
+                new = stepper.seen(before.unpacked().rows(rows))
                 terminated[rows], truncated[rows] = terminated_before[rows], truncated_before[rows]
             stepper.replace(rows, new, stepped)
         mask = self.actions.mask(terminated) if self.actions.static else outcome["action_mask"]
         info: dict[str, Any] = {name: outcome[name] for name in INFO} | {"action_mask": mask, **self._present}
         if waiting or some_end(terminated, truncated):
             if mode is AutoresetMode.SAME_STEP:
-                rows, now = np.flatnonzero(terminated | truncated), stepper.users
-                assert now is not None
+                rows, after = np.flatnonzero(terminated | truncated), stepper.state
+                assert after is not None
                 self._add_final(info, rows, observation[rows])
-                stepper.replace(rows, self.world.arrive(now.key[rows], now.episode[rows] + 1), stepped)
+                new = stepper.arrive(after["key"][rows], after["episode"][rows] + 1)
+                stepper.replace(rows, new, stepped)
             else:
                 stepper.mark(terminated.copy(), truncated.copy())
         if self.render_mode is not None:
@@ -461,10 +462,16 @@ class RecEnv(Specified, gym.Env):  # pyright: ignore[reportIncompatibleVariableO
             observation, reward, terminated, truncated, info = batch.advance(actions)
             reward = reward[0] if batch.vector_reward else float(reward[0])
             return _first(observation), reward, bool(terminated[0]), bool(truncated[0]), self._info(info)
-        row, flat = stepper.step_row(actions)
-        info = {name: row[name] for name in INFO}
-        info["action_mask"] = batch.actions.mask(flat)[0].copy() if batch.actions.static else row["action_mask"]
-        return batch.observations.view(flat[0]), row["reward"], row["left"], row["truncated"], info
+        numbers, record, flat = stepper.step_row(actions)
+        info: dict[str, Any] = {
+            "objectives": record["objectives"],
+            "slate": record["slate"],
+            "click": record["click"],
+            "probability": record["probability"],
+            "action_mask": batch.actions.mask(flat)[0].copy() if batch.actions.static else record["action_mask"],
+        }
+        reward = record["reward"] if batch.vector_reward else numbers["reward"]
+        return batch.observations.view(flat[0]), reward, numbers["left"], numbers["truncated"], info
 
     def fuse(self) -> bool:
         """Compile the step, see `RecVectorEnv.fuse`."""

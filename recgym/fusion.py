@@ -8,9 +8,9 @@ function gives the same numbers to the last bit, which is checked before its fir
 
 Part of the function for `recgym/News-v0`, with simple parts, reads:
 
-    def step(first, end, before, fixed, after, outcome, given_0, given_1, constant_0, ..., reals, integers):
-        users, block = given_0.shape[0], min(128, end - first)
-        constant_0 = carray(pointer(constant_0, 0), (constant_0.shape[0], 16,), np.float32)
+    def step(first, end, before, fixed, after, outcome, all_given_0, all_given_1, table, reals, integers):
+        users, block = all_given_0.shape[0], min(128, end - first)
+        constant_0 = carray(address(table, 0), (table[1], 16,), np.float32)
         ...
         room = np.empty(block * 420, np.uint8)
         for start in range(first, end, block):
@@ -30,7 +30,8 @@ Part of the function for `recgym/News-v0`, with simple parts, reads:
 
 It steps the users `first` to `end`, a block of them at a time, so that what one kernel makes is still in the processor's
 cache when the next one reads it. Their columns lie in the buffers `before` and `fixed` (`recgym.packed`), and it writes
-what it makes into `after` and `outcome`; `given` are the actions and the array for the observation. Temporaries share
+what it makes into `after` and `outcome`; `given` are the actions and the array for the observation. Numbers of the world come
+in arrays, and where its arrays lie in a table, so that worlds that differ in numbers alone share one function. Temporaries share
 `room`. All lengths of rows are literals: a kernel that is inlined (`recgym.kernel`) has its loops unrolled by them.
 
 What can be recorded, and what cannot, is said in `recgym.recording`.
@@ -45,7 +46,6 @@ import re
 import sys
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -58,13 +58,16 @@ from numba.core import cgutils
 from numba.core.errors import NumbaError
 from numba.extending import intrinsic
 
+from recgym.crew import Crew
 from recgym.files import cache_folder, write_atomically
 from recgym.kernel import kernel
-from recgym.packed import Packed
+from recgym.packed import U8, Constants, Packed
 from recgym.recording import Arguments, Call, Copy, Fill, Make, NotFusable, Program, Step, joined
 from recgym.types import Array, Users
 
 CHECKS = 8  # steps for which a compiled step must match the original
+NOBODY = np.empty(0, U8), np.empty(0, U8)  # the buffers of users of whom only the number counts
+PIECES = 4  # of a batch for each thread, so that all are done at about the same time
 BLOCK = 128  # users that are stepped together
 FEW = 32  # rows of a constant array up to which their number is a literal
 TITLE = '"""A step of the simulation, written by recgym.fusion."""'  # first line of its file
@@ -80,7 +83,7 @@ class Fused:
         threads: how many threads share a batch, counting that of the caller.
 
     Attributes:
-        layout: of the buffer that holds the outcome.
+        users: layouts of the two buffers that hold the users. layout: of the buffer that holds the outcome.
 
     Raises:
         NotFusable: the step cannot be recorded, or the compiled one does not do the same.
@@ -89,32 +92,32 @@ class Fused:
     def __init__(self, step: Step, example: Callable[[int], Arguments], threads: int = 1) -> None:
         program = Program(step, example)
         source, modules = written(program), tuple(sorted({module for module, _ in program.imports}))
-        self._constants = (*program.constants, *program.numbers)
-        taken = (0, 0, *[np.empty(0, np.uint8)] * 4, *program.given, *self._constants)
+        self.users, self.layout = program.users, program.outcome
+        self._constants, self._numbers = Constants(program.constants), program.numbers
+        taken = (0, 0, *[np.empty(0, U8)] * 4, *program.given, self._constants.table, *self._numbers)
         self._code = source, modules, tuple(numba.typeof(value) for value in taken)
         try:
             self._function = _compiled(*self._code)
         except NumbaError as error:
             raise NotFusable(f"numba: {error}") from error
-        self._users, self.layout = program.users, program.outcome
         self._threads = threads
-        self._pool: ThreadPoolExecutor | None = None
+        self._crew: Crew | None = None
         for n in (1, 3, BLOCK + 10):  # other numbers of users than those of the recording, and more than a block
             _check(step, self, example, n)
         self._start()
 
     def _start(self) -> None:
-        self._pool = ThreadPoolExecutor(self._threads - 1, "recgym") if self._threads > 1 else None
+        self._crew = Crew(self._threads - 1) if self._threads > 1 else None
         self._process = os.getpid()
 
     def close(self) -> None:
         """Stop the threads. The step can still be called, and then runs in the thread of the caller alone."""
-        if self._pool is not None:
-            self._pool.shutdown()
-            self._pool = None
+        if self._crew is not None:
+            self._crew.close()
+            self._crew = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_function": None, "_pool": None}
+        return {**self.__dict__, "_function": None, "_crew": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -127,21 +130,18 @@ class Fused:
 
     def run(self, users: Users | Packed, *arrays: Array) -> tuple[Packed, Array]:
         """The users after the step, and the buffer of the outcome."""
-        before = users if isinstance(users, Packed) else Packed.of(self._users, users)
-        n, (moving, fixed) = before.n, before.buffers
-        outcome, moved = np.empty(n * self.layout.width, np.uint8), np.empty(n * self._users[0].width, np.uint8)
-        given = (moving, fixed, moved, outcome, *arrays, *self._constants)
-        if self._pool is None:
+        before = users if isinstance(users, Packed) else Packed.of(self.users, users)
+        n, (moving, fixed) = before.n, before.buffers or NOBODY
+        outcome, moved = np.empty(n * self.layout.width, U8), np.empty(n * self.users[0].width, U8)
+        given = (moving, fixed, moved, outcome, *arrays, self._constants.table, *self._numbers)
+        if self._crew is None:
             self._function(0, n, *given)
         else:
             if self._process != os.getpid():  # this is a fork, which has none of its parent's threads
                 self._start()
-            cuts = [n * i // self._threads for i in range(self._threads + 1)]
-            others = [self._pool.submit(self._function, first, end, *given) for first, end in pairwise(cuts[1:])]
-            self._function(0, cuts[1], *given)
-            for other in others:
-                other.result()
-        return Packed(self._users, (moved, fixed), n), outcome
+            pieces = min(PIECES * self._threads, n)  # of one user at least
+            self._crew.run(self._function, [*pairwise([n * i // pieces for i in range(pieces + 1)])], given)
+        return Packed(self.users, (moved, fixed), n), outcome
 
 
 def _check(step: Step, fused: Fused, example: Callable[[int], Arguments], n: int) -> None:
@@ -169,25 +169,24 @@ def written(program: Program) -> str:
         "outcome": program.outcome,
     }
     given = {f"given_{i}": array for i, array in enumerate(program.given)}
-    constants = {f"constant_{i}": array for i, array in enumerate(program.constants)}
-    once, views, lines = [], [], []
-    for name, array in constants.items():
-        if array.flags.c_contiguous and array.ndim:
-            first = str(array.shape[0]) if array.shape[0] <= FEW else f"{name}.shape[0]"
-            once.append(_view(name, name, "0", [first, *array.shape[1:]], array.dtype))
+    once, views, lines, at = [], [], [], 0
+    for i, array in enumerate(program.constants):
+        rows = [n if n <= FEW else f"table[{at + 1}]" for n in array.shape[:1]]
+        once.append(_view(f"constant_{i}", f"address(table, {at})", [*rows, *array.shape[1:]], array.dtype))
+        at += 1 + array.ndim
     for where, layout in buffers.items():
         for name, start, dtype, row in layout.columns:
             if where in ("after", "outcome") or f"{where}_{name}" in program.reads:
                 offset = f"users * {start} + start * {dtype.itemsize * math.prod(row)}"
-                views.append(_view(f"{where}_{name}", where, offset, ["B", *row], dtype))
+                views.append(_view(f"{where}_{name}", f"pointer({where}, {offset})", ["B", *row], dtype))
     for name, array in given.items():
         offset = f"start * {array.dtype.itemsize * math.prod(array.shape[1:])}"
-        views.append(_view(name, f"all_{name}", offset, ["B", *array.shape[1:]], array.dtype))
+        views.append(_view(name, f"pointer(all_{name}, {offset})", ["B", *array.shape[1:]], array.dtype))
     places, width = _places([s for s in program.statements if isinstance(s, Make) and not s.target])
     for statement in program.statements:
         match statement:
             case Make(name, shape, dtype, ""):
-                lines.append(_view(name, "room", f"block * {places[name]}", shape, dtype))
+                lines.append(_view(name, f"pointer(room, block * {places[name]})", shape, dtype))
             case Make(name, _, _, target):
                 lines.append(f"{name} = {target}")
             case Fill(name, value):
@@ -196,7 +195,7 @@ def written(program: Program) -> str:
                 lines.append(f"copy({name}, {source})")
             case Call(_, alias, arguments):
                 lines.append(f"{alias}({', '.join(arguments)})")
-    taken = ["first", "end", *buffers, *[f"all_{name}" for name in given], *constants, "reals", "integers"]
+    taken = ["first", "end", *buffers, *[f"all_{name}" for name in given], "table", "reals", "integers"]
     return "\n".join(
         [
             TITLE,
@@ -204,6 +203,7 @@ def written(program: Program) -> str:
             "from numba import carray",
             "from recgym.fusion import copy, fill, pointer",
             "from recgym.kernel import compiled",
+            "from recgym.packed import address",
             *[f"from {module} import {name} as {alias}" for (module, name), alias in program.imports.items()],
             "",
             "",
@@ -220,10 +220,10 @@ def written(program: Program) -> str:
     )
 
 
-def _view(name: str, buffer: str, offset: str, shape: Sequence[int | str], dtype: np.dtype[Any]) -> str:
-    """The line that makes an array of a part of a buffer."""
+def _view(name: str, place: str, shape: Sequence[int | str], dtype: np.dtype[Any]) -> str:
+    """The line that makes an array of what lies at a place in memory."""
     axes, kind = joined([str(axis) for axis in shape]), "np.bool_" if dtype == np.bool_ else f"np.{dtype.name}"
-    return f"{name} = carray(pointer({buffer}, {offset}), {axes}, {kind})"
+    return f"{name} = carray({place}, {axes}, {kind})"
 
 
 def _places(temporaries: list[Make]) -> tuple[dict[str, int], int]:

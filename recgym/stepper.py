@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -28,7 +29,7 @@ FEEDBACK = ("objectives", "slate", "click", "probability")  # what an env hands 
 FUSE_AFTER = (
     500_000  # user-steps after which the step is compiled; each step of a batch adds 30 to the count, for its overhead
 )
-SHARE = 1024  # users a thread has at least, unless told otherwise; below, handing over may cost more than it brings
+SHARE = 128  # users a thread has at least, unless told otherwise; below, handing over may cost more than it brings
 
 
 class Stepped(NamedTuple):
@@ -46,6 +47,19 @@ class Stepped(NamedTuple):
     observation: Array
 
 
+class Seen(NamedTuple):
+    """Users, and what they and an agent see before a step.
+
+    Attributes:
+        users: n of them. observation: (n, width) float32, flat. mask: (n, choices) bool, the action masks; None where all
+            users have the same at all steps.
+    """
+
+    users: Users | Packed
+    observation: Array
+    mask: Array | None
+
+
 class Stepper:
     """B users of a world, and the step that takes them on.
 
@@ -53,12 +67,12 @@ class Stepper:
         world, actions, observations: the parts. num_envs: B.
         vector_reward: pay all objectives, (B, M) float32. expected_reward: pay their expectation where it is known.
         all_feedback: whether the outcome of a step has all of its `recgym.Feedback`.
-        threads: how many share a compiled step; None: the processors of this process, each with 1024 users at least.
+        threads: how many share a compiled step; None: the processors of this process, each with 128 users at least.
 
     Attributes:
         state: the users, packed once the step is compiled; None before `begin`.
         terminated, truncated: (B,) bool, True where a user's episode has ended. ended: whether any has.
-        fused: the compiled step, see `recgym.fusion`, or None.
+        fused: the compiled step, see `recgym.fusion`, or None. arrival: the same of `arrive`; it may stay None.
     """
 
     def __init__(
@@ -84,6 +98,7 @@ class Stepper:
         self.terminated, self.truncated = np.zeros(num_envs, np.bool_), np.zeros(num_envs, np.bool_)
         self.ended = False
         self.fused: Fused | None = None
+        self.arrival: Fused | None = None
         self.work = 0  # steps so far, in steps of one user in a batch; the overhead of a step is worth some thirty
         self._same = ("candidates",) if actions.static else ()  # columns that are alike for all users, always
 
@@ -92,18 +107,41 @@ class Stepper:
         """The users, as arrays; None before `begin`."""
         return None if self.state is None else self.state.unpacked()
 
-    def begin(self, users: Users, rows: Array | None = None) -> None:
+    def begin(self, users: Users | Packed, rows: Array | None = None) -> None:
         """Take on new users: all, or those of the rows (n,) given, in ascending order."""
-        before = self.users
+        before = self.state
         if rows is None or before is None:
-            self.state = users
+            if self.fused is not None and isinstance(users, Packed):
+                self.state = Packed.blank(self.fused.users, users.n)
+                self.state.fill(np.arange(users.n), users)
+            else:
+                self.state = users
             self.mark(np.zeros(self.num_envs, np.bool_), np.zeros(self.num_envs, np.bool_))
             return
-        self.state = before.put(rows, users, self._same)
+        self.state = before.unpacked().put(rows, users.unpacked(), self._same)
         ended = self.terminated.copy(), self.truncated.copy()
         for done in ended:
             done[rows] = False
         self.mark(*ended)
+
+    def arrive(self, keys: Array, episodes: Array) -> Seen:
+        """New users, or users at the start of another episode: (n,) uint64 keys and (n,) int32 episodes."""
+        if self.arrival is None:
+            return self.seen(self.world.arrive(keys, episodes))
+        observation = self.observations.blank(len(keys))
+        users, outcome = self.arrival(Packed((), (), len(keys)), keys, episodes, observation)
+        return Seen(users, observation, outcome.get("action_mask"))
+
+    def arrived(self, users: Users, keys: Array, episodes: Array, observation: Array) -> tuple[Users, dict[str, Array]]:
+        """`arrive` as kernels and copies alone, which `fuse` can record. It fills `observation`; `users` are replaced."""
+        users = self.world.arrive(copied(keys), copied(episodes))
+        self.observations.encode(users, observation)
+        return users, {} if self.actions.static else {"action_mask": self.actions.mask(users.candidates)}
+
+    def seen(self, users: Users) -> Seen:
+        """Users with their observations and masks."""
+        mask = None if self.actions.static else self.actions.mask(users.candidates)
+        return Seen(users, self.observe(users), mask)
 
     def mark(self, terminated: Array, truncated: Array) -> None:
         """Take note of whose episode has ended, (B,) bool each."""
@@ -138,13 +176,20 @@ class Stepper:
         self.state = after
         return Stepped(before, outcome, observation)
 
-    def replace(self, rows: Array, users: Users, stepped: Stepped) -> None:
+    def idle(self, rows: Array, outcome: dict[str, Array]) -> None:
+        """Set the outcome of some rows to that of users who take no step."""
+        _idle(rows, outcome["reward"], *[outcome[name] for name in FEEDBACK])
+
+    def replace(self, rows: Array, new: Seen, stepped: Stepped) -> None:
         """Put other users in some rows after a step, with their observations and action masks in what it returned."""
         assert self.state is not None
-        stepped.observation[rows] = self.observe(users)
-        if not self.actions.static:
-            stepped.outcome["action_mask"][rows] = self.actions.mask(users.candidates)
-        self.state = self.state.put(rows, users, self._same, stepped.before.unpacked())
+        stepped.observation[rows] = new.observation
+        if new.mask is not None:
+            stepped.outcome["action_mask"][rows] = new.mask
+        if isinstance(self.state, Packed):
+            self.state = self.state.put(rows, new.users, self._same)
+        else:
+            self.state = self.state.put(rows, new.users.unpacked(), self._same, stepped.before.unpacked())
 
     def observe(self, users: Users) -> Array:
         """(B, width) float32: their flat observations."""
@@ -157,11 +202,12 @@ class Stepper:
         """Whether `step_row` can be used: the step is compiled, and nothing needs all of its feedback. Of a single user only."""
         return self.fused is not None and self.state is not None and not self.all_feedback
 
-    def step_row(self, actions: Array) -> tuple[dict[str, Any], Array]:
+    def step_row(self, actions: Array) -> tuple[dict[str, Any], Array, Array]:
         """`step` for a single user, for a tenth of its cost: numbers come as numbers, not as arrays of one row.
 
         Returns:
-            The outcome by name, without its first axis, and the observation, (1, width) float32.
+            Numbers of the outcome by name, a record of all of it (see `recgym.packed.Layout.row`), and the observation,
+            (1, width) float32.
 
         Raises:
             ConfigError: see `step`.
@@ -169,13 +215,13 @@ class Stepper:
         fused: Any = self.fused
         observation = self.observations.blank(1)
         after, outcome = fused.run(self.state, actions, observation)
-        row = fused.layout.row(outcome)
-        if row.get("wrong"):
+        numbers, record = fused.layout.row(outcome)
+        if numbers.get("wrong"):
             self.step(actions)  # which raises the error, with its message
         self.state = after
-        if row["left"] or row["truncated"]:
-            self.terminated[0], self.truncated[0], self.ended = row["left"], row["truncated"], True
-        return row, observation
+        if numbers["left"] or numbers["truncated"]:
+            self.terminated[0], self.truncated[0], self.ended = numbers["left"], numbers["truncated"], True
+        return numbers, record, observation
 
     def plain(self, state: Users | Packed, actions: Array, observation: Array) -> tuple[Users, dict[str, Array]]:
         """The step as kernels and copies alone, which `fuse` can record. It fills `observation`.
@@ -232,6 +278,8 @@ class Stepper:
         except NotFusable as reason:
             warnings.warn(f"the step of this world stays as it is, in Python: {reason}", stacklevel=4)
             return False
+        with suppress(NotFusable):  # arrivals stay in Python then
+            self.arrival = Fused(self.arrived, self.newcomers)
         return True
 
     def example(self, n: int) -> tuple[Users, Array, Array]:
@@ -240,6 +288,11 @@ class Stepper:
         space.seed(0)
         users = self.world.arrive(mix(range(n)))
         return users, self.actions.batch(space.sample(), n), self.observations.blank(n)
+
+    def newcomers(self, n: int) -> tuple[Users, Array, Array, Array]:
+        """Arguments of `arrived` for n users that are made up for the purpose."""
+        keys, episodes = mix(range(n)), np.arange(n, dtype=np.int32)
+        return self.world.arrive(keys), keys, episodes, self.observations.blank(n)
 
     def close(self) -> None:
         """Stop the threads."""
@@ -260,6 +313,16 @@ def some_end(terminated, truncated):
     for b in range(terminated.shape[0]):
         ended |= terminated[b] or truncated[b]
     return ended
+
+
+@kernel
+def _idle(rows, reward, objectives, slate, click, probability):
+    for b in rows:
+        reward[b] = 0
+        objectives[b] = 0
+        slate[b] = -1
+        click[b] = False
+        probability[b] = 0
 
 
 @kernel

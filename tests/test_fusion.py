@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 import pickle
 import warnings
 from dataclasses import dataclass
@@ -62,10 +63,19 @@ def in_python(source: str, *_: Any) -> Any:
     lines = [
         line
         for line in source.splitlines()
-        if not line.startswith(("from numba", "from recgym.fusion", "from recgym.kernel import compiled", "@compiled"))
+        if not line.startswith(
+            (
+                "from numba",
+                "from recgym.fusion",
+                "from recgym.kernel import compiled",
+                "from recgym.packed",
+                "@compiled",
+            )
+        )
     ]
     namespace: dict[str, Any] = {
         "pointer": lambda buffer, offset: (buffer, offset),
+        "address": lambda table, i: ((ctypes.c_byte * 2**40).from_address(int(table[i])), 0),
         "carray": lambda place, shape, dtype: np.ndarray(shape, dtype, *place),
         "copy": fusion.copy,
         "fill": fusion.fill,
@@ -95,6 +105,7 @@ def test_a_batch_goes_the_same_way(id: str, mode: str, monkeypatch: pytest.Monke
     if id not in ("recgym/EcommerceSlate-v0", "recgym/Sardine-SlateTopK-BoredInf-v0"):
         monkeypatch.setattr(fusion, "_compiled", in_python)
     assert fused.fuse()
+    assert fused.stepper.arrival is not None
     plain.action_space.seed(0)
     assert same(plain.reset(seed=3)[0], fused.reset(seed=3)[0])
     endings = 0
@@ -168,7 +179,7 @@ def test_threads_share_a_batch(users: int, threads: int) -> None:
     fused = RecVectorEnv("news", users, threads=threads)
     assert fused.fuse()
     assert fused.stepper.fused._threads == min(threads, users)  # type: ignore[union-attr]
-    assert fused.stepper.fused._pool is not None  # type: ignore[union-attr]
+    assert fused.stepper.fused._crew is not None  # type: ignore[union-attr]
     plain.action_space.seed(0)
     assert same(plain.reset(seed=0)[0], fused.reset(seed=0)[0])
     for t in range(25):
@@ -300,6 +311,17 @@ class Column(Claims):
 
 
 @dataclass(frozen=True, eq=False)
+class Greets(Claims):
+    """One whose `begin` cannot be recorded, while its step can."""
+
+    def begin(self, users: Users, catalog: Any, noise: Array) -> dict[str, Array]:
+        return {"interest": users.interest * np.float32(0.5)}
+
+    def change(self, interest: Array, click: Array) -> None:
+        _shrink(interest, 0.5)
+
+
+@dataclass(frozen=True, eq=False)
 class Mine(Claims):
     """One that keeps its word."""
 
@@ -343,6 +365,35 @@ def test_what_cannot_be_recorded_stays_in_python(part: Dynamics, why: str) -> No
         e.reset(seed=0)
     for _ in range(5):
         assert all(same(x, y) for x, y in zip(env.step(ACTION), plain.step(ACTION), strict=True))
+
+
+@pytest.mark.usefixtures("uncompiled")
+def test_arrivals_that_cannot_be_recorded_stay_in_python() -> None:
+    env, plain = (clicks(Greets(), horizon=3) for _ in range(2))
+    assert env.fuse()
+    assert env.stepper.fused is not None
+    assert env.stepper.arrival is None
+    assert all(same(x, y) for x, y in zip(env.reset(seed=0), plain.reset(seed=0), strict=True))
+    for _ in range(9):
+        assert all(same(x, y) for x, y in zip(env.step(ACTION), plain.step(ACTION), strict=True))
+
+
+@pytest.mark.usefixtures("uncompiled")
+@pytest.mark.parametrize("seed", [None, 9, [4, 8, 2]], ids=str)
+def test_some_rows_are_reset_as_before(seed: Any) -> None:
+    env, plain = (RecVectorEnv("news", 3, autoreset_mode="Disabled") for _ in range(2))
+    assert env.fuse()
+    mask = np.array([True, False, True])
+    for e in (env, plain):
+        e.reset(seed=0)
+        e.step(np.zeros(3, np.int64))
+    kept = env.get_state().users
+    before = copy.deepcopy(kept)
+    a, b = (e.reset(seed=seed, options={"reset_mask": mask}) for e in (env, plain))
+    assert same(a[0], b[0])
+    assert same(a[1], b[1])
+    assert same(kept, before), "a snapshot is not written to"
+    assert all(same(x, y) for x, y in zip(env.step([1, 2, 3]), plain.step([1, 2, 3]), strict=True))
 
 
 @pytest.mark.usefixtures("uncompiled")
