@@ -74,7 +74,7 @@ class InterestEvolutionEnv(RecEnv):
 
     ## Version History
 
-    * v0: first version.
+    * v0: first version. recgym 0.1.1 computes the same in another order: numbers may differ from 0.1.0 in their last digits.
     """
 
 
@@ -123,7 +123,7 @@ class LongTermSatisfactionEnv(RecEnv):
 
     ## Version History
 
-    * v0: first version.
+    * v0: first version. recgym 0.1.1 computes the same in another order: numbers may differ from 0.1.0 in their last digits.
     """
 
 
@@ -163,7 +163,7 @@ class InterestExplorationEnv(RecEnv):
 
     ## Version History
 
-    * v0: first version.
+    * v0: first version. recgym 0.1.1 computes the same in another order: numbers may differ from 0.1.0 in their last digits.
     """
 
 

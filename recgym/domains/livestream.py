@@ -89,7 +89,7 @@ class LiveStreamEnv(RecEnv):
 
     ## Version History
 
-    * v0: first version.
+    * v0: first version. recgym 0.1.1 computes the same in another order: numbers may differ from 0.1.0 in their last digits.
     """
 
 

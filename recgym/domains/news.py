@@ -84,7 +84,7 @@ class NewsEnv(RecEnv):
 
     ## Version History
 
-    * v0: first version.
+    * v0: first version. recgym 0.1.1 computes the same in another order: numbers may differ from 0.1.0 in their last digits.
     """
 
 
