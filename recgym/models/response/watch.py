@@ -169,9 +169,7 @@ def _watch(minutes, enjoyment, share, item, v, left, budget, stay, slope, shape,
     for b in range(minutes.shape[0]):
         if item[b] < 0:
             continue
-        patience = math.exp(stay + slope * v[b]) * (-math.log(u[0, b])) ** (1.0 / shape)
-        if not patience >= 0.0:  # 0 times infinity: one factor decides, and its logarithm tells which
-            patience = math.exp(min(stay + slope * v[b] + math.log(-math.log(u[0, b])) / shape, 700.0))
+        patience = math.exp(min(stay + slope * v[b] + math.log(-math.log(u[0, b])) / shape, 700.0))
         minutes[b] = min(min(patience, epoch), min(left[b], np.float64(budget[b])))
         enjoyment[b] = sigmoid(v[b])
         share[b] = minutes[b] / epoch
