@@ -53,11 +53,12 @@ class Fatigue(Dynamics):
 @kernel
 def _fatigue(fatigue, decay, topic, slate, click, dt, ignored, clicked, half_life, limit):
     _fade(fatigue, decay, dt, half_life)
+    more, less, most = np.float32(ignored), np.float32(clicked), np.float32(limit)
     for b in range(slate.shape[0]):
         for s in range(slate.shape[1]):
             if slate[b, s] >= 0:
                 z = topic[slate[b, s]]
-                fatigue[b, z] = min(fatigue[b, z] + (clicked if click[b, s] else ignored), limit)
+                fatigue[b, z] = min(fatigue[b, z] + (less if click[b, s] else more), most)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,9 +126,9 @@ def _fade(column, decay, minutes, half_life):
         decay[b] = -0.6931471805599453 * minutes[b] / half_life
     exp_all(decay)
     for b in range(column.shape[0]):
-        if minutes[b] > 0.0:
-            for z in range(column.shape[1]):
-                column[b, z] *= decay[b]
+        factor = decay[b]
+        for z in range(column.shape[1]):
+            column[b, z] *= factor
 
 
 @dataclass(frozen=True, eq=False)

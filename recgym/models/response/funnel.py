@@ -134,13 +134,10 @@ def _buy(bought, slate, channels, cart_item, hazard, u):
     """What is bought, from the slate and from the cart."""
     B, S = slate.shape
     for b in range(B):
-        bought[b] = -1
         for s in range(S):
-            if channels[b, s, 2] > 0.0:
-                bought[b, s] = slate[b, s]
+            bought[b, s] = slate[b, s] if channels[b, s, 2] > 0.0 else -1
         for c in range(cart_item.shape[1]):
-            if cart_item[b, c] >= 0 and u[2 * S + c, b] < hazard:
-                bought[b, S + c] = cart_item[b, c]
+            bought[b, S + c] = cart_item[b, c] if u[2 * S + c, b] < hazard else -1
 
 
 @kernel
