@@ -232,19 +232,11 @@ class Loyal(DotProduct):
 @kernel
 def _add_loyalty(utility, items, fan_item, fan_minutes, loyalty):
     for b in range(items.shape[0]):
-        for s in range(items.shape[1]):
-            minutes = minutes_with(fan_item, fan_minutes, b, items[b, s])
-            if minutes > 0.0:
-                utility[b, s] += loyalty * math.log(1.0 + minutes)
-
-
-@kernel
-def minutes_with(fan_item, fan_minutes, b, item):
-    """Minutes that a user has spent with an item; 0 for item -1."""
-    minutes = np.float32(0.0)
-    for f in range(fan_item.shape[1]):
-        minutes = fan_minutes[b, f] if fan_item[b, f] == item else minutes
-    return minutes
+        for f in range(fan_item.shape[1]):
+            known = fan_item[b, f]
+            for s in range(items.shape[1]):
+                if known >= 0 and items[b, s] == known:
+                    utility[b, s] += loyalty * math.log(1.0 + fan_minutes[b, f])
 
 
 @kernel

@@ -121,14 +121,17 @@ def _satiation(satiation, decay, topic, bought, dt, gain, complement, half_life,
 
 @kernel
 def _fade(column, decay, minutes, half_life):
-    """column <- column 2^(-minutes / half_life)."""
+    """column <- column 2^(-minutes / half_life), and 0 below 1e-30: a processor takes tens of times as long for a number
+    below 1e-38, and such numbers would stay."""
     for b in range(column.shape[0]):
         decay[b] = -0.6931471805599453 * minutes[b] / half_life
     exp_all(decay)
     for b in range(column.shape[0]):
-        factor = decay[b]
-        for z in range(column.shape[1]):
-            column[b, z] *= factor
+        if minutes[b] > 0.0:
+            factor = decay[b]
+            for z in range(column.shape[1]):
+                x = column[b, z] * factor
+                column[b, z] = x if abs(x) > np.float32(1e-30) else np.float32(0.0)
 
 
 @dataclass(frozen=True, eq=False)

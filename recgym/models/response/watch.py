@@ -12,7 +12,6 @@ from recgym.catalog import Catalog
 from recgym.errors import require_count, require_number
 from recgym.kernel import capped_lognormal_mean, kernel, lower_gamma, normal, sigmoid, sigmoid_all
 from recgym.market import LONGEST_STREAM, Market
-from recgym.models.preference import minutes_with
 from recgym.models.response.base import Outcome, Response
 from recgym.types import BOOL, F32, F64, I32, Array, Column, Sizes, Users, copied, empty, filled, zeros
 
@@ -205,8 +204,11 @@ def _loyalty(loyalty, items, fan_item, fan_minutes, devotion):
     """devotion ln(1 + minutes with the streamer)."""
     for b in range(items.shape[0]):
         for s in range(items.shape[1]):
-            minutes = minutes_with(fan_item, fan_minutes, b, items[b, s])
-            loyalty[b, s] = devotion * math.log(1.0 + minutes) if minutes > 0.0 else 0.0
+            loyalty[b, s] = 0.0
+            for f in range(fan_item.shape[1]):
+                if fan_item[b, f] == items[b, s]:
+                    loyalty[b, s] = devotion * math.log(1.0 + fan_minutes[b, f])
+                    break
 
 
 @kernel
