@@ -77,11 +77,11 @@ class Catalog(Component):
         """(N,) float32 column of an attribute."""
         return self.attributes[:, self.column(name)]
 
-    def weights(self, key: tuple[tuple[str, float], ...]) -> NDArray[np.float32]:
-        """(A,) float32 weights of the attributes, given as (name, weight) pairs, zero where not named; cached."""
+    def weighted(self, key: tuple[tuple[str, float], ...]) -> NDArray[np.float32]:
+        """(N,) float32, the sum of some attributes of each item, given as (name, weight) pairs; cached."""
         if key not in self._memo:
-            vector = np.zeros(len(self.names), np.float32)
+            total = np.zeros(len(self))
             for name, weight in key:
-                vector[self.column(name)] = weight
-            self._memo[key] = vector
+                total += np.float64(weight) * self[name]
+            self._memo[key] = total.astype(np.float32)
         return self._memo[key]

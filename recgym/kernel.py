@@ -14,6 +14,7 @@ from contextlib import suppress
 from functools import partial, update_wrapper
 from typing import Any
 
+import numpy as np
 from numba import njit
 from numba.core import config as settings
 from numba.core.caching import FunctionCache, NullCache
@@ -172,3 +173,63 @@ def lower_gamma(a, x):
         if abs(c * d - 1.0) < 1e-12:
             break
     return math.gamma(a) - front * h
+
+
+# Functions of float32 numbers in plain arithmetic, without branches or calls: LLVM turns a loop over a contiguous array
+# into vector lanes, in which a number takes a fifth of the time of `math.exp`. A number gets the same bits in a lane as
+# alone, and on every machine. For a number by itself they are no faster than `math`.
+
+NEAREST = np.float32(1.5 * 2**23)  # x + NEAREST - NEAREST is the integer nearest to a float32 |x| < 2^22
+LIMIT = np.float32(87.0)
+
+
+@kernel
+def exp32(x):
+    """e^x of a float32, off by less than 1.1 ulp; 0 for x < -87 and infinity for x > 87.
+
+    With x = n ln 2 + r, where n is an integer and |r| <= ln 2 / 2, it is 2^n, made of exponent bits, times a polynomial.
+    """
+    y = min(max(x, -LIMIT), LIMIT)
+    n = (y * np.float32(1.442695) + NEAREST) - NEAREST
+    r = (y - n * np.float32(0.693359375)) + n * np.float32(2.1219444e-4)  # ln 2 is the first less the second
+    p = np.float32(1.3814456e-3) * r + np.float32(8.3687855e-3)
+    p = p * r + np.float32(4.1668396e-2)
+    p = p * r + np.float32(1.666652e-1)
+    p = p * r + np.float32(0.49999994)
+    p = ((p * r) * r + r + np.float32(1.0)) * np.int32((np.int32(n) + np.int32(127)) << 23).view(np.float32)
+    p = np.float32(0.0) if x < -LIMIT else p
+    return np.float32(np.inf) if x > LIMIT else p
+
+
+@kernel
+def exp_all(x):
+    """x <- e^x for all numbers of a contiguous float32 array."""
+    flat = x.reshape(-1)
+    for j in range(flat.size):
+        flat[j] = exp32(flat[j])
+
+
+@kernel
+def sigmoid32(x):
+    """1 / (1 + e^-x) of a float32, off by less than 3 ulp; 0 for x < -87."""
+    return np.float32(1.0) / (np.float32(1.0) + exp32(-x))
+
+
+@kernel
+def sigmoid_all(x):
+    """x <- 1 / (1 + e^-x) for all numbers of a contiguous float32 array."""
+    flat = x.reshape(-1)
+    for j in range(flat.size):
+        flat[j] = sigmoid32(flat[j])
+
+
+@kernel
+def sine32(turns):
+    """sin(2 pi turns) of a float32 within [-0.5, 0.5], off by less than 3e-7."""
+    z = turns * turns
+    p = np.float32(-3.1933718) * z + np.float32(14.065504)
+    p = p * z + np.float32(-38.498417)
+    p = p * z + np.float32(67.07676)
+    p = p * z + np.float32(-64.83582)
+    p = p * z + np.float32(25.132742)
+    return p * turns * (np.float32(0.25) - z)

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from recgym.catalog import Catalog
 from recgym.component import Component, float_array, int_array
 from recgym.errors import require, require_count, require_number, unknown
-from recgym.kernel import kernel
+from recgym.kernel import exp32, exp_all, inlined, kernel, sine32
 from recgym.population import HOURS
-from recgym.types import F32, Array, zeros
+from recgym.types import F32, Array, empty, zeros
 
+WHOLE = 1.5 * 2**52  # x + WHOLE - WHOLE is the integer nearest to a float64 |x| < 2^51
 LONGEST_STREAM = 600.0  # minutes; the signals `age` and `remaining` of live streams are shares of it
 
 
@@ -132,6 +133,19 @@ class Market(Component, abstract=True):
         )
 
 
+@kernel
+def _minute(clock, period):
+    """Minute of the calendar, in [0, period), as float32."""
+    return np.float32(clock - period * math.floor(clock / period))
+
+
+@kernel
+def _since(start, minute, period):
+    """Minutes from one float32 minute of the calendar to another, in [0, period)."""
+    passed = minute - start
+    return passed + np.float32(period) if passed < np.float32(0.0) else passed
+
+
 @dataclass(frozen=True, eq=False)
 class StaticMarket(Market):
     """Every item is available at all times; no signals."""
@@ -175,12 +189,12 @@ class ShopMarket(Market):
         )
 
     @cached_property
-    def _cheaper(self) -> Array:
-        """(N, P) float32: what each promotion adds to the log price."""
-        return np.log1p(-self.promotion[:, :, 2])
+    def _offers(self) -> Array:
+        """(N, P, 4) float32: start, end and discount of each promotion, and what it adds to the log price."""
+        return np.concatenate([self.promotion, np.log1p(-self.promotion[:, :, 2:])], axis=2)
 
     def write(self, out: Array, items: Array, clock: Array) -> None:
-        _shop_signals(out, items, clock, self.period, self.log_price, self.promotion, self._cheaper)
+        _shop_signals(out, items, clock, self.period, self.log_price, self._offers)
 
     @classmethod
     def draw(
@@ -219,20 +233,20 @@ def prime_factors(n: int) -> list[int]:
     return [*primes, n] if n > 1 else primes
 
 
-@kernel
-def _shop_signals(out, items, clock, period, log_price, promotion, cheaper):
+@inlined
+def _shop_signals(out, items, clock, period, log_price, offers):
     B, S = items.shape
     for b in range(B):
-        minute = clock[b] % period
+        minute = _minute(clock[b], period)
         for s in range(S):
             i = items[b, s]
             if i < 0:
                 continue
             price, discount = log_price[i], np.float32(0.0)
-            for p in range(promotion.shape[1]):  # no branches: which item is on sale cannot be predicted
-                on = np.float32(promotion[i, p, 0] <= minute and minute < promotion[i, p, 1])
-                price += on * cheaper[i, p]
-                discount += on * promotion[i, p, 2]
+            for p in range(offers.shape[1]):  # no branches: which item is on sale cannot be predicted
+                on = offers[i, p, 0] <= minute and minute < offers[i, p, 1]
+                price += offers[i, p, 3] if on else np.float32(0.0)
+                discount += offers[i, p, 2] if on else np.float32(0.0)
             out[b, s, 0] = price
             out[b, s, 1] = discount
 
@@ -275,8 +289,21 @@ class NewsMarket(Market):
         require(in_range, "market.popularity", "must lie in [0, e^4 - 1]", float(self.popularity.max()))
         require(self.half_life.min() > 0, "market.half_life", "must be > 0", float(self.half_life.min()))
 
+    @cached_property
+    def _fading(self) -> Array:
+        """(N, 2) float32: minute of the calendar at which an article appears, and what a minute adds to log freshness."""
+        return np.stack([self.published % self.period, -math.log(2) / np.maximum(self.half_life, 1e-30)], axis=1)
+
+    @cached_property
+    def _popularity(self) -> Array:
+        """(N, L) float32, the signal: it takes as much memory as the levels, and no logarithm in a step."""
+        signal = np.log1p(self.popularity)
+        signal *= 0.25
+        return signal
+
     def write(self, out: Array, items: Array, clock: Array) -> None:
-        _news_signals(out, items, clock, self.period, self.slot, self.published, self.half_life, self.popularity)
+        freshness = empty(items.shape, F32)
+        _news_signals(out, freshness, items, clock, self.period, self.slot, self._fading, self._popularity)
 
     @classmethod
     def draw(
@@ -324,18 +351,25 @@ class NewsMarket(Market):
 
 
 @kernel
-def _news_signals(out, items, clock, period, slot, published, half_life, popularity):
+def _news_signals(out, freshness, items, clock, period, slot, fading, popularity):
     B, S = items.shape
     life = popularity.shape[1]
+    share = np.float32(1.0 / (life * slot))
     for b in range(B):
+        minute = _minute(clock[b], period)
         for s in range(S):
             i = items[b, s]
-            if i < 0:
-                continue
-            age = (clock[b] - published[i]) % period
-            out[b, s, 0] = math.exp(-0.6931471805599453 * age / half_life[i])
-            out[b, s, 1] = 0.25 * math.log(1.0 + popularity[i, min(int(age / slot), life - 1)])
-            out[b, s, 2] = min(age / (life * slot), 1.0)
+            freshness[b, s] = 0.0
+            if i >= 0:
+                age = _since(fading[i, 0], minute, period)
+                freshness[b, s] = age * fading[i, 1]
+                out[b, s, 1] = popularity[i, min(np.int32(age / slot), life - 1)]
+                out[b, s, 2] = min(age * share, np.float32(1.0))
+    exp_all(freshness)
+    for b in range(B):
+        for s in range(S):
+            if items[b, s] >= 0:
+                out[b, s, 0] = freshness[b, s]
 
 
 @dataclass(frozen=True, eq=False)
@@ -380,10 +414,16 @@ class LiveMarket(Market):
         in_range = self.audience.min() >= 0 and self.audience.max() <= 1
         require(in_range, "market.audience", "must lie in [0, 1]", float(self.audience.max()))
 
+    @cached_property
+    def _streams(self) -> Array:
+        """(N, 6) float32: the fields of each stream side by side, as one look into memory brings them all."""
+        start, phase = self.start % self.period, self.rhythm[:, 1]
+        columns = [start, self.duration, self.audience, self.highlight, self.rhythm[:, 0], phase]
+        return np.stack(columns, axis=1)
+
     def write(self, out: Array, items: Array, clock: Array) -> None:
-        _live_signals(
-            out, items, clock, self.period, self.start, self.duration, self.audience, self.rhythm, self.highlight
-        )
+        ramp, wave = empty(items.shape, F32), empty(items.shape, F32)
+        _live_signals(out, ramp, wave, items, clock, self.period, self._streams)
 
     @classmethod
     def draw(cls, rng: np.random.Generator, appeal: NDArray[np.float64], slot: float = 5.0) -> Self:
@@ -403,17 +443,30 @@ class LiveMarket(Market):
 
 
 @kernel
-def _live_signals(out, items, clock, period, start, duration, audience, rhythm, highlight):
+def _live_signals(out, ramp, wave, items, clock, period, streams):
     B, S = items.shape
+    one, share = np.float32(1.0), np.float32(1.0 / LONGEST_STREAM)
     for b in range(B):
+        minute = _minute(clock[b], period)
         for s in range(S):
             i = items[b, s]
-            if i < 0:
-                continue
-            age = (clock[b] - start[i]) % period
-            lit = 1.0 if highlight[i] <= age and age < highlight[i] + 15.0 else 0.0
-            out[b, s, 0] = audience[i] * (1.0 - 0.7 * math.exp(-age / 20.0)) * (0.7 + 0.3 * lit)
-            out[b, s, 1] = min(age / LONGEST_STREAM, 1.0)
-            wave = math.sin(6.283185307179586 * age / rhythm[i, 0] + rhythm[i, 1])
-            out[b, s, 2] = min(0.7 * wave + 0.6 * lit, 1.0)
-            out[b, s, 3] = max(duration[i] - age, 0.0) / LONGEST_STREAM
+            ramp[b, s] = wave[b, s] = 0.0
+            if i >= 0:
+                age = _since(streams[i, 0], minute, period)
+                lit = streams[i, 3] <= age and age < streams[i, 3] + np.float32(15.0)
+                ramp[b, s] = age
+                turns = age / np.float64(streams[i, 4]) + streams[i, 5] * 0.15915494309189535
+                wave[b, s] = turns - ((turns + WHOLE) - WHOLE)
+                out[b, s, 0] = streams[i, 2] * (one if lit else np.float32(0.7))
+                out[b, s, 1] = min(age * share, one)
+                out[b, s, 2] = np.float32(0.6) if lit else np.float32(0.0)
+                out[b, s, 3] = max(streams[i, 1] - age, np.float32(0.0)) * share
+    minutes, turns = ramp.reshape(-1), wave.reshape(-1)  # all at once, in vector lanes
+    for j in range(minutes.size):
+        minutes[j] = one - np.float32(0.7) * exp32(minutes[j] * np.float32(-0.05))
+        turns[j] = np.float32(0.7) * sine32(turns[j])
+    for b in range(B):
+        for s in range(S):
+            if items[b, s] >= 0:
+                out[b, s, 0] *= ramp[b, s]
+                out[b, s, 2] = min(out[b, s, 2] + wave[b, s], one)

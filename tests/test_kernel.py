@@ -8,7 +8,20 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from recgym.kernel import capped_lognormal_mean, kernel, lower_gamma, normal, normal_cdf, sigmoid
+from recgym.kernel import (
+    capped_lognormal_mean,
+    exp32,
+    exp_all,
+    kernel,
+    lower_gamma,
+    normal,
+    normal_cdf,
+    sigmoid,
+    sigmoid32,
+    sigmoid_all,
+    sine32,
+)
+from recgym.types import Array
 
 
 @kernel
@@ -99,3 +112,60 @@ def test_lower_gamma_against_quadrature(a: float) -> None:
         else:
             want = x * ((x * s) ** (a - 1) * np.exp(-x * s)).mean()
         assert lower_gamma(a, x) == pytest.approx(want, rel=1e-6)
+
+
+# --- float32 functions in vector lanes
+
+
+@kernel
+def _each32(f, x, out):
+    """f of every element of a float32 array, compiled into vector lanes."""
+    for i in range(x.shape[0]):
+        out[i] = f(x[i])
+
+
+def each32(f: object, x: Array) -> Array:
+    out = np.empty_like(x)
+    _each32(f, x, out)
+    return out
+
+
+def ulps(got: Array, want: Array) -> float:
+    """Largest error in units of the last place of a float32."""
+    return float((np.abs(got - want) / np.spacing(want.astype(np.float32))).max())
+
+
+DENSE = np.concatenate([np.linspace(-87, 87, 1_000_001), np.linspace(-1, 1, 200_001)]).astype(np.float32)
+
+
+def test_exp32() -> None:
+    assert ulps(each32(exp32, DENSE), np.exp(DENSE.astype(np.float64))) < 1.1
+    beyond = np.array([-np.inf, -1e30, -87.01, 87.01, 1e30, np.inf, 0.0, -0.0], np.float32)
+    assert each32(exp32, beyond).tolist() == [0, 0, 0, np.inf, np.inf, np.inf, 1, 1]
+
+
+def test_sigmoid32() -> None:
+    assert ulps(each32(sigmoid32, DENSE), 1 / (1 + np.exp(-DENSE.astype(np.float64)))) < 3
+    beyond = np.array([-np.inf, -1e30, -87.01, 87.01, 1e30, np.inf, 0.0], np.float32)
+    assert each32(sigmoid32, beyond).tolist() == [0, 0, 0, 1, 1, 1, 0.5]
+
+
+def test_sine32() -> None:
+    turns = np.linspace(-0.5, 0.5, 1_000_001).astype(np.float32)
+    assert np.abs(each32(sine32, turns) - np.sin(2 * np.pi * turns.astype(np.float64))).max() < 3e-7
+
+
+@pytest.mark.parametrize("f", [exp32, sigmoid32, sine32])
+def test_a_lane_gives_the_bits_of_a_single_call(f: object, rng: np.random.Generator) -> None:
+    """Row i of a batch is the single environment, whose loops are too short for lanes."""
+    x = rng.uniform(-0.5, 0.5, 301).astype(np.float32) * np.float32(1 if f is sine32 else 100)
+    alone = np.concatenate([each32(f, x[i : i + 1]) for i in range(len(x))])
+    assert each32(f, x).tobytes() == alone.tobytes()
+
+
+def test_whole_arrays_in_place(rng: np.random.Generator) -> None:
+    x = rng.normal(0, 20, (7, 3)).astype(np.float32)
+    for all_of, f in ((exp_all, exp32), (sigmoid_all, sigmoid32)):
+        y = x.copy()
+        all_of(y)
+        assert np.array_equal(y.ravel(), each32(f, x.ravel()))

@@ -173,6 +173,74 @@ def test_contracts(world: World) -> None:
         check_component(source, world)
 
 
+def test_signals_against_float64_at_any_time(world: World, rng: np.random.Generator) -> None:
+    """The formulas of the docstrings in float64: the signals differ from them in their last bits."""
+    market, items = world.market, rng.integers(0, 2000, (300, 7)).astype(np.int32)
+    clock = (rng.integers(0, int(24 * market.period), 300) / 8).astype(np.float32)  # ages are then exact in float32
+    minute = clock.astype(np.float64)[:, None] % market.period
+    if isinstance(market, ShopMarket):
+        start, end, depth = np.moveaxis(market.promotion[items].astype(np.float64), 3, 0)
+        discount = (depth * ((start <= minute[:, :, None]) & (minute[:, :, None] < end))).sum(axis=2)
+        want = [market.log_price[items] + np.log1p(-discount), discount]
+    elif isinstance(market, NewsMarket):
+        age = (minute - market.published[items]) % market.period
+        life = market.popularity.shape[1]
+        level = market.popularity[items, np.minimum(age // market.slot, life - 1).astype(int)].astype(np.float64)
+        want = [np.exp2(-age / market.half_life[items]), np.log1p(level) / 4, np.minimum(age / (life * market.slot), 1)]
+    else:
+        assert isinstance(market, LiveMarket)
+        age = (minute - market.start[items]) % market.period
+        highlight, (period, phase) = market.highlight[items], np.moveaxis(market.rhythm[items].astype(np.float64), 2, 0)
+        lit = (highlight <= age) & (age < highlight + 15)
+        heat = market.audience[items] * (1 - 0.7 * np.exp(-age / 20)) * (0.7 + 0.3 * lit)
+        content = np.minimum(0.7 * np.sin(2 * np.pi * age / period + phase) + 0.6 * lit, 1)
+        want = [heat, np.minimum(age / 600, 1), content, np.maximum(market.duration[items] - age, 0) / 600]
+    got = market.observe(items, clock)
+    for f, signal in enumerate(market.signals):
+        np.testing.assert_allclose(got[:, :, f], want[f], rtol=1e-6, atol=5e-7, err_msg=signal.name)
+
+
+def test_signals_of_a_batch_are_those_of_single_users(world: World, rng: np.random.Generator) -> None:
+    """Vector lanes or one number at a time: the same bits."""
+    items = rng.integers(-1, 2000, (50, 7)).astype(np.int32)
+    clock = rng.uniform(0, world.market.period, 50).astype(np.float32)
+    together = world.market.observe(items, clock)
+    for b in range(50):
+        assert together[b].tobytes() == world.market.observe(items[b : b + 1], clock[b : b + 1]).tobytes()
+        assert together[b, 3].tobytes() == world.market.observe(items[b : b + 1, 3:4], clock[b : b + 1]).tobytes()
+
+
+def test_popularity_changes_to_the_minute_where_a_slot_begins() -> None:
+    """Also for slots whose inverse is no float32; just before, the level is that of the slot before."""
+    for slot in (7.0, 30.0, 49.0, 0.1):
+        n = 200
+        level = np.arange(n, dtype=np.float64)[None] / 4
+        market = NewsMarket(slot, np.array([0] * n + [1]), np.array([0]), [0.0], [60.0], level)  # type: ignore[arg-type]
+        starts = (slot * np.arange(1, n)).astype(np.float32)
+        for clock in (starts, np.nextafter(starts, np.float32(0)), np.nextafter(starts, np.float32(1e9))):
+            got = market.observe(np.zeros((n - 1, 1), np.int32), clock)[:, 0, 1]
+            want = np.log1p(np.floor(clock.astype(np.float64) / slot) / 4) / 4
+            np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
+def test_times_outside_the_calendar_and_tiny_periods() -> None:
+    """Publication before the first or after the last minute counts modulo the calendar; no number overflows."""
+    offsets, listed = np.array([0, 4, 4]), np.arange(4)
+    for published in (90.0, -110.0, 290.0, 10_090.0):
+        times = np.full(4, published)
+        half_life = np.array([1e-40, 1e-3, 60.0, 1e9])
+        market = NewsMarket(100.0, offsets, listed, times, half_life, np.ones((4, 2)))  # type: ignore[arg-type]
+        got = market.observe(np.arange(4, dtype=np.int32)[None], np.array([120.0], np.float32))[0]
+        assert got[:, 2].tolist() == pytest.approx([30 / 200] * 4)
+        assert got[:, 0].tolist() == pytest.approx([0, 0, 2**-0.5, 1])
+        market = LiveMarket(
+            100.0, offsets, listed, times, np.full(4, 60.0), np.ones(4), np.full((4, 2), 1e-40), np.zeros(4)
+        )  # type: ignore[arg-type]
+        got = market.observe(np.arange(4, dtype=np.int32)[None], np.array([120.0], np.float32))[0]
+        assert got[:, 3].tolist() == pytest.approx([30 / 600] * 4)
+        assert (np.abs(got[:, 2]) <= 1).all()
+
+
 def test_the_market_does_not_see_the_users(world: World) -> None:
     """Signals and availability are functions of (item, clock): the same before and after users have acted."""
     items = np.arange(50, dtype=np.int32)[None]

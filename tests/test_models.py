@@ -277,6 +277,17 @@ def test_cart_hazard_frequency(small_catalog: Catalog, rng: np.random.Generator)
     assert outcome["objectives"][:, 3] == pytest.approx(2.0 * bought)
 
 
+def test_what_has_faded_away_is_zero(small_catalog: Catalog) -> None:
+    """No mood lingers at numbers below 1e-38, with which a processor computes slowly."""
+    users = record({"fatigue": f32([2.0, 1e-29, 0.0, 3.0]), "satiation": f32([-2.0, -1e-29, 0.0, 4.0])})
+    for part, name in ((Fatigue(half_life=5.0), "fatigue"), (Satiation(half_life=5.0), "satiation")):
+        short = part.rest(users, f32(50.0))[name]
+        assert short[0].tolist() == pytest.approx((users[name][0] / 1024 * [1, 0, 0, 1]).tolist(), rel=1e-6)
+        assert short[0, 1] == 0.0
+        assert not part.rest(users, f32(1000.0))[name].any()
+        assert np.array_equal(part.rest(users, f32(0.0))[name], users[name])
+
+
 # --- Dwell
 
 

@@ -230,8 +230,10 @@ def test_noisy_copy_has_the_correlation(rng: np.random.Generator, correlation: f
 def test_catalog_by_name(small_catalog: Catalog) -> None:
     assert len(small_catalog) == 12
     assert np.array_equal(small_catalog["clickbait"], small_catalog.attributes[:, 1])
-    assert small_catalog.weights((("price", 2.0), ("quality", -1.0))).tolist() == [-1.0, 0.0, 2.0]
-    assert small_catalog.weights(()).tolist() == [0.0, 0.0, 0.0]
+    total = small_catalog.weighted((("price", 2.0), ("quality", -1.0)))
+    assert total.dtype == np.float32
+    np.testing.assert_allclose(total, 2.0 * small_catalog["price"] - small_catalog["quality"], rtol=1e-6)
+    assert not small_catalog.weighted(()).any()
     with pytest.raises(ConfigError, match=r"catalog attribute: .*got 'qualty'\. Did you mean 'quality'"):
         small_catalog.column("qualty")
 

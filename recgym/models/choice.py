@@ -6,7 +6,6 @@ nothing; clicks (B, S) bool; probabilities (B, S) float32, marginal over the cli
 
 from __future__ import annotations
 
-import math
 import numbers
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -15,7 +14,7 @@ import numpy as np
 
 from recgym.component import Component
 from recgym.errors import require, require_number
-from recgym.kernel import kernel, sigmoid
+from recgym.kernel import exp_all, inlined, kernel, sigmoid, sigmoid32
 from recgym.types import BOOL, F32, Array, Sizes, empty, zeros
 
 
@@ -52,6 +51,7 @@ class MultinomialLogit(Choice):
     null: float = 2.0
     decay: float = 0.0
     single: ClassVar[bool] = True
+    _memo: dict[int, Array] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         require_number("MultinomialLogit.null", self.null, -1000, 1000)
@@ -62,11 +62,18 @@ class MultinomialLogit(Choice):
 
     def sample(self, utility: Array, outside: Array, noise: Array) -> tuple[Array, Array]:
         click, probability = zeros(utility.shape, BOOL), zeros(utility.shape, F32)
-        _logit(click, probability, utility, outside, self.null, self.decay, noise)
+        nothing = empty(outside.shape, F32)
+        _logit(click, probability, nothing, utility, outside, self.null, self._penalty(utility.shape[1]), noise)
         return click, probability
 
+    def _penalty(self, n: int) -> Array:
+        """(n,) float32, decay ln(1 + s); made once."""
+        if n not in self._memo:
+            self._memo[n] = (self.decay * np.log1p(np.arange(n))).astype(F32)
+        return self._memo[n]
+
     def log_prob(self, utility: Array, outside: Array, click: Array) -> Array:
-        v = utility.astype(np.float64) - self.decay * np.log1p(np.arange(utility.shape[1]))
+        v = utility.astype(np.float64) - self._penalty(utility.shape[1])
         zero = self.null + outside.astype(np.float64)
         total = np.logaddexp.reduce(np.concatenate([zero[:, None], v], axis=1), axis=1)
         count = click.sum(axis=1)
@@ -75,44 +82,31 @@ class MultinomialLogit(Choice):
 
 
 @kernel
-def _logit(click, probability, utility, outside, null, decay, u):
+def _logit(click, probability, nothing, utility, outside, null, penalty, u):
     B, S = utility.shape
-    penalty = np.empty(S)
-    for s in range(S):
-        penalty[s] = decay * math.log(1.0 + s)
+    for b in range(B):  # values relative to the highest, which exp brings to (0, 1]
+        top = zero = np.float32(null + outside[b])
+        for s in range(S):
+            probability[b, s] = utility[b, s] - penalty[s]
+            top = max(top, probability[b, s])
+        nothing[b] = zero - top
+        for s in range(S):
+            probability[b, s] -= top
+    exp_all(nothing)
+    exp_all(probability)
     for b in range(B):
-        zero = null + outside[b]
-        top = zero
+        total = nothing[b]
         for s in range(S):
-            top = max(top, np.float64(utility[b, s]))
-        total = _weigh(probability, b, utility, penalty, zero, top)
-        if total < 1e-30:  # what is worth most stands where hardly anybody looks; float32 is whole down to 1e-38
-            top = zero
-            for s in range(S):
-                top = max(top, np.float64(utility[b, s]) - penalty[s])
-            total = _weigh(probability, b, utility, penalty, zero, top)
-        nothing = math.exp(zero - top)
+            total += probability[b, s]
+        share = np.float32(1.0) / total
+        # The null comes first in the cumulative sum: a user who clicks nothing at u clicks nothing at any u' < u.
+        level = nothing[b] * share
         for s in range(S):
-            probability[b, s] /= total
-        if u.shape[0] > 0:
-            # The null comes first in the cumulative sum: a user who clicks nothing at u clicks nothing at any u' < u.
-            level = nothing / total
-            for s in range(S):
+            probability[b, s] *= share
+            if u.shape[0] > 0:
                 before = level
                 level += probability[b, s]
-                click[b, s] = before <= u[0, b] and (u[0, b] < level)
-
-
-@kernel
-def _weigh(probability, b, utility, penalty, zero, top):
-    """Write the weights of the positions, relative to exp(top); returns their sum and the weight of no click."""
-    total = math.exp(zero - top)
-    for s in range(utility.shape[1]):
-        if utility[b, s] > -np.inf:
-            w = math.exp(utility[b, s] - penalty[s] - top)
-            probability[b, s] = w
-            total += w
-    return total
+                click[b, s] = (before <= u[0, b]) & (u[0, b] < level)
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,12 +171,20 @@ class PositionBased(Choice):
 @kernel
 def _independent(click, probability, utility, examination, threshold, u):
     B, S = utility.shape
+    _attract(probability, utility, threshold)
     for b in range(B):
         for s in range(S):
-            if utility[b, s] > -np.inf:
-                probability[b, s] = examination[s] * sigmoid(utility[b, s] - threshold)
-                if u.shape[0] > 0:
-                    click[b, s] = u[s, b] < probability[b, s]
+            probability[b, s] *= examination[s]
+            if u.shape[0] > 0:
+                click[b, s] = u[s, b] < probability[b, s]
+
+
+@kernel
+def _attract(probability, utility, threshold):
+    """sigmoid(v - threshold); 0 where a position is empty."""
+    p, v, least = probability.reshape(-1), utility.reshape(-1), np.float32(threshold)
+    for j in range(v.size):
+        p[j] = sigmoid32(v[j] - least)
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,19 +232,21 @@ class Cascade(Choice):
             return np.log(reading + stopped)
 
 
-@kernel
+@inlined
 def _cascade(click, probability, utility, attention, continuation, threshold, u):
     B, S = utility.shape
+    _attract(probability, utility, threshold)
     for b in range(B):
         examined = 1.0
         reading = True
         for s in range(S):
-            a = sigmoid(utility[b, s] - threshold) if utility[b, s] > -np.inf else 0.0
+            a = probability[b, s]
             probability[b, s] = examined * a
             examined *= attention * (1.0 - a * (1.0 - continuation))
-            if u.shape[0] > 0 and reading:
-                click[b, s] = u[s, b] < a
-                reading = u[S + s, b] < attention * (continuation if click[b, s] else 1.0)
+            if u.shape[0] > 0:  # no branches: who clicks and who reads on cannot be predicted
+                clicked = reading & (u[s, b] < a)
+                click[b, s] = clicked
+                reading &= u[S + s, b] < (attention * continuation if clicked else attention)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ import numpy as np
 
 from recgym.component import Component
 from recgym.errors import require_number
-from recgym.kernel import kernel, sigmoid
+from recgym.kernel import kernel, sigmoid_all
 from recgym.types import BOOL, F32, Array, Column, Feedback, Sizes, Users, copied, empty, zeros
 
 
@@ -97,18 +97,21 @@ class Hazard(Departure):
     def __call__(self, users: Users, feedback: Feedback, noise: Array) -> dict[str, Array]:
         satisfaction = users.satisfaction if self.satisfaction else feedback.dt
         fatigue = users.fatigue if self.fatigue else users.exposure
-        left = empty(len(satisfaction), BOOL)
-        _hazard(left, satisfaction, fatigue, self.level, self.satisfaction, self.fatigue, noise)
+        left, chance = empty(len(satisfaction), BOOL), empty(len(satisfaction), F32)
+        _hazard(left, chance, satisfaction, fatigue, self.level, self.satisfaction, self.fatigue, noise)
         return {"left": left}
 
 
 @kernel
-def _hazard(left, satisfaction, fatigue, level, satisfaction_weight, fatigue_weight, u):
+def _hazard(left, chance, satisfaction, fatigue, level, satisfaction_weight, fatigue_weight, u):
     for b in range(left.shape[0]):
-        total = 0.0
+        total = np.float32(0.0)
         for z in range(fatigue.shape[1]):
             total += fatigue[b, z]
-        left[b] = u[0, b] < sigmoid(level - satisfaction_weight * satisfaction[b] + fatigue_weight * total)
+        chance[b] = level - satisfaction_weight * satisfaction[b] + fatigue_weight * total
+    sigmoid_all(chance)
+    for b in range(left.shape[0]):
+        left[b] = u[0, b] < chance[b]
 
 
 @dataclass(frozen=True, eq=False)

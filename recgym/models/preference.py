@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from recgym.catalog import Catalog
 from recgym.component import Component, float_array
 from recgym.errors import require, require_number
-from recgym.kernel import kernel
+from recgym.kernel import inlined, kernel
 from recgym.lanes import dot
 from recgym.market import Market
 from recgym.types import F32, Array, Users, empty, zeros
@@ -59,7 +59,6 @@ class _Match(Preference, abstract=True):
     topics: dict[str, float] = field(default_factory=dict)
     unless: str = ""
     _attribute_weights: tuple[tuple[str, float], ...] = field(init=False, repr=False)
-    _topic_weights: Array = field(init=False, repr=False)
     mode: ClassVar[int] = 0  # of the match: 0 product, 1 cosine, 2 distance
 
     def __post_init__(self) -> None:
@@ -71,62 +70,60 @@ class _Match(Preference, abstract=True):
         for attribute, weight in {**self.attributes, **self.topics}.items():
             require_number(f"{name}[{attribute!r}]", weight, -1000, 1000)
         object.__setattr__(self, "_attribute_weights", tuple(self.attributes.items()))
-        object.__setattr__(self, "_topic_weights", np.array(list(self.topics.values()), np.float32))
 
     def reads(self) -> tuple[str, ...]:
         return tuple(f"topics.{name}" for name in (*self.topics, *([self.unless] if self.unless else [])))
 
     def check(self, catalog: Catalog) -> None:
-        catalog.weights(self._attribute_weights)
+        catalog.weighted(self._attribute_weights)
 
     def __call__(self, users: Users, catalog: Catalog, signals: Array, items: Array) -> Array:
-        columns = tuple([users.__dict__[name] for name in self.topics]) or (users.exposure,)
-        utility = empty(items.shape, F32)
-        silencer, attribute_weights = (
-            users.__dict__[self.unless or "exposure"],
-            catalog.weights(self._attribute_weights),
-        )
+        utility, silencer = empty(items.shape, F32), users.__dict__[self.unless or "exposure"]
         _utility(
             utility, items, users.interest, catalog.embedding, self.scale, self.mode, silencer, self.unless != "",
-            catalog.topic, catalog.attributes, attribute_weights, users.sensitivity, signals,
-            columns, self._topic_weights,
+            catalog.weighted(self._attribute_weights), users.sensitivity, signals,
         )  # fmt: skip
+        for name, weight in self.topics.items():
+            _add_topic(utility, items, catalog.topic, users.__dict__[name], weight)
         return utility
 
 
-@kernel
-def _utility(
-    out, items, interest, embedding, scale, mode, silencer, may_silence,
-    topic, attributes, attribute_weights, sensitivity, signals,
-    columns, column_weights,
-):  # fmt: skip
+@inlined
+def _utility(out, items, interest, embedding, scale, mode, silencer, may_silence, appeal, sensitivity, signals):
     B, S = items.shape
     for b in range(B):
-        weight = scale
+        weight = np.float32(scale)
         if may_silence:
             for z in range(silencer.shape[1]):
-                weight = 0.0 if silencer[b, z] > 0.0 else weight
+                weight = np.float32(0.0) if silencer[b, z] > 0.0 else weight
+        own = dot(interest, b, interest, b) if mode > 0 else np.float32(0.0)
         for s in range(S):
             i = items[b, s]
             if i < 0:
                 out[b, s] = -np.inf
                 continue
-            match = np.float64(dot(interest, b, embedding, i))
+            match = dot(interest, b, embedding, i)
             if mode > 0:
-                norms = np.float64(dot(interest, b, interest, b)), np.float64(dot(embedding, i, embedding, i))
+                norm = np.float64(dot(embedding, i, embedding, i))
                 if mode == 1:
-                    norm = math.sqrt(norms[0] * norms[1])
-                    match = match / norm if norm > 0.0 else 0.0
+                    norm = math.sqrt(own * norm)
+                    match = np.float32(match / norm if norm > 0.0 else 0.0)
                 else:
-                    match = -math.sqrt(max(norms[0] + norms[1] - 2.0 * match, 0.0))
-            v = weight * match
-            for a in range(attribute_weights.shape[0]):
-                v += attribute_weights[a] * attributes[i, a]
+                    match = np.float32(-math.sqrt(max(own + norm - 2.0 * match, 0.0)))
+            v = weight * match + appeal[i]
             for f in range(signals.shape[2]):
                 v += sensitivity[b, f] * signals[b, s, f]
-            for c in range(column_weights.shape[0]):
-                v += column_weights[c] * columns[c][b, topic[i]]
             out[b, s] = v
+
+
+@kernel
+def _add_topic(utility, items, topic, column, weight):
+    """Add a user's column at the item's topic."""
+    w = np.float32(weight)
+    for b in range(items.shape[0]):
+        for s in range(items.shape[1]):
+            if items[b, s] >= 0:
+                utility[b, s] += w * column[b, topic[items[b, s]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,12 +230,13 @@ class Loyal(DotProduct):
         return outside
 
 
-@kernel
+@inlined
 def _add_loyalty(utility, items, fan_item, fan_minutes, loyalty):
     for b in range(items.shape[0]):
-        for s in range(items.shape[1]):
-            for f in range(fan_item.shape[1]):
-                if items[b, s] >= 0 and items[b, s] == fan_item[b, f]:
+        for f in range(fan_item.shape[1]):
+            known = fan_item[b, f]
+            for s in range(items.shape[1]):
+                if known >= 0 and items[b, s] == known:
                     utility[b, s] += loyalty * math.log(1.0 + fan_minutes[b, f])
 
 

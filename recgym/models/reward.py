@@ -126,10 +126,10 @@ def pay(objectives: Array, slate: Array, weights: Array, shown_weight: float) ->
 @kernel
 def _pay(out, objectives, slate, weights, shown_weight):
     for b in range(objectives.shape[0]):
-        total = 0.0
+        shown = 0
         for s in range(slate.shape[1]):
-            if slate[b, s] >= 0:
-                total += shown_weight
+            shown += slate[b, s] >= 0
+        total = shown_weight * shown
         for m in range(weights.shape[0]):
             total += weights[m] * objectives[b, m]
         out[b] = total

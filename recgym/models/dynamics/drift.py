@@ -88,21 +88,24 @@ def _two_speeds(short, long, interest, embedding, slate, click, fast, slow, mix)
                 clicked = True
         if clicked:
             for k in range(interest.shape[1]):
-                interest[b, k] = mix * short[b, k] + (1.0 - mix) * long[b, k]
-            norm = math.sqrt(np.float64(dot(interest, b, interest, b)) + 1e-12)
-            for k in range(interest.shape[1]):
-                interest[b, k] /= norm
+                interest[b, k] = np.float32(mix) * short[b, k] + np.float32(1.0 - mix) * long[b, k]
+            _normalise(interest, b)
 
 
 @kernel
 def _pull(profile, b, embedding, i, rate):
     """profile[b] <- normalise((1 - rate) profile[b] + rate embedding[i]), in place."""
-    d = profile.shape[1]
-    for k in range(d):
-        profile[b, k] += rate * (embedding[i, k] - profile[b, k])
-    norm = math.sqrt(np.float64(dot(profile, b, profile, b)) + 1e-12)
-    for k in range(d):
-        profile[b, k] /= norm
+    for k in range(profile.shape[1]):
+        profile[b, k] += np.float32(rate) * (embedding[i, k] - profile[b, k])
+    _normalise(profile, b)
+
+
+@kernel
+def _normalise(profile, b):
+    """profile[b] <- profile[b] / |profile[b]|, in place."""
+    scale = np.float32(1.0 / math.sqrt(np.float64(dot(profile, b, profile, b)) + 1e-12))
+    for k in range(profile.shape[1]):
+        profile[b, k] *= scale
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ import numpy as np
 
 from recgym.catalog import Catalog
 from recgym.errors import require_number
-from recgym.kernel import kernel, normal, sigmoid
+from recgym.kernel import inlined, kernel, normal, sigmoid, sigmoid_all
 from recgym.lanes import dot
 from recgym.models.dynamics.base import Dynamics
 from recgym.types import F32, Array, Column, Feedback, Sizes, Users, copied, empty
@@ -51,27 +51,31 @@ class Satisfaction(Dynamics):
         catalog.column("quality")
 
     def __call__(self, users: Users, catalog: Catalog, feedback: Feedback, noise: Array) -> dict[str, Array]:
-        satisfaction = copied(users.satisfaction)
+        satisfaction, worth = copied(users.satisfaction), empty(feedback.slate.shape, F32)
         _satisfaction(
-            satisfaction, users.interest, catalog.embedding, catalog.attributes, catalog.column("quality"),
+            satisfaction, worth, users.interest, catalog.embedding, catalog.attributes, catalog.column("quality"),
             feedback.slate, feedback.bought, self.memory, self.level, self.quality, self.match, self.regret,
         )  # fmt: skip
         return {"satisfaction": satisfaction}
 
 
-@kernel
+@inlined
 def _satisfaction(
-    satisfaction, interest, embedding, attributes, quality_column, slate, bought, memory, level, quality, match, regret
-):
+    satisfaction, worth, interest, embedding, attributes, quality_column, slate, bought,
+    memory, level, quality, match, regret,
+):  # fmt: skip
+    for b in range(slate.shape[0]):
+        for s in range(slate.shape[1]):
+            i = slate[b, s]
+            worth[b, s] = -np.inf
+            if i >= 0:
+                worth[b, s] = level + quality * attributes[i, quality_column] + match * dot(interest, b, embedding, i)
+    sigmoid_all(worth)  # 0 where nothing is shown
     for b in range(slate.shape[0]):
         total, shown = 0.0, 0
         for s in range(slate.shape[1]):
-            i = slate[b, s]
-            if i >= 0:
-                total += sigmoid(
-                    level + quality * attributes[i, quality_column] + match * dot(interest, b, embedding, i)
-                )
-                shown += 1
+            total += worth[b, s]
+            shown += slate[b, s] >= 0
         s_now = np.float64(satisfaction[b])
         if shown > 0:
             s_now = memory * s_now + (1.0 - memory) * total / shown
@@ -140,12 +144,12 @@ class NetExposure(Dynamics):
         self._effect(catalog)
 
     def _effect(self, catalog: Catalog) -> Array:
-        return catalog.weights((("quality", self.quality), ("clickbait", -self.gap)))
+        """(N,) what a click on each item adds to the net exposure."""
+        return catalog.weighted((("quality", self.quality), ("clickbait", -self.gap)))
 
     def __call__(self, users: Users, catalog: Catalog, feedback: Feedback, noise: Array) -> dict[str, Array]:
-        weights = self._effect(catalog)
         net, satisfaction = copied(users.net_exposure), copied(users.satisfaction)
-        _net_exposure(net, satisfaction, catalog.attributes, weights, feedback.slate, feedback.click,
+        _net_exposure(net, satisfaction, self._effect(catalog), feedback.slate, feedback.click,
                       self.memory, self.sensitivity, self.limit, self.noise, noise)  # fmt: skip
         return {"net_exposure": net, "satisfaction": satisfaction}
 
@@ -154,18 +158,19 @@ class NetExposure(Dynamics):
 def _net_exposure_at_arrival(net, satisfaction, initial, sensitivity, u):
     for b in range(net.shape[0]):
         net[b] = initial * (2.0 * u[0, b] - 1.0)
-        satisfaction[b] = sigmoid(sensitivity * net[b])
+        satisfaction[b] = sensitivity * net[b]
+    sigmoid_all(satisfaction)
 
 
 @kernel
-def _net_exposure(net, satisfaction, attributes, weights, slate, click, memory, sensitivity, limit, noise, u):
+def _net_exposure(net, satisfaction, effect, slate, click, memory, sensitivity, limit, noise, u):
     for b in range(slate.shape[0]):
         x = memory * net[b]
         if noise > 0.0:
             x += noise * normal(u[0, b])
         for s in range(slate.shape[1]):
             if click[b, s]:
-                for a in range(weights.shape[0]):
-                    x += weights[a] * attributes[slate[b, s], a]
+                x += effect[slate[b, s]]
         net[b] = min(max(x, -limit), limit)
-        satisfaction[b] = sigmoid(sensitivity * net[b])
+        satisfaction[b] = sensitivity * net[b]
+    sigmoid_all(satisfaction)

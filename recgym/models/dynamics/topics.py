@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from recgym.catalog import Catalog
 from recgym.errors import require_count, require_number
-from recgym.kernel import kernel
+from recgym.kernel import exp_all, kernel
 from recgym.models.dynamics.base import Dynamics
-from recgym.types import F32, Array, Column, Feedback, Sizes, Users, copied, zeros
+from recgym.types import F32, Array, Column, Feedback, Sizes, Users, copied, empty, zeros
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,27 +39,26 @@ class Fatigue(Dynamics):
         return {"fatigue": Column((sizes.topics,), np.float32, 0.0, self.limit)}
 
     def __call__(self, users: Users, catalog: Catalog, feedback: Feedback, noise: Array) -> dict[str, Array]:
-        fatigue = copied(users.fatigue)
-        _fatigue(fatigue, catalog.topic, feedback.slate, feedback.click, feedback.dt,
+        fatigue, decay = copied(users.fatigue), empty(len(users), F32)
+        _fatigue(fatigue, decay, catalog.topic, feedback.slate, feedback.click, feedback.dt,
                  self.ignored, self.clicked, self.half_life, self.limit)  # fmt: skip
         return {"fatigue": fatigue}
 
     def rest(self, users: Users, minutes: Array) -> dict[str, Array]:
-        fatigue = copied(users.fatigue)
-        _rest(fatigue, minutes, self.half_life)
+        fatigue, decay = copied(users.fatigue), empty(len(users), F32)
+        _fade(fatigue, decay, minutes, self.half_life)
         return {"fatigue": fatigue}
 
 
 @kernel
-def _fatigue(fatigue, topic, slate, click, dt, ignored, clicked, half_life, limit):
+def _fatigue(fatigue, decay, topic, slate, click, dt, ignored, clicked, half_life, limit):
+    _fade(fatigue, decay, dt, half_life)
+    more, less, most = np.float32(ignored), np.float32(clicked), np.float32(limit)
     for b in range(slate.shape[0]):
-        decay = math.exp(-0.6931471805599453 * dt[b] / half_life)
-        for z in range(fatigue.shape[1]):
-            fatigue[b, z] *= decay
         for s in range(slate.shape[1]):
             if slate[b, s] >= 0:
                 z = topic[slate[b, s]]
-                fatigue[b, z] = min(fatigue[b, z] + (clicked if click[b, s] else ignored), limit)
+                fatigue[b, z] = min(fatigue[b, z] + (less if click[b, s] else more), most)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,24 +94,22 @@ class Satiation(Dynamics):
         return ("feedback.bought",)
 
     def __call__(self, users: Users, catalog: Catalog, feedback: Feedback, noise: Array) -> dict[str, Array]:
-        satiation = copied(users.satiation)
-        _satiation(satiation, catalog.topic, feedback.bought, feedback.dt,
+        satiation, decay = copied(users.satiation), empty(len(users), F32)
+        _satiation(satiation, decay, catalog.topic, feedback.bought, feedback.dt,
                    self.gain, self.complement, self.half_life, self.limit)  # fmt: skip
         return {"satiation": satiation}
 
     def rest(self, users: Users, minutes: Array) -> dict[str, Array]:
-        satiation = copied(users.satiation)
-        _rest(satiation, minutes, self.half_life)
+        satiation, decay = copied(users.satiation), empty(len(users), F32)
+        _fade(satiation, decay, minutes, self.half_life)
         return {"satiation": satiation}
 
 
 @kernel
-def _satiation(satiation, topic, bought, dt, gain, complement, half_life, limit):
+def _satiation(satiation, decay, topic, bought, dt, gain, complement, half_life, limit):
     T = satiation.shape[1]
+    _fade(satiation, decay, dt, half_life)
     for b in range(bought.shape[0]):
-        decay = math.exp(-0.6931471805599453 * dt[b] / half_life)
-        for z in range(T):
-            satiation[b, z] *= decay
         for j in range(bought.shape[1]):
             if bought[b, j] >= 0:
                 z = topic[bought[b, j]]
@@ -124,12 +120,18 @@ def _satiation(satiation, topic, bought, dt, gain, complement, half_life, limit)
 
 
 @kernel
-def _rest(column, minutes, half_life):
+def _fade(column, decay, minutes, half_life):
+    """column <- column 2^(-minutes / half_life), and 0 below 1e-30: a processor takes tens of times as long for a number
+    below 1e-38, and such numbers would stay."""
+    for b in range(column.shape[0]):
+        decay[b] = -0.6931471805599453 * minutes[b] / half_life
+    exp_all(decay)
     for b in range(column.shape[0]):
         if minutes[b] > 0.0:
-            decay = math.exp(-0.6931471805599453 * minutes[b] / half_life)
+            factor = decay[b]
             for z in range(column.shape[1]):
-                column[b, z] *= decay
+                x = column[b, z] * factor
+                column[b, z] = x if abs(x) > np.float32(1e-30) else np.float32(0.0)
 
 
 @dataclass(frozen=True, eq=False)

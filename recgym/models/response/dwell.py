@@ -64,17 +64,17 @@ class Dwell(Response):
         return ("users.satisfaction",)
 
     def check(self, catalog: Catalog) -> None:
-        self._weights(catalog)
+        self._hold(catalog)
 
-    def _weights(self, catalog: Catalog) -> Array:
-        """(A,) weights of the item attributes in mu."""
-        return catalog.weights((("quality", self.quality), ("clickbait", -self.gap)))
+    def _hold(self, catalog: Catalog) -> Array:
+        """(N,) what each item adds to mu."""
+        return catalog.weighted((("quality", self.quality), ("clickbait", -self.gap)))
 
     def __call__(self, users: Users, catalog: Catalog, market: Market, slate: Array, signals: Array,
                  utility: Array, outside: Array, click: Array, noise: Array) -> Outcome:  # fmt: skip
         B, S = slate.shape
         mu, share = empty((B, S), F64), empty((B, S), F64)
-        _locations(mu, slate, catalog.attributes, self._weights(catalog), users.satisfaction, self.level, self.mood)
+        _locations(mu, slate, self._hold(catalog), users.satisfaction, self.level, self.mood)
         _share_odds(share, slate, catalog.attributes, catalog.column("quality"), self.share, self.quality)
         channels, objectives = zeros((B, S, 4), F32), zeros((B, 4), F32)
         dt, satisfied = filled(B, self.scan, F32), zeros(B, F32)
@@ -84,7 +84,7 @@ class Dwell(Response):
     def expected(self, users: Users, catalog: Catalog, market: Market, items: Array, signals: Array, utility: Array,
                  outside: Array) -> tuple[Array, Array]:  # fmt: skip
         mu, share = np.empty(items.shape), np.empty(items.shape)
-        _locations(mu, items, catalog.attributes, self._weights(catalog), users.satisfaction, self.level, self.mood)
+        _locations(mu, items, self._hold(catalog), users.satisfaction, self.level, self.mood)
         _share_odds(share, items, catalog.attributes, catalog.column("quality"), self.share, self.quality)
         given = np.zeros((*items.shape, 4), F32)
         _expected(given, items, mu, share, self.sigma, self.longest)
@@ -92,15 +92,12 @@ class Dwell(Response):
 
 
 @kernel
-def _locations(mu, items, attributes, weights, satisfaction, level, mood):
+def _locations(mu, items, hold, satisfaction, level, mood):
     """mu of each item; 0 where there is none."""
     for b in range(items.shape[0]):
         for s in range(items.shape[1]):
-            mu[b, s] = 0.0
-            if items[b, s] >= 0:
-                mu[b, s] = level + mood * (satisfaction[b] - 0.5)
-                for a in range(weights.shape[0]):
-                    mu[b, s] += weights[a] * attributes[items[b, s], a]
+            i = items[b, s]
+            mu[b, s] = level + mood * (satisfaction[b] - 0.5) + hold[i] if i >= 0 else 0.0
 
 
 @kernel

@@ -9,7 +9,7 @@ import numpy as np
 
 from recgym.catalog import Catalog
 from recgym.errors import require, require_count, require_number
-from recgym.kernel import kernel, sigmoid
+from recgym.kernel import inlined, kernel, sigmoid
 from recgym.market import Market
 from recgym.models.response.base import Outcome, Response
 from recgym.types import F32, F64, I32, Array, Column, Sizes, Users, copied, empty, filled, zeros
@@ -129,21 +129,18 @@ def _prices(price, slate, attributes, price_column, signals, discount):
                 price[b, s] = attributes[slate[b, s], price_column] * (1.0 - signals[b, s, discount])
 
 
-@kernel
+@inlined
 def _buy(bought, slate, channels, cart_item, hazard, u):
     """What is bought, from the slate and from the cart."""
     B, S = slate.shape
     for b in range(B):
-        bought[b] = -1
         for s in range(S):
-            if channels[b, s, 2] > 0.0:
-                bought[b, s] = slate[b, s]
+            bought[b, s] = slate[b, s] if channels[b, s, 2] > 0.0 else -1
         for c in range(cart_item.shape[1]):
-            if cart_item[b, c] >= 0 and u[2 * S + c, b] < hazard:
-                bought[b, S + c] = cart_item[b, c]
+            bought[b, S + c] = cart_item[b, c] if u[2 * S + c, b] < hazard else -1
 
 
-@kernel
+@inlined
 def _fill_cart(cart_item, cart_price, cart_size, bought, slate, channels, price, old_item, old_price):
     """The cart after the step: what comes in now, then what was in it and has not been bought."""
     B, S = slate.shape
@@ -166,7 +163,7 @@ def _fill_cart(cart_item, cart_price, cart_size, bought, slate, channels, price,
             cart_price[b, c] = 0.0
 
 
-@kernel
+@inlined
 def _record(objectives, channels, bought, price, cart_price, satisfaction):
     B, S, _ = channels.shape
     for b in range(B):

@@ -10,7 +10,7 @@ import numpy as np
 
 from recgym.catalog import Catalog
 from recgym.errors import require_count, require_number
-from recgym.kernel import capped_lognormal_mean, kernel, lower_gamma, normal, sigmoid
+from recgym.kernel import capped_lognormal_mean, kernel, lower_gamma, normal, sigmoid, sigmoid_all
 from recgym.market import LONGEST_STREAM, Market
 from recgym.models.response.base import Outcome, Response
 from recgym.types import BOOL, F32, F64, I32, Array, Column, Sizes, Users, copied, empty, filled, zeros
@@ -102,7 +102,7 @@ class Watch(Response):
         _on_screen(
             item, v, left, joined, prompted, slate, click, utility, signals, users.watching, on_air, remaining
         )  # fmt: skip
-        minutes, enjoyment, share = zeros(B, F64), zeros(B, F32), zeros(B, F32)
+        minutes, enjoyment, share = zeros(B, F64), empty(B, F32), zeros(B, F32)
         _watch(
             minutes, enjoyment, share, item, v, left, users.budget,
             self.stay, self.slope, self.shape, self.epoch, noise,
@@ -167,14 +167,13 @@ def _on_screen(item, v, left, joined, prompted, slate, click, utility, signals, 
 def _watch(minutes, enjoyment, share, item, v, left, budget, stay, slope, shape, epoch, u):
     """Minutes that what is on screen is watched."""
     for b in range(minutes.shape[0]):
+        enjoyment[b] = v[b] if item[b] >= 0 else -np.inf
         if item[b] < 0:
             continue
-        patience = math.exp(stay + slope * v[b]) * (-math.log(u[0, b])) ** (1.0 / shape)
-        if not patience >= 0.0:  # 0 times infinity: one factor decides, and its logarithm tells which
-            patience = math.exp(min(stay + slope * v[b] + math.log(-math.log(u[0, b])) / shape, 700.0))
+        patience = math.exp(min(stay + slope * v[b] + math.log(-math.log(u[0, b])) / shape, 700.0))
         minutes[b] = min(min(patience, epoch), min(left[b], np.float64(budget[b])))
-        enjoyment[b] = sigmoid(v[b])
         share[b] = minutes[b] / epoch
+    sigmoid_all(enjoyment)
 
 
 @kernel
@@ -205,12 +204,11 @@ def _loyalty(loyalty, items, fan_item, fan_minutes, devotion):
     """devotion ln(1 + minutes with the streamer)."""
     for b in range(items.shape[0]):
         for s in range(items.shape[1]):
-            minutes = np.float32(0.0)
+            loyalty[b, s] = 0.0
             for f in range(fan_item.shape[1]):
                 if fan_item[b, f] == items[b, s]:
-                    minutes = fan_minutes[b, f]
+                    loyalty[b, s] = devotion * math.log(1.0 + fan_minutes[b, f])
                     break
-            loyalty[b, s] = devotion * math.log(1.0 + minutes)
 
 
 @kernel
