@@ -282,6 +282,28 @@ def evaluate(
     return Score(*(np.concatenate(column) for column in zip(*parts, strict=True)), names=names)
 
 
+def last_observations(
+    following: NDArray[np.float32], info: dict[str, Any], users: NDArray[np.bool_] | None = None
+) -> NDArray[np.float32]:
+    """Observations after a step that resets within itself; of users whose episode ended, the last one of that episode.
+
+    Args:
+        following: (B, width), as the env returned them. info: of the step. users: (B,) bool, whose; None: of all.
+
+    Returns:
+        (n, width) of the n users; `following` itself where all are asked for and no episode ended.
+    """
+    ended = info.get("_final_obs")
+    if ended is None:
+        return following if users is None else following[users]
+    users = np.ones(len(following), np.bool_) if users is None else users
+    last = following[users]
+    final = info["final_obs"][users & ended]
+    if len(final):
+        last[ended[users]] = np.stack(list(final))
+    return last
+
+
 class MovingAverage:
     """An exponential moving average of about the last hundred numbers, unbiased from the first on."""
 
@@ -298,6 +320,7 @@ class OnlineAgent(Agent):
     """An agent that learns from each batch of transitions as it comes."""
 
     envs = 64  # users it is trained on at a time
+    wants_last = True  # whether `learn` reads the last observations of episodes; where False, a copy per step is saved
     item_prior = 0.0  # clicks, see `ItemStatistics`; 0: the agent keeps no statistics of items
     item_statistics: ItemStatistics | None = None  # of the items of the env; None: it keeps none
     item_counts: dict[str, NDArray[Any]] | None = None  # their arrays, which files hold; None before the first `start`
@@ -344,7 +367,8 @@ class OnlineAgent(Agent):
 
         Args:
             observation, next_observation: (B, width) float32, before and after the step; of a user whose episode ended,
-                the last observation of that episode. action: as `act` returned it. reward: (B,) float64.
+                the last observation of that episode, or with `wants_last` False the first one of the next episode, and
+                `last_observations` gives the others. action: as `act` returned it. reward: (B,) float64.
             terminated: (B,) bool, whether the user has left. info: of the env's step.
         """
 
@@ -360,14 +384,11 @@ class OnlineAgent(Agent):
         average = MovingAverage()
         for done in range(0, steps, self.envs):
             action = self.act(observation, info["action_mask"], explore=True)
-            following, reward, terminated, truncated, info = env.step(action)
-            last = following
-            if (terminated | truncated).any():
-                last = following.copy()
-                rows = np.flatnonzero(info["_final_obs"])
-                last[rows] = np.stack(list(info["final_obs"][rows]))
+            following, reward, terminated, _, info = env.step(action)
             if self.item_statistics is not None:
-                self.item_statistics.add(info["slate"], info["click"], last)
+                clicked = info["click"].any(axis=1)
+                self.item_statistics.add(info["slate"], info["click"], last_observations(following, info, clicked))
+            last = last_observations(following, info) if self.wants_last else following
             self.learn(observation, action, reward, last, terminated, info)
             observation = following
             shown = average(float(reward.mean()))

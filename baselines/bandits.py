@@ -58,6 +58,7 @@ class LinearBandit(OnlineAgent):
     envs: int = 64
     objective_weights: dict[str, float] | None = None
     item_prior: float = 0.0
+    wants_last = False
     learned: ClassVar[tuple[str, ...]] = ("gram", "theta")  # arrays that a file holds
 
     def __post_init__(self) -> None:

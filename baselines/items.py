@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from recgym.envs import RecVectorEnv
 from recgym.errors import require
+from recgym.kernel import kernel
 from recgym.observations import Block, Layout, Part
 
 Array = NDArray[Any]
@@ -58,13 +59,12 @@ class ItemStatistics:
                 by = more * (start >= block.slice.stop)
                 self.layout[name] = found._replace(slice=slice(start + by, stop + by))
         self._direction = np.random.default_rng(0).normal(size=self._d)
-        self.keys, self._group = np.unique(self._key(world.catalog.embedding), return_inverse=True)
-        self._between = (self.keys[1:] + self.keys[:-1]) / 2
+        embedding, keys = world.catalog.embedding, np.zeros(len(world.catalog))
+        _fill_keys(keys, embedding, self._direction)
+        self.keys, self._group = np.unique(keys, return_inverse=True)
+        self._finder = self._direction, *finder(self.keys)
         self.shown, self.clicked = np.zeros(len(self.keys)), np.zeros(len(self.keys))
         self.feedback = np.zeros((len(self.keys), len(names) - 2))
-
-    def _key(self, embedding: Array) -> Array:
-        return (embedding * self._direction).sum(axis=-1)
 
     @property
     def arrays(self) -> dict[str, Array]:
@@ -87,39 +87,116 @@ class ItemStatistics:
         """Count a step of B users.
 
         Args:
-            slate: (B, S) item ids, -1 = nothing. click: (B, S) bool. following: (B, width) the observations after it.
+            slate: (B, S) item ids, -1 = nothing. click: (B, S) bool. following: (n, width) the observations after it, of
+                the n users who clicked.
         """
         size = len(self.shown)
         item = self._group[np.maximum(slate, 0)]
-        click = click & (slate >= 0)
         self.shown += np.bincount(item[slate >= 0], minlength=size)
+        clicked = click.any(axis=1)
+        item, click = item[clicked], click[clicked]
         self.clicked += np.bincount(item[click], minlength=size)
         # The history begins with the latest clicks: of n clicks in one slate, that at the last position comes first.
         block = self.env.observation_layout["history"]
-        history = following[:, block.slice].reshape(-1, *block.shape)[:, :, self._d + 1 :]
         row = click.sum(axis=1, keepdims=True) - click.cumsum(axis=1)
-        kept = click & (row < history.shape[1])
-        came = np.take_along_axis(history, np.minimum(row, history.shape[1] - 1)[:, :, None], axis=1)[kept]
-        for c in range(came.shape[1]):
-            self.feedback[:, c] += np.bincount(item[kept], came[:, c], size)
+        kept = click & (row < block.shape[0])
+        user, first = kept.nonzero()[0], block.slice.start + row[kept] * block.shape[1] + self._d + 1
+        for c in range(self.feedback.shape[1]):
+            self.feedback[:, c] += np.bincount(item[kept], following[user, first + c], size)
 
     def see(self, observation: Array) -> Array:
         """Observations, (B, wider) float32, of (B, width) with the statistics of their candidates; see `layout`."""
-        block = self._before
-        x = observation[:, block.slice].reshape(-1, *block.shape)
-        mask = observation[:, self.env.observation_layout["mask"].slice, None]
-        known = self._features()[np.searchsorted(self._between, self._key(x[:, :, : self._d]))] * mask
-        wide = np.concatenate([x, known], axis=2, dtype=np.float32).reshape(len(x), -1)
-        return np.concatenate([observation[:, : block.slice.start], wide, observation[:, block.slice.stop :]], axis=1)
+        features, block = self._features(), self._before
+        more = block.shape[0] * features.shape[1]
+        wide = np.empty((len(observation), observation.shape[1] + more), np.float32)
+        mask = self.env.observation_layout["mask"].slice.start
+        _widen(wide, observation, block.slice.start, *block.shape, mask, features, *self._finder)
+        return wide
 
     def _features(self) -> Array:
         """(G, C + 1) float32."""
         clicks = max(self.clicked.sum(), 1.0)
         rate, mean = clicks / max(self.shown.sum(), clicks), np.maximum(self.feedback.sum(axis=0) / clicks, 1e-6)
-        click_rate = (self.clicked + self.prior) / (self.shown + self.prior / rate) / rate - 1
-        weight = (self.clicked + self.prior)[:, None]
-        came = (self.feedback + self.prior * mean) / weight / mean - 1
-        return np.column_stack([click_rate, self.clicked / weight[:, 0], came]).astype(np.float32)
+        features = np.empty((len(self.keys), 2 + len(mean)), np.float32)
+        _fill_features(features, self.shown, self.clicked, self.feedback, self.prior, rate, mean)
+        return features
+
+
+def finder(keys: Array) -> tuple[Array, Array, float, float]:
+    """What `_rank` finds the nearest of ascending keys (G,) by: between, edges, lowest and scale, with 8 cells for each."""
+    between, cells = (keys[1:] + keys[:-1]) / 2, 8 * len(keys)
+    scale = cells / ((keys[-1] - keys[0]) or 1.0)
+    return between, np.searchsorted(between, keys[0] + np.arange(-1, cells + 2) / scale), keys[0], scale
+
+
+@kernel
+def _key(row, start, direction):
+    """Inner product of `direction` (d,) and the embedding that begins at `start` of a row."""
+    key = 0.0
+    for i in range(direction.shape[0]):
+        key += row[start + i] * direction[i]
+    return key
+
+
+@kernel
+def _fill_keys(keys, embedding, direction):
+    """Fills (N,) float64 keys of embeddings (N, d)."""
+    for i in range(keys.shape[0]):
+        keys[i] = _key(embedding[i], 0, direction)
+
+
+@kernel
+def _rank(between, edges, lowest, scale, key):
+    """How many of the numbers `between` are smaller than a key, as np.searchsorted finds, from where the key's cell lies.
+
+    Args:
+        between: (G - 1,) ascending. edges: (cells + 3,) how many of them are smaller than the left edge of each cell, from
+            one cell before `lowest` on. scale: cells per unit.
+    """
+    cell, last = (key - lowest) * scale, edges.shape[0] - 4
+    at = last if cell >= last else int(cell) if cell > 0 else 0
+    low, high = edges[at], edges[at + 3]  # with a cell to spare on either side, so that rounding does not matter
+    while low < high:
+        middle = (low + high) // 2
+        if between[middle] < key:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@kernel
+def _widen(wide, observation, start, rows, columns, mask, features, direction, between, edges, lowest, scale):
+    """Fills `wide` with observations in which the features of its item follow each candidate that is there.
+
+    Args:
+        wide: (B, wider). observation: (B, width). start: first column of the candidates, (rows, columns) of each user.
+        mask: first column of the mask. features: (G, more). Others: what `_key` and `_rank` find the row of an item by.
+    """
+    more = features.shape[1]
+    for b in range(observation.shape[0]):
+        seen, to = observation[b], start
+        wide[b, :start] = seen[:start]
+        for k in range(rows):
+            at = start + k * columns
+            item = _rank(between, edges, lowest, scale, _key(seen, at, direction))
+            for c in range(columns):
+                wide[b, to + c] = seen[at + c]
+            for c in range(more):
+                wide[b, to + columns + c] = features[item, c] * seen[mask + k]
+            to += columns + more
+        wide[b, to:] = seen[start + rows * columns :]
+
+
+@kernel
+def _fill_features(features, shown, clicked, feedback, prior, rate, mean):
+    """Fills (G, C + 1): click rate, how well it is known, and feedback (C - 1); `rate` and `mean` are over all items."""
+    for i in range(features.shape[0]):
+        weight = clicked[i] + prior
+        features[i, 0] = weight / (shown[i] + prior / rate) / rate - 1
+        features[i, 1] = clicked[i] / weight
+        for c in range(mean.shape[0]):
+            features[i, 2 + c] = (feedback[i, c] + prior * mean[c]) / weight / mean[c] - 1
 
 
 def check_counts(arrays: dict[str, Array]) -> None:

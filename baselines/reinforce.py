@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from baselines.agent import OnlineAgent, Progress, Task
+from baselines.agent import OnlineAgent, Progress, Task, last_observations
 from baselines.encoders import MAX_THREADS, MAX_WIDTH, CandidateHead, TorchAgent, head_of, torch_seed, torch_threads
 from baselines.requirements import require_choices
 from recgym.envs import RecVectorEnv
@@ -159,7 +159,8 @@ class Reinforce(TorchAgent, OnlineAgent):
     objective_weights: dict[str, float] | None = None
     item_prior: float = 0.0
     weights: dict[str, dict[str, Tensor]] = field(default_factory=dict, init=False, repr=False, compare=False)
-    in_training = (*OnlineAgent.in_training, "_segment", "_last", "_adam")
+    wants_last = False
+    in_training = (*OnlineAgent.in_training, "_segment", "_last", "_next", "_adam")
 
     def __post_init__(self) -> None:
         for name in ("gamma", "trace", "uniform"):
@@ -268,8 +269,9 @@ class Reinforce(TorchAgent, OnlineAgent):
         cut = ended & ~terminated  # at the horizon, after which more would have come
         self._segment.append({**self._drawn, "reward": (self.reward_scale * reward).astype(np.float32),
                               "terminated": terminated, "ended": ended, "cut": cut})  # fmt: skip
-        self._next = self.see(next_observation)
-        self._last.append(self._next[cut])
+        self._next = next_observation
+        if cut.any():
+            self._last.append(self.see(last_observations(next_observation, info, cut)))
         self._done += len(reward)
         if len(self._segment) == self.segment:
             self._improve()
@@ -281,8 +283,9 @@ class Reinforce(TorchAgent, OnlineAgent):
         T, B = data["reward"].shape
         with torch.no_grad():
             value = self.state_value(data["observation"].flatten(0, 1)).view(T, B)
-            after = torch.cat([value[1:], self.state_value(torch.from_numpy(self._next))[None]])
-            after[data["cut"]] = self.state_value(torch.from_numpy(np.concatenate(self._last)))
+            after = torch.cat([value[1:], self.state_value(torch.from_numpy(self.see(self._next)))[None]])
+            if self._last:
+                after[data["cut"]] = self.state_value(torch.from_numpy(np.concatenate(self._last)))
             after = after.masked_fill(data["terminated"], 0.0)
             data["target"] = returns(data["reward"], after, data["ended"], self.gamma, self.trace)
             advantage = data["target"] - value

@@ -77,6 +77,7 @@ class SlateLearner(TorchAgent, OnlineAgent):
     objective_weights: dict[str, float] | None = None
     item_prior: float = 0.0
     weights: dict[str, dict[str, Tensor]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    wants_last = False
     in_training = (*OnlineAgent.in_training, "_replay", "_adam", "target_net")
 
     def __post_init__(self) -> None:
@@ -158,7 +159,8 @@ class SlateLearner(TorchAgent, OnlineAgent):
 
     def seen(self, observation: Array) -> Tensor:
         """(B, width) float32: what the networks see of observations (B, width)."""
-        return torch.from_numpy(self.see(observation) * self._seen)
+        seen = self.see(observation)
+        return torch.from_numpy(np.ascontiguousarray(seen if self._columns is None else seen * self._columns))
 
     def start(self, env: RecVectorEnv) -> None:
         """Get ready for an env.
@@ -169,10 +171,11 @@ class SlateLearner(TorchAgent, OnlineAgent):
         super().start(env)
         name = type(self).__name__
         require_choices(env, name)
-        self._seen = np.zeros(max(block.slice.stop for block in self.layout.values()), np.float32)
-        self._seen[
-            slice(None) if self.sees is None else columns_of(self.layout, f"{name}.sees", ("mask", *self.sees))
-        ] = 1.0
+        self._columns: Array | None = None  # 1 where the networks see a column, 0 elsewhere; None: they see all
+        if self.sees is not None:
+            columns = np.zeros(max(block.slice.stop for block in self.layout.values()), np.float32)
+            columns[columns_of(self.layout, f"{name}.sees", ("mask", *self.sees))] = 1.0
+            self._columns = columns
         with torch_seed(int(self._rng.integers(2**31))):
             self.nets = self.networks(env)
         for key, net in self.nets.items():

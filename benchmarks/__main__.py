@@ -32,6 +32,7 @@ from baselines.registry import REGISTRY
 from benchmarks import fuzz as fuzzing
 from benchmarks import suite as suites
 from benchmarks import throughput as speed
+from benchmarks import training as cost
 from benchmarks import tune as tuning
 from benchmarks.check import submit_check
 from benchmarks.data import read_json, require_writable, write_json
@@ -446,6 +447,30 @@ def _throughput(
         console.print(Text(speed.profile(chosen[0])), soft_wrap=True)
     if output:
         speeds.render(run, about, output)
+
+
+@app.command("training")
+def _training(
+    agent: Annotated[
+        list[str] | None,
+        typer.Option(help=f"As of run; repeat for more.  [default: {', '.join(case.agent for case in cost.CASES)}]"),
+    ] = None,
+    id: Annotated[str | None, typer.Option(help="Where; default each agent's own.")] = None,
+    users: Annotated[int | None, typer.Option(min=1, help="Stepped together; default each agent's own.")] = None,
+    steps: Annotated[int, typer.Option(min=1, help="User-steps of a run.")] = 20_000,
+    runs: Annotated[int, typer.Option(min=1, help="Measured runs of each.")] = 3,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="A JSON file for the numbers.")] = None,
+) -> None:
+    """Measure where the time of a training goes: environment, acting, learning, and the loop around them."""
+    if output:
+        require_writable("output", output, folder=False)
+    with console.status("measuring") as status:
+        progress = lambda text: status.update(Text(f"measuring {text}"))  # noqa: E731
+        costs = cost.training(cost.cases_of(agent or (), id, users), steps, runs, progress)
+    show(cost.section(costs), console)
+    if output:
+        data = {"command": _command(), "software": software(), "processors": processors()}
+        write_json(output, {**data, "trainings": cost.to_dict(costs)})
 
 
 @app.command("fuzz")

@@ -8,7 +8,7 @@ from gymnasium.vector import AutoresetMode
 
 import recgym
 from baselines import Task, evaluate, make_agent
-from baselines.items import ItemStatistics
+from baselines.items import ItemStatistics, _rank, finder
 from recgym import ConfigError
 from recgym.catalog import Catalog
 from recgym.market import StaticMarket
@@ -46,7 +46,7 @@ def played(id: str, steps: int = 40, **options: object):
         ended = info.get("_final_obs", np.zeros(30, bool))
         for row in np.flatnonzero(ended):
             last[row] = info["final_obs"][row]
-        statistics.add(info["slate"], info["click"], last)
+        statistics.add(info["slate"], info["click"], last[info["click"].any(axis=1)])
         after, _ = env.world.step(before, info["slate"], env.world.noise(before))  # the same step, without resets
         for b, (slate, click) in enumerate(zip(info["slate"], info["click"], strict=True)):
             latest = 0
@@ -188,3 +188,18 @@ def test_bad_input(name: str) -> None:
         make_agent(name, item_prior=-1)
     with pytest.raises(ConfigError, match="no block 'candidates'"):
         make_agent(name, item_prior=1.0).start(Task("recgym/News-v0", {"observation": "compact"}).make(2))
+
+
+@pytest.mark.parametrize("spread", ["normal", "cauchy", "near", "one"])
+def test_items_are_found_by_their_key_as_a_search_finds_them(spread: str) -> None:
+    rng = np.random.default_rng(1)
+    keys = {
+        "normal": np.unique(rng.normal(size=500)),
+        "cauchy": np.unique(rng.standard_cauchy(size=500)),  # one far from the others, which share few cells
+        "near": 5 + np.unique(rng.random(50)) * 1e-9,
+        "one": np.ones(1),
+    }[spread]
+    between, *cells = finder(keys)
+    edges = [np.nextafter(between, side) for side in (-np.inf, np.inf)]
+    sought = np.concatenate([keys, between, *edges, rng.normal(size=50), [1e9, -1e9, np.inf, -np.inf]])
+    assert [_rank(between, *cells, key) for key in sought] == np.searchsorted(between, sought).tolist()

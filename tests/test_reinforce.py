@@ -231,8 +231,9 @@ def test_bootstraps_where_the_horizon_cuts() -> None:
     for t in range(2 * HORIZON):
         action = agent.act(observation, info["action_mask"], explore=True)
         observation, reward, terminated, _, info = env.step(action)
-        last = np.full_like(observation, t)
-        agent.learn(observation, action, reward, last, terminated, info)
+        for row in np.flatnonzero(info.get("_final_obs", False)):
+            info["final_obs"][row] = np.full_like(observation[row], t)
+        agent.learn(observation, action, reward, observation, terminated, info)
     cut = np.stack([step["cut"] for step in agent._segment])
     assert np.flatnonzero(cut.all(axis=1)).tolist() == [HORIZON - 1, 2 * HORIZON - 1]
     assert np.concatenate(agent._last)[:, 0].tolist() == [HORIZON - 1] * 4 + [2 * HORIZON - 1] * 4
