@@ -1,7 +1,6 @@
-"""Runs the original packages: records what our classics and statistics are tested against, or times both sides.
+"""Runs the original packages: records what our classics and statistics are tested against.
 
     python tests/reference/record.py record [recsim] [sardine] [recogym] [rliable]   # writes tests/reference/data/*.npz
-    python tests/reference/record.py speed -o benchmarks/results/originals.json
 
 Each package gets a virtual environment of its own below --environments, with the versions that the constant
 REQUIREMENTS of `record_<package>.py` pins; that script's docstring says what is recorded and how. Nothing of theirs is
@@ -14,18 +13,11 @@ import argparse
 import ast
 import json
 import subprocess
-import sys
 import venv
 from pathlib import Path
 
 HERE = Path(__file__).parent
 PACKAGES = ("recsim", "sardine", "recogym", "rliable")
-SPEED = (  # package, its id, ours
-    ("recsim", "interest_evolution", "recgym/InterestEvolution-v0"),
-    ("sardine", "SlateTopK-BoredInf", "recgym/Sardine-SlateTopK-BoredInf-v0"),
-)
-BATCH = 1024
-ROUNDS = 5
 
 
 def script(package: str) -> Path:
@@ -53,37 +45,6 @@ def record(packages: list[str], environments: Path) -> None:
         subprocess.run([python_of(package, environments), script(package), HERE / "data"], check=True)
 
 
-def speed(environments: Path, seconds: float, output: Path | None) -> None:
-    """Random actions, resets included: theirs, ours single, ours in a batch, in turn, so that all meet the same machine."""
-    sys.path.insert(0, str(HERE.parents[1]))
-    from benchmarks.run import software
-    from benchmarks.throughput import batch, single
-
-    rows = []
-    for package, theirs, ours in SPEED:
-        python = python_of(package, environments)
-        measures = {"single": single(ours), f"batch of {BATCH}": batch(ours, BATCH)}
-        windows: dict[str, list[float]] = {"original": [], **{name: [] for name in measures}}
-        for measure in measures.values():
-            measure(0.3)
-        for _ in range(ROUNDS):
-            out = subprocess.run([python, script(package), "--speed", theirs, str(seconds)], check=True,
-                                 capture_output=True, text=True)  # fmt: skip
-            windows["original"] += json.loads(out.stdout.strip().splitlines()[-1])["windows"]
-            for name, measure in measures.items():
-                windows[name] += [measure(seconds) for _ in range(5)]
-        best = {name: max(rates) for name, rates in windows.items()}
-        print(f"{ours}: original {best['original']:,.0f} steps/s", end="")
-        for name in measures:
-            print(f"; {name} {best[name]:,.0f}, {best[name] / best['original']:.1f} times as fast", end="")
-        print()
-        rows.append({"id": ours, "original": f"{package} {theirs}", "best": best, "windows": windows,
-                     "ratios": {name: best[name] / best["original"] for name in measures}})  # fmt: skip
-    if output is not None:
-        command = "python tests/reference/record.py speed -o benchmarks/results/originals.json"
-        output.write_text(json.dumps({"command": command, "software": software(), "rows": rows}, indent=1) + "\n")
-
-
 def main() -> None:
     """Run a command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -91,14 +52,8 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     recorder = commands.add_parser("record", help="write tests/reference/data")
     recorder.add_argument("packages", nargs="*", choices=[*PACKAGES, []])
-    timer = commands.add_parser("speed", help="time both sides")
-    timer.add_argument("--seconds", type=float, default=0.3, help="length of a window")
-    timer.add_argument("-o", "--output", type=Path)
     arguments = parser.parse_args()
-    if arguments.command == "record":
-        record(arguments.packages, arguments.environments)
-    else:
-        speed(arguments.environments, arguments.seconds, arguments.output)
+    record(arguments.packages, arguments.environments)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Records RecoGym v1, default configuration (10 products): `recogym` 0.1.3 (Apache 2.0; Rohde et al., arXiv 1808.00720).
 
     python record_recogym.py OUT_DIR              # writes recogym_v1.npz, prints its means
-    python record_recogym.py --speed ID SECONDS   # bandit steps/s of the original, five windows of SECONDS each, JSON
 
 Shims. The package requires TensorFlow, PyTorch, Jupyter and more, all for its agents and plots, which its `__init__`
 imports. Hence `--no-deps` below with every package that the environment does need, and `recogym` and `recogym.agents`
@@ -56,10 +55,8 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import os
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -285,37 +282,11 @@ def record(out: Path) -> None:
     os.replace(partial, out / f"{NAME}.npz")
 
 
-def speed(seconds: float) -> dict[str, Any]:
-    """Bandit steps a second in five windows under random actions drawn beforehand, resets and views included."""
-    env, rng = make(1)
-    actions = rng.integers(env.config.num_products, size=1024).tolist()
-    windows, done = [], True
-    for _ in range(-1, 5):  # the first window compiles
-        n, start = 0, time.perf_counter()
-        while time.perf_counter() - start < seconds:
-            while done:
-                env.reset()
-                done = env.step(None)[2]
-            done = env.step(actions[n % len(actions)])[2]
-            n += 1
-        windows.append(n / (time.perf_counter() - start))
-    return {"id": NAME, "windows": windows[1:]}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("out", nargs="?", type=Path, metavar="OUT_DIR")
-    parser.add_argument("--speed", nargs=2, metavar=("ID", "SECONDS"), help=f"ID is {NAME}")
+    parser.add_argument("out", type=Path, metavar="OUT_DIR")
     arguments = parser.parse_args()
-    if arguments.speed:
-        name, seconds = arguments.speed
-        if name != NAME:
-            parser.error(f"no environment {name!r}; choose {NAME}")
-        print(json.dumps(speed(float(seconds))))
-    elif arguments.out:
-        record(arguments.out)
-    else:
-        parser.error("give OUT_DIR or --speed ID SECONDS")
+    record(arguments.out)
 
 
 if __name__ == "__main__":

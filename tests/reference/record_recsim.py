@@ -1,7 +1,6 @@
 """Records Google's RecSim: interest evolution, long-term satisfaction and interest exploration.
 
     python record_recsim.py OUT_DIR              # writes the four .npz files below, prints their means
-    python record_recsim.py --speed ID SECONDS   # steps/s of the original, five windows of SECONDS each, as JSON
 
 Package: `recsim-no-tf` 0.2.3, run in a virtual environment of its own. `recsim` 0.2.4 itself requires TensorFlow,
 for its agents only. The two packages' user, document, environment and gym modules are the same bytes; the three
@@ -66,9 +65,7 @@ Policies; candidates in the order upstream lists them, ties to the earlier candi
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -403,42 +400,12 @@ def record(name: str, out: Path) -> None:
     os.replace(partial, out / f"{name}.npz")
 
 
-def speed(name: str, seconds: float) -> dict[str, Any]:
-    """Steps a second in each of five windows under random slates drawn beforehand, resets included."""
-    env = make(name)
-    rng = seeded(env, 0)
-    slates = [random(env, rng) for _ in range(1024)]
-    horizon = EXPLORATION_HORIZON if name == "interest_exploration" else None
-    env.reset()
-    length, windows = 0, []
-    for _ in range(5):
-        n, start = 0, time.perf_counter()
-        while time.perf_counter() - start < seconds:
-            _, _, done, _ = env.step(slates[n % len(slates)])
-            n += 1
-            length += 1
-            if done or length == horizon:
-                env.reset()
-                length = 0
-        windows.append(n / (time.perf_counter() - start))
-    return {"id": name, "windows": windows}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("out", nargs="?", type=Path, metavar="OUT_DIR")
-    parser.add_argument("--speed", nargs=2, metavar=("ID", "SECONDS"), help=f"ID is one of {', '.join(MODULES)}")
+    parser.add_argument("out", type=Path, metavar="OUT_DIR")
     arguments = parser.parse_args()
-    if arguments.speed:
-        name, seconds = arguments.speed
-        if name not in MODULES:
-            parser.error(f"no environment {name!r}; choose from {', '.join(MODULES)}")
-        print(json.dumps(speed(name, float(seconds))))
-    elif arguments.out:
-        for name in MODULES:
-            record(name, arguments.out)
-    else:
-        parser.error("give OUT_DIR or --speed ID SECONDS")
+    for name in MODULES:
+        record(name, arguments.out)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Records SARDINE, the eight registered ids of `sardine-rec` 1.0.8 (MIT; Deffayet et al., arXiv 2311.16586).
 
     python record_sardine.py OUT_DIR              # writes the nine .npz files below, prints their means
-    python record_sardine.py --speed ID SECONDS   # steps/s of the original, five windows of SECONDS each, as JSON
 
 No shim is needed: the package runs on current Gymnasium and NumPy and draws from its own `np_random`. `Spy` stands in
 for that generator, passes every call on, and notes the click probabilities: those recorded are the ones the original
@@ -68,9 +67,7 @@ sardine_items.npz
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import time
 from collections.abc import Callable
 from importlib.metadata import distribution as package
 from pathlib import Path
@@ -287,39 +284,13 @@ def record_items(out: Path) -> None:
     save(out, "sardine_items", tables | {"licence": np.array(licence)})
 
 
-def speed(name: str, seconds: float) -> list[float]:
-    """Steps a second in each of five windows under random slates drawn beforehand, resets included."""
-    env, rng = make(name, 0)
-    slates = [random(env, rng) for _ in range(1024)]
-    env.reset()
-    windows = []
-    for _ in range(5):
-        n, start = 0, time.perf_counter()
-        while time.perf_counter() - start < seconds:
-            if env.step(slates[n % len(slates)])[2]:
-                env.reset()
-            n += 1
-        windows.append(n / (time.perf_counter() - start))
-    return windows
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("out", nargs="?", type=Path, metavar="OUT_DIR")
-    parser.add_argument("--speed", nargs=2, metavar=("ID", "SECONDS"), help=f"ID is one of {', '.join(IDS.values())}")
+    parser.add_argument("out", type=Path, metavar="OUT_DIR")
     arguments = parser.parse_args()
-    if arguments.speed:
-        name, seconds = arguments.speed
-        names = {upstream: ours for ours, upstream in IDS.items()}
-        if name not in names:
-            parser.error(f"no environment {name!r}; choose from {', '.join(names)}")
-        print(json.dumps({"id": name, "windows": speed(names[name], float(seconds))}))
-    elif arguments.out:
-        record_items(arguments.out)
-        for name in IDS:
-            record(name, arguments.out)
-    else:
-        parser.error("give OUT_DIR or --speed ID SECONDS")
+    record_items(arguments.out)
+    for name in IDS:
+        record(name, arguments.out)
 
 
 if __name__ == "__main__":
