@@ -248,7 +248,8 @@ class EmbeddingAction(Action):
 
     def decode(self, actions: Array, users: Users) -> Array:
         slate = empty((users.candidates.shape[0], self.world.slate_size), I32)
-        _nearest(slate, actions, users.candidates, self.world.catalog.embedding, self.null)
+        taken = empty(users.candidates.shape, BOOL)
+        _nearest(slate, taken, actions, users.candidates, self.world.catalog.embedding, self.null)
         return slate
 
 
@@ -319,20 +320,21 @@ def _pick(slate, choices, candidates, null, static):
 
 
 @kernel
-def _nearest(slate, actions, candidates, embedding, null):
+def _nearest(slate, taken, actions, candidates, embedding, null):
     B, S = slate.shape
     K, d = candidates.shape[1], embedding.shape[1]
-    slate[:] = -1
-    taken = np.empty(K, np.bool_)
     for b in range(B):
-        taken[:] = False
+        for k in range(K):
+            taken[b, k] = False
+        for s in range(S):
+            slate[b, s] = -1
         for s in range(S):
             best, top = -1, np.float32(-np.inf)
             if null:
                 top = actions[b, d]
             for k in range(K):
                 i = candidates[b, k]
-                if i >= 0 and not taken[k]:
+                if i >= 0 and not taken[b, k]:
                     score = np.float32(0.0)
                     for j in range(d):
                         score += actions[b, j] * embedding[i, j]
@@ -340,7 +342,7 @@ def _nearest(slate, actions, candidates, embedding, null):
                         best, top = k, score
             if best < 0:
                 break
-            taken[best] = True
+            taken[b, best] = True
             slate[b, s] = candidates[b, best]
 
 

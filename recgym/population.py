@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import accumulate
 from types import MappingProxyType
 from typing import ClassVar
 
@@ -15,7 +16,7 @@ from recgym.catalog import Catalog
 from recgym.component import Component, float_array
 from recgym.errors import require, require_count, require_number
 from recgym.kernel import kernel, normal
-from recgym.types import F32, Array, Column, Sizes, filled
+from recgym.types import F32, Array, Column, Sizes, empty, filled, zeros
 
 # Share of sessions that start in each hour of the day: quiet at night, a peak in the evening.
 HOURS = (2, 1, 1, 1, 1, 2, 4, 6, 6, 5, 5, 6, 7, 6, 5, 5, 6, 7, 9, 11, 12, 10, 7, 4)
@@ -57,9 +58,9 @@ class Plain(Population, abstract=True):
     def arrive(self, noise: Array, signals: tuple[str, ...]) -> dict[str, Array]:
         interest = self.draw(noise)
         B = len(interest)
-        profile = interest if self.transparent else np.zeros(interest.shape, F32)
+        profile = interest if self.transparent else zeros(interest.shape, F32)
         return dict(interest=interest, profile=profile, known=filled(B, self.transparent, F32),
-                    clock=np.zeros(B, F32), sensitivity=np.zeros((B, len(signals)), F32))  # fmt: skip
+                    clock=zeros(B, F32), sensitivity=zeros((B, len(signals)), F32))  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +89,16 @@ class UniformInterests(Plain):
         require(self.dimensions == d, "UniformInterests.dimensions", f"must be the {d} of the items", self.dimensions)
 
     def draw(self, noise: Array) -> Array:
-        return np.ascontiguousarray(noise.T * np.float32(2) - np.float32(1))
+        interest = empty((noise.shape[1], self.dimensions), F32)
+        _uniform(interest, noise)
+        return interest
+
+
+@kernel
+def _uniform(interest, noise):
+    for b in range(interest.shape[0]):
+        for k in range(interest.shape[1]):
+            interest[b, k] = noise[k, b] * np.float32(2) - np.float32(1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +133,7 @@ class SparseInterests(Plain):
         require(self.topics == d, "SparseInterests.topics", f"must be the {d} dimensions of the items", self.topics)
 
     def draw(self, noise: Array) -> Array:
-        interest = np.zeros((noise.shape[1], self.topics), F32)
+        interest = zeros((noise.shape[1], self.topics), F32)
         _sparse(interest, noise, self.low, self._cumulative)
         return interest
 
@@ -184,7 +194,7 @@ class NormalInterests(Plain):
         require(self.dimensions == d, "NormalInterests.dimensions", f"must be the {d} of the items", self.dimensions)
 
     def draw(self, noise: Array) -> Array:
-        interest = np.empty((noise.shape[1], self.dimensions), F32)
+        interest = empty((noise.shape[1], self.dimensions), F32)
         _normals(interest, noise, 0.0, self.sd)
         return interest
 
@@ -236,9 +246,14 @@ class UserTypes(Plain):
         require(len(self.location[0]) == d, "UserTypes.location", f"must have {d} columns", len(self.location[0]))
 
     def draw(self, noise: Array) -> Array:
-        interest = np.empty((noise.shape[1], len(self.location[0])), F32)
-        _types(interest, noise, np.cumsum(self.probability), np.array(self.location), self.sd)
+        interest = empty((noise.shape[1], len(self.location[0])), F32)
+        _types(interest, noise, *self._tables, self.sd)
         return interest
+
+    @cached_property
+    def _tables(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(Y,) probability of at most each type, and (Y, d) locations."""
+        return np.cumsum(self.probability, dtype=np.float64), np.array(self.location, np.float64)
 
 
 @kernel
@@ -340,9 +355,9 @@ class TopicMixture(Population):
 
     def arrive(self, noise: Array, signals: tuple[str, ...]) -> dict[str, Array]:
         B, d = noise.shape[1], self.centroids.shape[1]
-        interest, profile = np.zeros((B, d), F32), np.zeros((B, d), F32)
-        known, clock, sensitivity = np.zeros(B, F32), np.empty(B, F32), np.empty((B, len(signals)), F32)
-        first = np.cumsum([4, 2 * self.mixture, d, d, len(signals)]).tolist()  # rows of the noise
+        interest, profile = zeros((B, d), F32), zeros((B, d), F32)
+        known, clock, sensitivity = zeros(B, F32), empty(B, F32), empty((B, len(signals)), F32)
+        first = [*accumulate((4, 2 * self.mixture, d, d, len(signals)))]  # rows of the noise
         _clock(clock, noise, self._cumulative, self.days)
         _mixture(interest, noise, first[0], self.centroids, self.mixture)
         _individual(interest, noise, first[1], self.spread)
@@ -350,7 +365,8 @@ class TopicMixture(Population):
         _sensitivities(sensitivity, noise, first[3], self._sensitivity(signals))
         columns = dict(interest=interest, profile=profile, known=known, clock=clock, sensitivity=sensitivity)
         for j, (name, (median, log_spread, low, high)) in enumerate(self.traits.items()):
-            columns[name] = _log_normal(noise[first[4] + j], median, log_spread, low, high)
+            columns[name] = trait = empty(B, F32)
+            _log_normal(trait, noise, first[4] + j, median, log_spread, low, high)
         return columns
 
 
@@ -417,11 +433,9 @@ def _sensitivities(sensitivity, noise, first, coefficients):
 
 
 @kernel
-def _log_normal(u, median, spread, low, high):
-    out = np.empty(u.shape[0], np.float32)
-    for b in range(u.shape[0]):
-        out[b] = min(max(median * math.exp(spread * normal(u[b])), low), high)
-    return out
+def _log_normal(out, noise, row, median, spread, low, high):
+    for b in range(out.shape[0]):
+        out[b] = min(max(median * math.exp(spread * normal(noise[row, b])), low), high)
 
 
 def draw_topics(rng: np.random.Generator, n_topics: int, dimensions: int) -> NDArray[np.float32]:

@@ -192,18 +192,18 @@ class World(Component):
         n = self.population.uniforms(sizes)
         episodes = np.zeros(B, I32) if episodes is None else np.asarray(episodes, I32)
         noise = draw_noise(keys, episodes, filled(B, -1, I32), max(self.uniforms_at_arrival, 1))
-        columns = {name: filled((B, *c.shape), c.initial, c.dtype) if c.initial else np.zeros((B, *c.shape), c.dtype)
+        columns = {name: filled((B, *c.shape), c.initial, c.dtype) if c.initial else zeros((B, *c.shape), c.dtype)
                    for name, c in self.owned.items()}  # fmt: skip
         columns |= self.population.arrive(noise[:n], self.market.names)
         C = len(self.response.channels)
         users = Users(
             key=np.ascontiguousarray(keys, np.uint64),
             episode=episodes,
-            t=np.zeros(B, I32),
-            exposure=np.zeros((B, sizes.topics), F32),
+            t=zeros(B, I32),
+            exposure=zeros((B, sizes.topics), F32),
             history=filled((B, self.history), -1, I32),
-            history_feedback=np.zeros((B, self.history, C), F32),
-            last=np.zeros((B, C), F32),
+            history_feedback=zeros((B, self.history, C), F32),
+            last=zeros((B, C), F32),
             **columns,
         )
         end = n + self.candidates.uniforms(sizes)
@@ -213,7 +213,7 @@ class World(Component):
             state.update(part.begin(users, self.catalog, noise[block]))
             end = block.stop
         for _ in range(self.warm_up):
-            slate = np.empty((B, self.slate_size), I32)
+            slate = empty((B, self.slate_size), I32)
             _random_slate(slate, users.candidates, noise[end:])
             start, end = end + self.slate_size, end + self.slate_size + self.uniforms_per_step
             users = self.advance(users, slate, noise[start:end])[0].replace(t=users.t)
