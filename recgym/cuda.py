@@ -39,6 +39,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dis import get_instructions
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 from types import FunctionType
 from typing import Any, NamedTuple
@@ -83,7 +84,7 @@ def load() -> Any:
         from numba import cuda
 
         # A small batch does not fill a device, and need not be told so at each step.
-        cuda_config: Any = config if SIMULATED else __import__("numba.cuda.core.config", fromlist=["config"])
+        cuda_config: Any = config if SIMULATED else import_module("numba.cuda.core.config")
         cuda_config.CUDA_LOW_OCCUPANCY_WARNINGS = 0
     return cuda
 
@@ -116,12 +117,15 @@ def _flattened(function: FunctionType) -> Any:
     """A function with ``flat_view(x)`` in place of ``x.reshape(-1)``, which CUDA has for contiguous arrays only."""
 
     class Flat(ast.NodeTransformer):
-        def visit_Call(self, call: ast.Call) -> ast.AST:
-            self.generic_visit(call)
-            if isinstance(call.func, ast.Attribute) and call.func.attr == "reshape":
-                if [ast.unparse(argument) for argument in call.args] == ["-1"]:
-                    return ast.Call(ast.Name("flat_view", ast.Load()), [call.func.value], [])
-            return call
+        def visit_Call(self, node: ast.Call) -> ast.AST:
+            self.generic_visit(node)
+            if (
+                isinstance(node.func, ast.Attribute)
+                and node.func.attr == "reshape"
+                and all(ast.unparse(axes) == "-1" for axes in node.args)
+            ):
+                return ast.Call(ast.Name("flat_view", ast.Load()), [node.func.value], [])
+            return node
 
     tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     definition: Any = tree.body[0]
@@ -264,15 +268,21 @@ class Source:
             return self._where[found[1]]._replace(shape=tuple(1 if axis == "B" else int(axis) for axis in axes))
         return self._where[text]
 
-    def function(self) -> Callable[..., None]:
-        """The kernel as a Python function, which `load().jit` compiles."""
-        namespace: dict[str, Any] = {"cuda": load(), "np": np, "fill": device(fill), "copy": device(copy)}
-        namespace["view"] = _simulated_view if SIMULATED else _intrinsics()[0]
-        for statement in self.program.statements:
-            if isinstance(statement, Call):
-                namespace[statement.alias] = device(statement.kernel)
-        exec(compile(self.text, f"<{self.name}>", "exec"), namespace)
-        return namespace[self.name]
+    def kernel(self) -> Any:
+        """The kernel, which is compiled for the device when it is first called. Programs of the same text share it."""
+        calls = {
+            statement.alias: statement.kernel for statement in self.program.statements if isinstance(statement, Call)
+        }
+        return _kernel(self.text, self.name, tuple(calls.items()))
+
+
+@cache
+def _kernel(text: str, name: str, calls: tuple[tuple[str, Kernel], ...]) -> Any:
+    namespace: dict[str, Any] = {"cuda": load(), "np": np, "fill": device(fill), "copy": device(copy)}
+    namespace["view"] = _simulated_view if SIMULATED else _intrinsics()[0]
+    namespace |= {alias: device(kernel) for alias, kernel in calls}
+    exec(compile(text, f"<{name}>", "exec"), namespace)
+    return load().jit(namespace[name])
 
 
 def fill(out, value):
@@ -290,6 +300,8 @@ def copy(out, source):
 def _simulated_view(buffer: Any, offset: int, shape: tuple[int, ...], unit: int, dtype: Any) -> Array:
     while not isinstance(buffer, np.ndarray):  # the simulator's own wrappers
         buffer = buffer._item if hasattr(buffer, "_item") else buffer._ary
+    if not math.prod(shape):
+        return np.empty(shape, dtype)
     strides = [unit * math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
     return np.lib.stride_tricks.as_strided(np.ndarray((), dtype, buffer, offset), shape, strides)
 
@@ -299,9 +311,10 @@ def _intrinsics() -> tuple[Any, Any]:
     """``view(buffer, offset, shape, unit, dtype)``, an array of the numbers at offset, offset + unit, ... bytes of a buffer,
     and ``flat(array)``, one axis of the numbers of such an array."""
     from llvmlite import ir
-    from numba.cuda import types
-    from numba.cuda.extending import intrinsic
-    from numba.cuda.np.arrayobj import populate_array
+
+    types: Any = import_module("numba.cuda.types")
+    intrinsic: Any = import_module("numba.cuda.extending").intrinsic
+    populate_array: Any = import_module("numba.cuda.np.arrayobj").populate_array
 
     def made(context: Any, builder: Any, kind: Any, data: Any, axes: list[Any], unit: Any) -> Any:
         array = context.make_array(kind)(context, builder)

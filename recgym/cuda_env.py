@@ -83,8 +83,8 @@ class CudaVectorEnv(RecVectorEnv):
         self._kernels: tuple[Any, ...] = ()
         self._constants = [cuda.to_device(source.constants) for source in self.sources]
 
-        def memory(size: int, dtype: Any = U8) -> Any:
-            return cuda.to_device(np.zeros(max(size, 16), dtype))
+        def memory(size: int) -> Any:
+            return cuda.to_device(np.zeros(max(size, 16), U8))
 
         self._moving = memory(B * self.layouts[0].width), memory(B * self.layouts[0].width)  # before a step and after
         self._fixed = memory(B * self.layouts[1].width)
@@ -95,7 +95,9 @@ class CudaVectorEnv(RecVectorEnv):
         self._bounds = cuda.to_device(low), cuda.to_device(high)
         self._actions = memory(B * low.nbytes)
         self._given = self._actions[: B * low.nbytes].view(low.dtype).reshape(len(low), B)
-        self._wrong = memory(2, np.int64)  # of actions, of forms of actions: 1 + the user who did something wrong
+        self._wrong = cuda.to_device(
+            np.zeros(2, np.int64)
+        )  # of actions, of forms of actions: 1 + the user who did something wrong
         self._seen: Piece | None = None  # the latest observation, and the outcome with the latest action masks
         self._latest: Piece | None = None
         self._unchecked = 0
@@ -108,7 +110,9 @@ class CudaVectorEnv(RecVectorEnv):
 
     # What the kernels do.
 
-    def _arrived(self, users: Users, keys: Array, episodes: Array, observation: Array) -> tuple[Users, dict[str, Array]]:
+    def _arrived(
+        self, users: Users, keys: Array, episodes: Array, observation: Array
+    ) -> tuple[Users, dict[str, Array]]:
         """Users at the start of an episode, for a recording; `users` are replaced."""
         users = self.world.arrive(copied(keys), copied(episodes))
         self.observations.encode(users, observation)
@@ -137,7 +141,8 @@ class CudaVectorEnv(RecVectorEnv):
         first = ["if ended[b] == 0:", "    return", "after_episode[0] += 1"]
         if self._mode is AutoresetMode.SAME_STEP:
             seen, final = (
-                column(name, 0, np.dtype(np.float32), (self.observations.width,)).flat() for name in ("all_given_2", "final")
+                column(name, 0, np.dtype(np.float32), (self.observations.width,)).flat()
+                for name in ("all_given_2", "final")
             )
             first.append(f"copy({final}, {seen})")
         else:  # a user who had ended takes no step
@@ -153,7 +158,7 @@ class CudaVectorEnv(RecVectorEnv):
 
     def _compile(self) -> None:
         if not self._kernels:
-            self._kernels = tuple(load().jit(source.function()) for source in self.sources)
+            self._kernels = tuple(source.kernel() for source in self.sources)
 
     def _arrive(self, ended: Any, outcome: Piece, seen: Piece, final: Piece) -> None:
         """Begin the next episode of the users marked in `ended`."""
@@ -183,7 +188,7 @@ class CudaVectorEnv(RecVectorEnv):
                 start, end = self._span(self.layout, "action_mask")
                 outcome.memory[start:end].copy_to_device(self._latest.memory[start:end])
         done = self._done[0].copy_to_host()
-        done[: B][rows] = 0
+        done[:B][rows] = 0
         ended = np.zeros(len(done), U8)
         ended[:B] = rows
         self._done[1].copy_to_device(ended)
@@ -252,10 +257,14 @@ class CudaVectorEnv(RecVectorEnv):
         if action or form:
             self._wrong.copy_to_device(np.zeros(2, np.int64))
         if action:
-            raise SlateError(f"action: must lie in {self.actions.space}, and did not for user {action - 1} in an earlier step")
+            raise SlateError(
+                f"action: must lie in {self.actions.space}, and did not for user {action - 1} in an earlier step"
+            )
         if form:
             rule = "must give candidates of the user, each once, or -1"
-            raise ConfigError(f"action: {self.actions.form!r}.decode {rule}, and did not for user {form - 1} in an earlier step")
+            raise ConfigError(
+                f"action: {self.actions.form!r}.decode {rule}, and did not for user {form - 1} in an earlier step"
+            )
 
     # What is handed out.
 
@@ -344,7 +353,9 @@ class CudaVectorEnv(RecVectorEnv):
         seen.memory[: flat.nbytes].copy_to_device(flat.ravel().view(U8))
         if not self.actions.static:
             start, end = self._span(self.layout, "action_mask")
-            outcome.memory[start:end].copy_to_device(np.ascontiguousarray(self.actions.mask(users.candidates).T).ravel().view(U8))
+            outcome.memory[start:end].copy_to_device(
+                np.ascontiguousarray(self.actions.mask(users.candidates).T).ravel().view(U8)
+            )
         self._seen, self._latest = seen, outcome
 
     def fuse(self) -> bool:

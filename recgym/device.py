@@ -126,8 +126,14 @@ class DeviceArray:
 
         return CUDA, int(load().get_current_device().id)
 
-    def __dlpack__(self, *, stream: int | None = None, **_: Any) -> Any:
-        """A DLPack capsule. Work in another `stream` than CUDA's default one begins after that of the environment."""
+    def __dlpack__(self, *, stream: int | None = None, copy: bool | None = None, **_: Any) -> Any:
+        """A DLPack capsule. Work in another `stream` than CUDA's default one begins after that of the environment.
+
+        Raises:
+            BufferError: a copy is asked for.
+        """
+        if copy:
+            raise BufferError("a DeviceArray is shared, not copied")
         if not self.simulated and stream not in (None, -1, 0, 1):
             from recgym.cuda import load
 

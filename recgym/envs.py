@@ -86,11 +86,14 @@ class RecVectorEnv(Specified, VectorEnv):  # pyright: ignore[reportIncompatibleV
     }
 
     def __new__(cls, *_: Any, device: Any = "cpu", **__: Any) -> RecVectorEnv:
+        made: Any = cls
         if device == "cuda":
             from recgym.cuda_env import CudaVectorEnv
 
-            cls = CudaVectorEnv
-        return super().__new__(cls)
+            fits = cls in (RecVectorEnv, CudaVectorEnv)
+            require(fits, "device", 'must be "cpu" for a subclass of RecVectorEnv', device)
+            made = CudaVectorEnv
+        return super().__new__(made)
 
     def __init__(
         self,
