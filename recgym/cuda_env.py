@@ -26,7 +26,8 @@ from recgym.noise import mix
 from recgym.observations import DictObservation, Observation
 from recgym.packed import Layout
 from recgym.recording import NotFusable, Program
-from recgym.types import Array, Users, copied
+from recgym.stepper import Stepper
+from recgym.types import BOOL, F32, Array, Users, copied
 
 CHECK_EVERY = 128  # steps after which actions from the device are known to have been in the space
 MODES = (AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP)
@@ -74,11 +75,11 @@ class CudaVectorEnv(RecVectorEnv):
         flat = type(self.observations).view is Observation.view or isinstance(self.observations, DictObservation)
         require(flat, "observation", 'must not have a `view` of its own with device="cuda"', self.observations.form)
         try:
-            step, arrival = Program(stepper.plain, stepper.example), Program(self._arrived, self._newcomers)
+            step = Program(stepper.plain, stepper.example)
+            self.sources = step_source(step), arrival_source(stepper, step, self._mode)
         except NotFusable as reason:
             raise ConfigError(f'device: the step of this world cannot be recorded for "cuda": {reason}') from None
         self.layouts, self.layout = step.users, step.outcome
-        self.sources = self._step_source(step), self._arrival_source(arrival)
         cuda = load()
         self._kernels: tuple[Any, ...] = ()
         self._constants = [cuda.to_device(source.constants) for source in self.sources]
@@ -107,49 +108,6 @@ class CudaVectorEnv(RecVectorEnv):
         for name, start, dtype, row in self.layout.columns:
             np.ndarray((B, *row), dtype, blank, B * start).fill(INFO.get(name, 0))
         self._blank = cuda.to_device(blank)
-
-    # What the kernels do.
-
-    def _arrived(
-        self, users: Users, keys: Array, episodes: Array, observation: Array
-    ) -> tuple[Users, dict[str, Array]]:
-        """Users at the start of an episode, for a recording; `users` are replaced."""
-        users = self.world.arrive(copied(keys), copied(episodes))
-        self.observations.encode(users, observation)
-        return users, {} if self.actions.static else {"action_mask": self.actions.mask(users.candidates)}
-
-    def _newcomers(self, n: int) -> tuple[Users, Array, Array, Array]:
-        """Arguments of `_arrived` for n users that are made up for the purpose."""
-        keys, episodes = mix(range(n)), np.arange(n, dtype=np.int32)
-        return self.world.arrive(keys), keys, episodes, self.observations.blank(n)
-
-    def _step_source(self, program: Program) -> Source:
-        moving, fixed = program.users
-        where = columns("before", "before", moving) | columns("after", "after", moving)
-        where |= columns("fixed", "fixed", fixed) | columns("outcome", "outcome", program.outcome)
-        last = ["done[b] = outcome_left[0] + 2 * outcome_truncated[0]"]
-        if "outcome_wrong" in where:
-            last += ["if outcome_wrong[0]:", "    view(wrong, 8, (1,), 8, np.int64)[0] = b + 1"]
-        return Source(program, "step", where, ["before", "fixed", "after", "outcome", "done", "wrong"], last=last)
-
-    def _arrival_source(self, program: Program) -> Source:
-        moving, fixed = self.layouts
-        where = columns("after", "after", moving) | columns("after", "fixed", fixed)
-        where |= {name.replace("after", kind): place for name, place in where.items() for kind in ("before", "fixed")}
-        where |= columns("outcome", "outcome", self.layout)
-        where |= {"given_0": where["after_key"], "given_1": where["after_episode"]}
-        first = ["if ended[b] == 0:", "    return", "after_episode[0] += 1"]
-        if self._mode is AutoresetMode.SAME_STEP:
-            seen, final = (
-                column(name, 0, np.dtype(np.float32), (self.observations.width,)).flat()
-                for name in ("all_given_2", "final")
-            )
-            first.append(f"copy({final}, {seen})")
-        else:  # a user who had ended takes no step
-            first.append("done[b] = 0")
-            for name in ("reward", "left", "truncated", *INFO):
-                first.append(f"fill({where[f'outcome_{name}'].flat()}, {INFO.get(name, 0)})")
-        return Source(program, "arrive", where, ["ended", "fixed", "after", "outcome", "done", "final"], first)
 
     def _launch(self, kernel: Any, *arguments: Any) -> None:
         """Run a kernel, with a thread for each user."""
@@ -279,12 +237,12 @@ class CudaVectorEnv(RecVectorEnv):
     def _mask(self, outcome: Piece) -> DeviceArray:
         if self._ones is None:
             return self._column(outcome, "action_mask")
-        return DeviceArray.column(self._ones, 0, self.num_envs, (self.actions.n,), np.dtype(np.bool_))
+        return DeviceArray.column(self._ones, 0, self.num_envs, (self.actions.n,), BOOL)
 
     def _view(self, seen: Piece) -> Any:
         """The observation: a matrix, or its blocks by name."""
         form = self.observations
-        flat = DeviceArray.column(seen, 0, self.num_envs, (form.width,), np.dtype(np.float32))
+        flat = DeviceArray.column(seen, 0, self.num_envs, (form.width,), F32)
         if not isinstance(form, DictObservation):
             return flat
         return {name: flat.block(block.slice, block.shape) for name, block in form.layout.items()}
@@ -361,6 +319,50 @@ class CudaVectorEnv(RecVectorEnv):
     def fuse(self) -> bool:
         """True: the step is a kernel on the device from the beginning."""
         return True
+
+
+def step_source(program: Program) -> Source:
+    """The kernel of a step of all users, from their buffers `before` and `fixed` to `after` and `outcome`."""
+    moving, fixed = program.users
+    where = columns("before", "before", moving) | columns("after", "after", moving)
+    where |= columns("fixed", "fixed", fixed) | columns("outcome", "outcome", program.outcome)
+    last = ["done[b] = outcome_left[0] + 2 * outcome_truncated[0]"]
+    if "outcome_wrong" in where:
+        last += ["if outcome_wrong[0]:", "    view(wrong, 8, (1,), 8, np.int64)[0] = b + 1"]
+    return Source(program, "step", where, ["before", "fixed", "after", "outcome", "done", "wrong"], last=last)
+
+
+def arrival_source(stepper: Stepper, step: Program, mode: AutoresetMode) -> Source:
+    """The kernel that begins the next episode of the users marked in `ended`, in the buffers that a step has filled.
+
+    Raises:
+        NotFusable: the arrival of users cannot be recorded.
+    """
+    world, form, static = stepper.world, stepper.observations, stepper.actions.static
+
+    def arrived(users: Users, keys: Array, episodes: Array, observation: Array) -> tuple[Users, dict[str, Array]]:
+        users = world.arrive(copied(keys), copied(episodes))
+        form.encode(users, observation)
+        return users, {} if static else {"action_mask": stepper.actions.mask(users.candidates)}
+
+    def newcomers(n: int) -> tuple[Users, Array, Array, Array]:
+        keys, episodes = mix(range(n)), np.arange(n, dtype=np.int32)
+        return world.arrive(keys), keys, episodes, form.blank(n)
+
+    moving, fixed = step.users
+    where = columns("after", "after", moving) | columns("after", "fixed", fixed)
+    where |= columns("outcome", "outcome", step.outcome)
+    where |= {"given_0": where["after_key"], "given_1": where["after_episode"]}
+    first = ["if ended[b] == 0:", "    return", "after_episode[0] += 1"]
+    if mode is AutoresetMode.SAME_STEP:
+        seen, final = (column(name, 0, F32, (form.width,)).flat() for name in ("all_given_2", "final"))
+        first.append(f"copy({final}, {seen})")
+    else:  # a user who had ended takes no step
+        first.append("done[b] = 0")
+        for name in ("reward", "left", "truncated", *INFO):
+            first.append(f"fill({where[f'outcome_{name}'].flat()}, {INFO.get(name, 0)})")
+    taken = ["ended", "fixed", "after", "outcome", "done", "final"]
+    return Source(Program(arrived, newcomers), "arrive", where, taken, first)
 
 
 def _take_numbers(taken, given, low, high, wrong):

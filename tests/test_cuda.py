@@ -18,9 +18,11 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.vector import AutoresetMode
 
 import recgym
 from recgym import cuda
+from recgym.cuda_env import arrival_source, step_source
 from recgym.envs import RecVectorEnv
 from recgym.errors import ConfigError
 from recgym.recording import Program
@@ -72,37 +74,35 @@ def test_the_script_of_the_measurement_runs(tmp_path: Path) -> None:
         assert part in described
 
 
-def program(id: str) -> tuple[cuda.Source, Program]:
-    """The step of an id as a CUDA kernel."""
+def sources(id: str, mode: AutoresetMode = AutoresetMode.SAME_STEP) -> tuple[cuda.Source, cuda.Source]:
+    """The step of an id, and the arrival of its users, as CUDA kernels."""
     env = gym.make_vec(f"recgym/{id}", num_envs=1).unwrapped
     assert isinstance(env, RecVectorEnv)
-    recorded = Program(env.stepper.plain, env.stepper.example)
-    where = cuda.columns("before", "before", recorded.users[0]) | cuda.columns("after", "after", recorded.users[0])
-    where |= cuda.columns("fixed", "fixed", recorded.users[1]) | cuda.columns("outcome", "outcome", recorded.outcome)
-    return cuda.Source(recorded, "step", where, ["before", "fixed", "after", "outcome"]), recorded
+    step = Program(env.stepper.plain, env.stepper.example)
+    return step_source(step), arrival_source(env.stepper, step, mode)
 
 
 @pytest.mark.skipif(not find_spec("numba_cuda"), reason='needs numba-cuda: pip install "recgym[cuda]"')
 @pytest.mark.parametrize("id", IDS)
 def test_compiles_to_ptx(id: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    source, _ = program(id)
-    module = cuda.load()
     from numba.cuda import types
 
     here = SimpleNamespace(compute_capability=(9, 0))
     monkeypatch.setattr("numba.cuda.dispatcher.get_current_device", lambda: here)
-    taken = [types.int64, *[types.Array(types.uint8, 1, "C")] * len(source.taken)]
-    text, _ = module.compile(source.kernel().py_func, tuple(taken), device=False, cc=(9, 0), abi="numba")
-    assert ".entry" in text
-    assert ".target sm_90" in text
-    assert not re.search(r"\.func[^(]*\([^)]*\)[^(]*recgym", text), "all kernels are inlined"
-    parameters = re.search(r"\.entry[^(]*\((.*?)\)", text, re.DOTALL)
-    assert parameters is not None
-    assert parameters[1].count(".param .u64") * 8 <= 4096
+    for source in sources(id):
+        taken = [types.int64, *[types.Array(types.uint8, 1, "C")] * len(source.taken)]
+        text, _ = cuda.load().compile(source.kernel().py_func, tuple(taken), device=False, cc=(9, 0), abi="numba")
+        assert ".target sm_90" in text
+        assert text.count(".entry") == 1
+        assert not re.search(r"\.func[^(]*\([^)]*\)[^(]*recgym", text), "all kernels are inlined"
+        parameters = re.search(r"\.entry[^(]*\((.*?)\)", text, re.DOTALL)
+        assert parameters is not None
+        assert parameters[1].count(".param") * 8 <= 4096
 
 
 def test_constants_lie_where_the_source_says() -> None:
-    source, recorded = program("NewsSlate-v0")
+    source, _ = sources("NewsSlate-v0")
+    recorded = source.program
     arrays = {f"constant_{i}": array for i, array in enumerate(recorded.constants)}
     for name, array in (*arrays.items(), ("reals", recorded.numbers[0]), ("integers", recorded.numbers[1])):
         found = re.search(rf"^    {name} = view\(constants, (\d+), ", source.text, re.MULTILINE)
