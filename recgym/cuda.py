@@ -56,6 +56,7 @@ from recgym.types import Array
 config: Any = settings
 SIMULATED = bool(config.ENABLE_CUDASIM)
 THREADS = 128  # of a block
+BLOCKS = 4  # that a multiprocessor must have room for: it leaves 128 registers to a thread, where a step would take 200
 U8 = np.dtype(np.uint8)
 
 
@@ -282,7 +283,8 @@ def _kernel(text: str, name: str, calls: tuple[tuple[str, Kernel], ...]) -> Any:
     namespace["view"] = _simulated_view if SIMULATED else _intrinsics()[0]
     namespace |= {alias: device(kernel) for alias, kernel in calls}
     exec(compile(text, f"<{name}>", "exec"), namespace)
-    return load().jit(namespace[name])
+    options = {} if SIMULATED else {"launch_bounds": (THREADS, BLOCKS)}
+    return load().jit(namespace[name], **options)
 
 
 def fill(out, value):

@@ -82,6 +82,18 @@ def sources(id: str, mode: AutoresetMode = AutoresetMode.SAME_STEP) -> tuple[cud
     return step_source(step), arrival_source(env.stepper, step, mode)
 
 
+def assemble(text: str) -> None:
+    """PTX becomes machine code of a device that need not be there."""
+    from cuda.bindings import nvjitlink
+
+    options, code = ["-arch=sm_90"], text.encode() + b"\0"
+    linker = nvjitlink.create(len(options), options)
+    nvjitlink.add_data(linker, nvjitlink.InputType.PTX, code, len(code), "step")
+    nvjitlink.complete(linker)  # raises where it cannot
+    assert nvjitlink.get_linked_cubin_size(linker) > 10_000
+    nvjitlink.destroy(linker)
+
+
 @pytest.mark.skipif(not find_spec("numba_cuda"), reason='needs numba-cuda: pip install "recgym[cuda]"')
 @pytest.mark.parametrize("id", IDS)
 def test_compiles_to_ptx(id: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,13 +103,16 @@ def test_compiles_to_ptx(id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("numba.cuda.dispatcher.get_current_device", lambda: here)
     for source in sources(id):
         taken = [types.int64, *[types.Array(types.uint8, 1, "C")] * len(source.taken)]
-        text, _ = cuda.load().compile(source.kernel().py_func, tuple(taken), device=False, cc=(9, 0), abi="numba")
+        text, _ = cuda.load().compile(
+            source.kernel().py_func, tuple(taken), device=False, cc=(9, 0), abi="numba", launch_bounds=(128, 4)
+        )
         assert ".target sm_90" in text
         assert text.count(".entry") == 1
         assert not re.search(r"\.func[^(]*\([^)]*\)[^(]*recgym", text), "all kernels are inlined"
         parameters = re.search(r"\.entry[^(]*\((.*?)\)", text, re.DOTALL)
         assert parameters is not None
         assert parameters[1].count(".param") * 8 <= 4096
+        assemble(text)
 
 
 def test_constants_lie_where_the_source_says() -> None:
