@@ -30,6 +30,7 @@ from recgym.stepper import Stepper
 from recgym.types import BOOL, F32, Array, Users, copied
 
 CHECK_EVERY = 128  # steps after which actions from the device are known to have been in the space
+ROOM = 500_000  # bytes of local memory; CUDA has 512 KB for each thread
 MODES = (AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP)
 
 
@@ -49,7 +50,7 @@ class CudaVectorEnv(RecVectorEnv):
     which holds the last observation of the users for whom `terminated` or `truncated` is True, and anything for others; there
     is no ``final_info``, since the other arrays are those of the last step of the old episode.
 
-    The first reset compiles two kernels, which takes half a minute.
+    The first reset compiles two kernels, which takes about ten seconds; environments of the same parts share them.
 
     Raises:
         ConfigError: numba-cuda or a device is missing; or `expected_reward`, `render_mode`, the mode "Disabled", a reward that
@@ -79,6 +80,8 @@ class CudaVectorEnv(RecVectorEnv):
             self.sources = step_source(step), arrival_source(stepper, step, self._mode)
         except NotFusable as reason:
             raise ConfigError(f'device: the step of this world cannot be recorded for "cuda": {reason}') from None
+        room = max(source.room for source in self.sources)
+        require(room <= ROOM, "device", f'"cuda" has {ROOM} bytes for the temporaries of a user', room)
         self.layouts, self.layout = step.users, step.outcome
         cuda = load()
         self._kernels: tuple[Any, ...] = ()

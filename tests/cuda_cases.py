@@ -306,6 +306,20 @@ def test_what_a_device_cannot_do_is_said(options: dict[str, Any], what: str) -> 
         RecVectorEnv(world, 2, **{"autoreset_mode": "SameStep", "device": "cuda", **options})
 
 
+def test_temporaries_must_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recgym.cuda_env.ROOM", 100)
+    with pytest.raises(ConfigError, match="has 100 bytes for the temporaries of a user"):
+        RecVectorEnv("news", 2, autoreset_mode="SameStep", device="cuda")
+
+
+def test_a_subclass_stays_on_the_cpu() -> None:
+    class Mine(RecVectorEnv):
+        pass
+
+    with pytest.raises(ConfigError, match='must be "cpu" for a subclass'):
+        Mine("ecommerce", 2, device="cuda")
+
+
 def test_a_single_env_has_no_device() -> None:
     with pytest.raises(ConfigError, match="device: is an argument of the vector env only"):
         RecEnv("ecommerce", device="cuda")
