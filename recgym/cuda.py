@@ -103,7 +103,7 @@ def device(function: Callable[..., Any]) -> Any:
     source: Any = getattr(function, "compiled", function)
     source = getattr(source, "py_func", source)
     if not SIMULATED and "reshape" in source.__code__.co_names:
-        source = _flattened(source)
+        source = _reshaping(source)
     namespace = dict(source.__globals__)
     for name in {one.argval for one in get_instructions(source) if one.opname == "LOAD_GLOBAL"}:
         called = namespace.get(name)
@@ -114,25 +114,25 @@ def device(function: Callable[..., Any]) -> Any:
     return own if SIMULATED else load().jit(own, device=True, forceinline=True)
 
 
-def _flattened(function: FunctionType) -> Any:
-    """A function with ``flat_view(x)`` in place of ``x.reshape(-1)``, which CUDA has for contiguous arrays only."""
+def _reshaping(function: FunctionType) -> Any:
+    """A function with ``flat_view(x)`` and ``shaped_view(x, shape)`` in place of ``x.reshape(-1)`` and ``x.reshape(shape)``,
+    which CUDA has for contiguous arrays only."""
 
-    class Flat(ast.NodeTransformer):
+    class Views(ast.NodeTransformer):
         def visit_Call(self, node: ast.Call) -> ast.AST:
             self.generic_visit(node)
-            if (
-                isinstance(node.func, ast.Attribute)
-                and node.func.attr == "reshape"
-                and all(ast.unparse(axes) == "-1" for axes in node.args)
-            ):
+            if not (isinstance(node.func, ast.Attribute) and node.func.attr == "reshape"):
+                return node
+            if [ast.unparse(axis) for axis in node.args] == ["-1"]:
                 return ast.Call(ast.Name("flat_view", ast.Load()), [node.func.value], [])
-            return node
+            shape = node.args[0] if isinstance(node.args[0], ast.Tuple) else ast.Tuple(node.args, ast.Load())
+            return ast.Call(ast.Name("shaped_view", ast.Load()), [node.func.value, shape], [])
 
     tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     definition: Any = tree.body[0]
     definition.decorator_list = []
-    code = compile(ast.fix_missing_locations(Flat().visit(tree)), function.__code__.co_filename, "exec")
-    namespace = {**function.__globals__, "flat_view": _intrinsics()[1]}
+    code = compile(ast.fix_missing_locations(Views().visit(tree)), function.__code__.co_filename, "exec")
+    namespace = {**function.__globals__, "flat_view": _intrinsics()[1], "shaped_view": _intrinsics()[2]}
     exec(code, namespace)
     return namespace[function.__name__]
 
@@ -309,9 +309,9 @@ def _simulated_view(buffer: Any, offset: int, shape: tuple[int, ...], unit: int,
 
 
 @cache
-def _intrinsics() -> tuple[Any, Any]:
-    """``view(buffer, offset, shape, unit, dtype)``, an array of the numbers at offset, offset + unit, ... bytes of a buffer,
-    and ``flat(array)``, one axis of the numbers of such an array."""
+def _intrinsics() -> tuple[Any, Any, Any]:
+    """``view(buffer, offset, shape, unit, dtype)``, an array of the numbers at offset, offset + unit, ... bytes of a buffer;
+    ``flat(array)``, one axis of the numbers of such an array; ``shaped(array, shape)``, any axes of them."""
     from llvmlite import ir
 
     types: Any = import_module("numba.cuda.types")
@@ -348,4 +348,15 @@ def _intrinsics() -> tuple[Any, Any]:
 
         return types.Array(array.dtype, 1, "A")(array), generate
 
-    return view, flat
+    @intrinsic
+    def shaped(typing: Any, array: Any, shape: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            given = context.make_array(signature.args[0])(context, builder, arguments[0])
+            unit = builder.extract_value(given.strides, signature.args[0].ndim - 1)
+            axes = [builder.extract_value(arguments[1], axis) for axis in range(signature.return_type.ndim)]
+            return made(context, builder, signature.return_type, given.data, axes, unit)
+
+        axes = types.UniTuple(types.intp, len(shape))
+        return types.Array(array.dtype, len(shape), "A")(array, axes), generate
+
+    return view, flat, shaped
