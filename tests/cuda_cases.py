@@ -20,6 +20,7 @@ import torch
 from numba import cuda
 
 import recgym
+from benchmarks.gpu import agreement, made
 from recgym.cuda import SIMULATED, device, load
 from recgym.cuda_env import CudaVectorEnv
 from recgym.device import DeviceArray, _lent
@@ -111,10 +112,17 @@ def go(ours: RecVectorEnv, theirs: RecVectorEnv, steps: int) -> int:
 
 @pytest.mark.parametrize("id", IDS)
 def test_every_id_goes_as_on_the_cpu(id: str) -> None:
-    made = gym.make_vec(id, num_envs=1).unwrapped
-    assert isinstance(made, RecVectorEnv)
-    world = dataclasses.replace(made.world, horizon=4)
-    assert go(*pair(3, "SameStep", **{**made.options, "world": world}), 7) > 0
+    env = made(id, 1, "cpu")
+    world = dataclasses.replace(env.world, horizon=4)
+    assert go(*pair(3, "SameStep", **{**env.options, "world": world}), 7) > 0
+
+
+@pytest.mark.parametrize("id", IDS)
+def test_every_id_agrees_over_a_hundred_steps(id: str) -> None:
+    found = agreement(made(id, 2, "cuda"), made(id, 2, "cpu"), 100)
+    assert found["parted"] == 0
+    # Engagement is an exponential of some five standard normals, which the simulator draws in float32.
+    assert found["worst"] < (3e-4 if "LongTerm" in id else 1e-4)
 
 
 @pytest.mark.parametrize("name", FORMS)
