@@ -26,6 +26,7 @@ from recgym.worlds import make_world
 
 # What `info` has of the feedback, and what stands there where no step was taken.
 INFO = {"objectives": 0, "slate": -1, "click": False, "probability": 0}
+DEVICES = ("cpu", "cuda")
 
 
 class EnvState(NamedTuple):
@@ -58,6 +59,8 @@ class RecVectorEnv(Specified, VectorEnv):  # pyright: ignore[reportIncompatibleV
         autoreset_mode: "NextStep", "SameStep" or "Disabled" (`gymnasium.vector.AutoresetMode`). With "Disabled" a
             finished user stays as it is, paying 0, until ``reset(options={"reset_mask": mask})``.
         render_mode: None, "ansi" or "rgb_array".
+        device: "cpu", or "cuda" for users that live on an NVIDIA GPU, see `recgym.cuda_env`; it needs ``pip install
+            "recgym[cuda]"``.
         threads: how many threads share a batch once its step is compiled (`fuse`); None: the processors of this
             process, each with at least 128 users, because handing work to a thread costs time.
         options: the world's own parameters and parts, see the domain's docstring: ``cold_start=0.5``,
@@ -82,6 +85,16 @@ class RecVectorEnv(Specified, VectorEnv):  # pyright: ignore[reportIncompatibleV
         "autoreset_mode": AutoresetMode.NEXT_STEP,
     }
 
+    def __new__(cls, *_: Any, device: Any = "cpu", **__: Any) -> RecVectorEnv:
+        made: Any = cls
+        if device == "cuda":
+            from recgym.cuda_env import CudaVectorEnv
+
+            fits = cls in (RecVectorEnv, CudaVectorEnv)
+            require(fits, "device", 'must be "cpu" for a subclass of RecVectorEnv', device)
+            made = CudaVectorEnv
+        return super().__new__(made)
+
     def __init__(
         self,
         world: World | str | os.PathLike[str] = "ecommerce",
@@ -97,8 +110,10 @@ class RecVectorEnv(Specified, VectorEnv):  # pyright: ignore[reportIncompatibleV
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
         render_mode: str | None = None,
         threads: int | None = None,
+        device: str = "cpu",
         **options: Any,
     ) -> None:
+        require_option("device", device, DEVICES)
         num_envs = require_count("num_envs", num_envs, 1, 100_000_000)
         for name, flag in (("like_dislike", like_dislike), ("expected_reward", expected_reward)):
             require(isinstance(flag, bool), name, "must be True or False", flag)
@@ -409,7 +424,7 @@ class RecEnv(Specified, gym.Env):  # pyright: ignore[reportIncompatibleVariableO
     def __init__(
         self, world: World | str | os.PathLike[str] = "ecommerce", *, render_mode: str | None = None, **options: Any
     ) -> None:
-        for name in ("num_envs", "autoreset_mode"):
+        for name in ("num_envs", "autoreset_mode", "device"):
             require(
                 name not in options,
                 name,

@@ -14,7 +14,7 @@ from recgym.errors import require, require_count, require_number
 from recgym.kernel import kernel, normal
 from recgym.lanes import dot
 from recgym.models.dynamics.base import Dynamics
-from recgym.types import BOOL, I32, Array, Column, Feedback, Sizes, Users, copied, filled, zeros
+from recgym.types import BOOL, F64, I32, Array, Column, Feedback, Sizes, Users, copied, empty, filled, zeros
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +85,8 @@ class OrganicSessions(Dynamics):
     def _browse(self, users: Users, catalog: Catalog, click: Array, arrival: bool, noise: Array) -> dict[str, Array]:
         viewed = filled((len(users.t), self.longest), -1, I32)  # items in order, -1 = no further view
         interest, present = copied(users.interest), copied(users.present)
-        _browse(viewed, interest, present, click, arrival, self.affinity, self.appeal, self.browse, self.leave,
+        score = empty((len(self.affinity),), F64)
+        _browse(viewed, score, interest, present, click, arrival, self.affinity, self.appeal, self.browse, self.leave,
                 self.advertise, self.sd, noise)  # fmt: skip
         history, history_feedback = copied(users.history), copied(users.history_feedback)
         _remember(history, history_feedback, viewed)
@@ -96,10 +97,9 @@ class OrganicSessions(Dynamics):
 
 
 @kernel
-def _browse(viewed, interest, present, click, arrival, affinity, appeal, browse, leave, advertise, sd, u):
-    """The chain, from an advertisement or the arrival to the next advertisement or to leaving."""
+def _browse(viewed, score, interest, present, click, arrival, affinity, appeal, browse, leave, advertise, sd, u):
+    """The chain, from an advertisement or the arrival to the next advertisement or to leaving; `score` is room for `_drawn`."""
     B, d = interest.shape
-    score = np.empty(affinity.shape[0])
     for b in range(B):
         browsing = arrival
         if not arrival:

@@ -12,7 +12,7 @@ from recgym.errors import require, require_number
 from recgym.kernel import kernel
 from recgym.lanes import dot
 from recgym.models.dynamics.base import Dynamics
-from recgym.types import Array, Column, Feedback, Sizes, Users, copied
+from recgym.types import F64, Array, Column, Feedback, Sizes, Users, copied, empty
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,29 +167,34 @@ class MeanDrift(Dynamics):
 
     def __call__(self, users: Users, catalog: Catalog, feedback: Feedback, noise: Array) -> dict[str, Array]:
         interest = copied(users.interest)
-        _mean_drift(interest, catalog.embedding, feedback.slate, feedback.click, self.rate, self.scalar)
+        mean = empty(interest.shape, F64)
+        _mean_drift(interest, mean, catalog.embedding, feedback.slate, feedback.click, self.rate, self.scalar)
         return {"interest": interest}
 
 
 @kernel
-def _mean_drift(interest, embedding, slate, click, rate, scalar):
+def _mean_drift(interest, mean, embedding, slate, click, rate, scalar):
     d = interest.shape[1]
-    mean = np.empty(d)
     for b in range(slate.shape[0]):
-        mean[:] = 0.0
+        for k in range(d):
+            mean[b, k] = 0.0
         clicks = 0
         for s in range(slate.shape[1]):
             if click[b, s]:
                 clicks += 1
                 for k in range(d):
-                    mean[k] += embedding[slate[b, s], k]
+                    mean[b, k] += embedding[slate[b, s], k]
         if clicks == 0:
             continue
         if scalar:
-            mean[:] = mean.sum() / d
+            total = 0.0
+            for k in range(d):
+                total += mean[b, k]
+            for k in range(d):
+                mean[b, k] = total / d
         norm = 1e-24
         for k in range(d):
-            interest[b, k] = (1.0 - rate) * interest[b, k] + rate * mean[k] / clicks
+            interest[b, k] = (1.0 - rate) * interest[b, k] + rate * mean[b, k] / clicks
             norm += np.float64(interest[b, k]) ** 2
         for k in range(d):
             interest[b, k] /= math.sqrt(norm)
