@@ -80,7 +80,7 @@ class Fused:
     Args:
         step: ``(users, *arrays) -> (users, outcome)``, where each array has one row per user. It may write into `arrays`.
         example: a function that makes arguments for n users, new arrays at each call.
-        threads: how many threads share a batch, counting that of the caller.
+        threads: how many threads share a batch, counting that of the caller. least: users below which the caller alone does it.
 
     Attributes:
         users: layouts of the two buffers that hold the users. layout: of the buffer that holds the outcome.
@@ -89,7 +89,7 @@ class Fused:
         NotFusable: the step cannot be recorded, or the compiled one does not do the same.
     """
 
-    def __init__(self, step: Step, example: Callable[[int], Arguments], threads: int = 1) -> None:
+    def __init__(self, step: Step, example: Callable[[int], Arguments], threads: int = 1, least: int = 1) -> None:
         program = Program(step, example)
         source, modules = written(program), tuple(sorted({module for module, _ in program.imports}))
         self.users, self.layout = program.users, program.outcome
@@ -100,7 +100,7 @@ class Fused:
             self._function = _compiled(*self._code)
         except NumbaError as error:
             raise NotFusable(f"numba: {error}") from error
-        self._threads = threads
+        self._threads, self._least = threads, least
         self._crew: Crew | None = None
         for n in (1, 3, BLOCK + 10):  # other numbers of users than those of the recording, and more than a block
             _check(step, self, example, n)
@@ -134,7 +134,7 @@ class Fused:
         n, (moving, fixed) = before.n, before.buffers or NOBODY
         outcome, moved = np.empty(n * self.layout.width, U8), np.empty(n * self.users[0].width, U8)
         given = (moving, fixed, moved, outcome, *arrays, self._constants.table, *self._numbers)
-        if self._crew is None:
+        if self._crew is None or n < self._least:
             self._function(0, n, *given)
         else:
             if self._process != os.getpid():  # this is a fork, which has none of its parent's threads
