@@ -69,3 +69,12 @@ def test_normalised_scores_are_those_of_the_leaderboards(suite: str) -> None:
         assert cells[2:-1] == [table[agent][2] for _, table in tasks]
         seconds = [table[agent][5] for _, table in tasks]
         assert cells[-1] == ("–" if seconds[0] == "–" else ", ".join(seconds))
+
+
+def test_speeds_are_those_of_the_committed_run() -> None:
+    speed = README.split("\n## Speed\n")[1].split("\n## ")[0]
+    shown = [line for line in speed.splitlines() if re.match(r"\| [\w-]+(-v0|: )", line)]
+    assert len(shown) > 10
+    measured = (ROOT / "benchmarks/results/throughput.md").read_text().splitlines()
+    for line in shown:
+        assert any(row.startswith(line) for row in measured), line
