@@ -204,12 +204,11 @@ class Source:
                 given.append(f"all_given_{i}")
                 self._where[f"given_{i}"] = column(given[-1], 0, array.dtype, array.shape[1:])
         self.constants = self._place_constants()
-        temporaries = [s for s in program.statements if isinstance(s, Make) and not s.target]
-        self.room = 0
-        for made in sorted(temporaries, key=lambda made: -made.dtype.itemsize):
-            shape = tuple(1 if axis == "B" else int(axis) for axis in made.shape)
-            self._where[made.name] = Where("room", str(self.room), str(made.dtype.itemsize), made.dtype, shape)
-            self.room += made.dtype.itemsize * math.prod(shape)
+        self.room = program.room
+        for made in program.statements:
+            if isinstance(made, Make) and not made.target:
+                shape, place = tuple(1 if axis == "B" else int(axis) for axis in made.shape), program.places[made.name]
+                self._where[made.name] = Where("room", str(place), str(made.dtype.itemsize), made.dtype, shape)
         lines = [*first, *[line for statement in program.statements if (line := self._line(statement))], *last]
         body = "\n".join(lines)
         read = [key for key in self._where if re.search(rf"\b{key}\b", body)]

@@ -108,8 +108,8 @@ class CudaVectorEnv(RecVectorEnv):
         ones = np.ones((self.actions.n, B), U8).ravel()
         self._ones = Piece(None, cuda.to_device(ones)) if self.actions.static else None
         blank = np.zeros(max(B * self.layout.width, 16), U8)
-        for name, start, dtype, row in self.layout.columns:
-            np.ndarray((B, *row), dtype, blank, B * start).fill(INFO.get(name, 0))
+        for name, array in self.layout.arrays(blank, B).items():
+            array.fill(INFO.get(name, 0))
         self._blank = cuda.to_device(blank)
 
     def _launch(self, kernel: Any, *arguments: Any) -> None:
@@ -231,7 +231,7 @@ class CudaVectorEnv(RecVectorEnv):
 
     def _column(self, piece: Piece, name: str) -> DeviceArray:
         """An array of the outcome."""
-        start, dtype, row = next(column[1:] for column in self.layout.columns if column[0] == name)
+        start, dtype, row = self.layout.places[name]
         return DeviceArray.column(piece, start, self.num_envs, row, dtype)
 
     def _info(self, outcome: Piece) -> dict[str, Any]:
@@ -260,17 +260,17 @@ class CudaVectorEnv(RecVectorEnv):
 
     def _span(self, layout: Layout, name: str) -> tuple[int, int]:
         """Where a column begins and ends in its buffer, in bytes."""
-        start, dtype, row = next(column[1:] for column in layout.columns if column[0] == name)
+        start, dtype, row = layout.places[name]
         width = dtype.itemsize * int(np.prod(row, dtype=np.int64))
         return self.num_envs * start, self.num_envs * (start + width)
 
     def _place(self, name: str) -> tuple[Any, tuple[int, ...], np.dtype[Any]]:
         """The memory of a column of the users, its shape with the users last, and its dtype."""
         for layout, memory in zip(self.layouts, (self._moving[0], self._fixed), strict=True):
-            for known, _, dtype, row in layout.columns:
-                if known == name:
-                    start, end = self._span(layout, name)
-                    return memory[start:end], (*row, self.num_envs), dtype
+            if name in layout.places:
+                _, dtype, row = layout.places[name]
+                start, end = self._span(layout, name)
+                return memory[start:end], (*row, self.num_envs), dtype
         raise KeyError(name)
 
     def _get(self, name: str) -> Array:

@@ -182,11 +182,10 @@ def written(program: Program) -> str:
     for name, array in given.items():
         offset = f"start * {array.dtype.itemsize * math.prod(array.shape[1:])}"
         views.append(_view(name, f"pointer(all_{name}, {offset})", ["B", *array.shape[1:]], array.dtype))
-    places, width = _places([s for s in program.statements if isinstance(s, Make) and not s.target])
     for statement in program.statements:
         match statement:
             case Make(name, shape, dtype, ""):
-                lines.append(_view(name, f"pointer(room, block * {places[name]})", shape, dtype))
+                lines.append(_view(name, f"pointer(room, block * {program.places[name]})", shape, dtype))
             case Make(name, _, _, target):
                 lines.append(f"{name} = {target}")
             case Fill(name, value):
@@ -211,7 +210,7 @@ def written(program: Program) -> str:
             f"def step({', '.join(taken)}):",
             f"    users, block = all_given_0.shape[0], min({BLOCK}, end - first)",
             *[f"    {line}" for line in once],
-            f"    room = np.empty(block * {width}, np.uint8)",
+            f"    room = np.empty(block * {program.room}, np.uint8)",
             "    for start in range(first, end, block):",
             "        B = min(block, end - start)",
             *[f"        {line}" for line in (*views, *lines)],
@@ -224,15 +223,6 @@ def _view(name: str, place: str, shape: Sequence[int | str], dtype: np.dtype[Any
     """The line that makes an array of what lies at a place in memory."""
     axes, kind = joined([str(axis) for axis in shape]), "np.bool_" if dtype == np.bool_ else f"np.{dtype.name}"
     return f"{name} = carray({place}, {axes}, {kind})"
-
-
-def _places(temporaries: list[Make]) -> tuple[dict[str, int], int]:
-    """Where each temporary begins in the room that they share, in bytes per user of a block, and bytes of the whole."""
-    places, width = {}, 0
-    for made in sorted(temporaries, key=lambda made: -made.dtype.itemsize):
-        places[made.name] = width
-        width += made.dtype.itemsize * math.prod(axis for axis in made.shape if isinstance(axis, int))
-    return places, width
 
 
 @kernel

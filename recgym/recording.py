@@ -12,6 +12,7 @@ of these must say ``fusable = False``. Whatever else cannot be recorded raises `
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -113,7 +114,8 @@ class Program:
         example: a function that makes arguments for n users, new arrays at each call.
 
     Attributes:
-        statements: in order. imports: (module, kernel) -> its name in the statements.
+        statements: in order. places: where each temporary begins in the room that they share, in bytes per user, those of
+            wide types first. room: bytes per user of all of them. imports: (module, kernel) -> its name in the statements.
         users, outcome: layouts of the buffers of the users (the columns that the step changes, and the others) and of what
             it returns besides. reads: the names of the columns that it reads.
         given: examples of the other arguments. constants: arrays that are alike at each step. numbers: reals, float64,
@@ -148,6 +150,12 @@ class Program:
             if self._targets.get(id(pair[0])) != target:
                 with _naming(target.partition("_")[2]):
                     self.statements.append(Copy(target, self._array(*pair)))
+        temporaries = [made for made in self.statements if isinstance(made, Make) and not made.target]
+        self.places: dict[str, int] = {}
+        self.room = 0
+        for made in sorted(temporaries, key=lambda made: -made.dtype.itemsize):
+            self.places[made.name] = self.room
+            self.room += made.dtype.itemsize * math.prod(axis for axis in made.shape if isinstance(axis, int))
         fixed = {name: array for name, array in small.users.items() if name not in changed}
         self.users, self.outcome = (Layout(changed), Layout(fixed)), Layout(small.outcome)
         self.given = tuple(small.arrays)
