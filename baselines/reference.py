@@ -143,14 +143,15 @@ class Look:
     the best of each topic, then the second best of each, and so on.
     """
 
-    def __init__(self, env: RecVectorEnv, users: Users) -> None:
+    def __init__(self, env: RecVectorEnv, users: Users, weights: Any = None) -> None:
         self.world, self.null = env.world, env.actions.null
         nothing = np.full((len(users), int(self.null)), -1, np.int32)
         self.items = np.concatenate([nothing, users.candidates], axis=1)  # (B, n)
         self.utility, self.outside, given, otherwise = self.world.appraise(users, self.items)
-        weights, self.shown = env.weights
-        self.reward_given = given @ weights  # (B, n), given a click on it
-        self.reward_otherwise = otherwise @ weights  # (B,)
+        paid, self.shown = env.weights
+        w = np.broadcast_to(paid if weights is None else weights, (len(users), len(paid)))
+        self.reward_given = np.einsum("bnm,bm->bn", given, w)  # (B, n), given a click on it
+        self.reward_otherwise = np.einsum("bm,bm->b", otherwise, w)  # (B,)
         self.free = (self.items >= 0) | (np.arange(self.items.shape[1]) < self.null)  # (B, n)
         self.choices = np.broadcast_to(np.arange(self.items.shape[1]), self.items.shape)  # (B, n), of the env
         if self.items.shape[1] > SHORTLIST:

@@ -138,7 +138,7 @@ def world(
             InterestDrift(),
             Satiation(),
             Fatigue(),
-            Satisfaction(memory=0.85, level=0.0, quality=2.0, match=0.5),
+            Satisfaction(memory=0.85, attributes={"quality": 2.0}, match=0.5, regret=0.2),
         ),
         departure=Hazard(level=-0.8, satisfaction=5.5, fatigue=0.05),
         reward=Weighted({"click": 1.0, "purchase": 5.0, "satisfaction": 0.5}),

@@ -125,20 +125,24 @@ class Sessions(Departure):
     Args:
         restore: patience that a satisfied click gives back, >= 0.
         loyalty: in [0, 1].
+        longest: steps of a session at which the column `pages`, which the platform sees, stops counting, > 0.
 
     The population must have the trait `stamina`, the feedback the count of satisfied clicks, `satisfied` (B,) float32.
     """
 
     restore: float = 1.0
     loyalty: float = 0.9
+    longest: float = 50.0
     objectives: ClassVar[tuple[str, ...]] = ("return",)
 
     def __post_init__(self) -> None:
         require_number("Sessions.restore", self.restore, 0, 1000)
         require_number("Sessions.loyalty", self.loyalty, 0, 1)
+        require_number("Sessions.longest", self.longest, 1, 1e6)
 
     def columns(self, sizes: Sizes) -> dict[str, Column]:
-        return {"spent": Column((), np.float32, 0.0, 1000.0)}
+        pages = Column((), np.float32, 0.0, self.longest, visible=True)
+        return {"spent": Column((), np.float32, 0.0, 1000.0), "pages": pages}
 
     def uniforms(self, sizes: Sizes) -> int:
         return 2
@@ -147,20 +151,21 @@ class Sessions(Departure):
         return ("users.stamina", "users.satisfaction", "feedback.satisfied")
 
     def __call__(self, users: Users, feedback: Feedback, noise: Array) -> dict[str, Array]:
-        spent, away = copied(users.spent), zeros(len(users), F32)
+        spent, pages, away = copied(users.spent), copied(users.pages), zeros(len(users), F32)
         left, returned = zeros(len(spent), BOOL), zeros((len(spent), 1), F32)
-        _sessions(left, spent, away, returned, users.stamina, users.satisfaction, feedback.satisfied,
-                  self.restore, self.loyalty, noise)  # fmt: skip
-        return {"left": left, "spent": spent, "away": away, "objectives": returned}
+        _sessions(left, spent, pages, away, returned, users.stamina, users.satisfaction, feedback.satisfied,
+                  self.restore, self.loyalty, self.longest, noise)  # fmt: skip
+        return {"left": left, "spent": spent, "pages": pages, "away": away, "objectives": returned}
 
 
 @kernel
-def _sessions(left, spent, away, returned, stamina, satisfaction, satisfied, restore, loyalty, u):
+def _sessions(left, spent, pages, away, returned, stamina, satisfaction, satisfied, restore, loyalty, longest, u):
     for b in range(left.shape[0]):
+        pages[b] = min(pages[b] + 1.0, longest)
         spent[b] = min(max(spent[b] + 1.0 - restore * satisfied[b], 0.0), 1000.0)
         if spent[b] >= stamina[b]:
             if u[0, b] < loyalty * satisfaction[b] * satisfaction[b]:
-                spent[b] = 0.0
+                spent[b] = pages[b] = 0.0
                 away[b] = 60.0 + 300.0 * u[1, b]
                 returned[b, 0] = 1.0
             else:

@@ -2,7 +2,7 @@
 
     utility = scale * match(interest, embedding) + sum_a attributes[a] * item attribute a
             + sum_f sensitivity[f] * market signal f + sum_c topics[c] * user column c at the item's topic
-            + loyalty * log(1 + minutes with this item)
+            + sum_c users[c] * user column c + loyalty * log(1 + minutes with this item)
 
 The sensitivities belong to the user (see `Population`): price or freshness matters more to some users than to others.
 """
@@ -51,28 +51,31 @@ class _Match(Preference, abstract=True):
         scale: weight of the match.
         attributes: item attribute -> weight.
         topics: user column of shape (T,) -> weight, read at the item's topic.
+        users: user column of shape () -> weight; it is the same for all items, as against taking nothing.
         unless: user column of shape (T,) that silences the match while any of its numbers is above 0; "" = none.
     """
 
     scale: float = 1.0
     attributes: dict[str, float] = field(default_factory=dict)
     topics: dict[str, float] = field(default_factory=dict)
+    users: dict[str, float] = field(default_factory=dict)
     unless: str = ""
     _attribute_weights: tuple[tuple[str, float], ...] = field(init=False, repr=False)
     mode: ClassVar[int] = 0  # of the match: 0 product, 1 cosine, 2 distance
 
     def __post_init__(self) -> None:
         name = type(self).__name__
-        for field_name in ("attributes", "topics"):
+        for field_name in ("attributes", "topics", "users"):
             given = getattr(self, field_name)
             require(isinstance(given, dict), f"{name}.{field_name}", "must be weights by name", given)
         require_number(f"{name}.scale", self.scale, -1000, 1000)
-        for attribute, weight in {**self.attributes, **self.topics}.items():
+        for attribute, weight in {**self.attributes, **self.topics, **self.users}.items():
             require_number(f"{name}[{attribute!r}]", weight, -1000, 1000)
         object.__setattr__(self, "_attribute_weights", tuple(self.attributes.items()))
 
     def reads(self) -> tuple[str, ...]:
-        return tuple(f"topics.{name}" for name in (*self.topics, *([self.unless] if self.unless else [])))
+        by_topic = (*self.topics, *([self.unless] if self.unless else []))
+        return (*(f"topics.{name}" for name in by_topic), *(f"scalars.{name}" for name in self.users))
 
     def check(self, catalog: Catalog) -> None:
         catalog.weighted(self._attribute_weights)
@@ -85,6 +88,8 @@ class _Match(Preference, abstract=True):
         )  # fmt: skip
         for name, weight in self.topics.items():
             _add_topic(utility, items, catalog.topic, users.__dict__[name], weight)
+        for name, weight in self.users.items():
+            _add_user(utility, items, users.__dict__[name], weight)
         return utility
 
 
@@ -126,17 +131,28 @@ def _add_topic(utility, items, topic, column, weight):
                 utility[b, s] += w * column[b, topic[items[b, s]]]
 
 
+@kernel
+def _add_user(utility, items, column, weight):
+    """Add a number of the user to every item."""
+    w = np.float32(weight)
+    for b in range(items.shape[0]):
+        for s in range(items.shape[1]):
+            if items[b, s] >= 0:
+                utility[b, s] += w * column[b]
+
+
 @dataclass(frozen=True, eq=False)
 class DotProduct(_Match):
     """Utility by the inner product: match = interest . embedding.
 
     utility = scale * match + sum_a attributes[a] * item attribute a + sum_f sensitivity[f] * market signal f
-    + sum_c topics[c] * user column c at the item's topic.
+    + sum_c topics[c] * user column c at the item's topic + sum_c users[c] * user column c.
 
     Args:
         scale: weight of the match.
         attributes: item attribute -> weight.
         topics: user column of shape (T,) -> weight, read at the item's topic.
+        users: user column of shape () -> weight; it is the same for all items, as against taking nothing.
         unless: user column of shape (T,) that silences the match while any of its numbers is above 0; "" = none.
     """
 

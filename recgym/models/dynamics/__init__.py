@@ -5,6 +5,7 @@ kernels write into a copy of the column: allocating in Python is cheaper than re
 a step that is recorded to be compiled knows where each array comes from (`recgym.types.copied`).
 """
 
+from recgym.models.dynamics.adaptation import Adaptation as Adaptation
 from recgym.models.dynamics.base import Dynamics as Dynamics
 from recgym.models.dynamics.browsing import OrganicSessions as OrganicSessions
 from recgym.models.dynamics.drift import InterestDrift as InterestDrift

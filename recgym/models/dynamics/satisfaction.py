@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from recgym.catalog import Catalog
-from recgym.errors import require_number
+from recgym.errors import require, require_number
 from recgym.kernel import inlined, kernel, normal, sigmoid, sigmoid_all
 from recgym.lanes import dot
 from recgym.models.dynamics.base import Dynamics
@@ -18,71 +18,93 @@ from recgym.types import F32, Array, Column, Feedback, Sizes, Users, copied, emp
 class Satisfaction(Dynamics):
     """Satisfaction with what is shown and with what was bought: s <- memory s + (1 - memory) m - r, clipped to [0, 1].
 
-    m is the mean over the shown items of sigmoid(level + quality q + match interest . embedding), with the interest
-    that the dynamics before this one have left; where nothing is shown, m = s. r is the sum over the items bought of
-    regret sigmoid(-2 q): low quality is found out at home. Reads `feedback.bought`; needs the attribute `quality`, q.
+    m is the mean over the shown items of sigmoid(level + sum_a attributes[a] * item attribute a + match interest .
+    embedding - price p), with the interest that the dynamics before this one have left and the relative log price p; where
+    nothing is shown, m = s. r is the sum over the items bought of regret sigmoid(-2 q), where q is the attribute `quality`:
+    low quality is found out at home.
+
+    A short memory is the end of the peak-end rule (Kahneman, Fredrickson, Schreiber and Redelmeier 1993): the last things
+    seen decide how a session is remembered.
 
     Args:
-        memory, regret: in [0, 1].
-        level, quality, match: coefficients.
-        initial: satisfaction at arrival, in [0, 1].
+        memory, regret, initial: in [0, 1]; `initial` is the satisfaction at arrival.
+        level, match, price: coefficients. Reads `feedback.offers` where `price` is not 0, `feedback.bought` where `regret`
+            is not.
+        attributes: item attribute -> coefficient.
     """
 
     memory: float = 0.9
     level: float = 0.0
-    quality: float = 1.5
-    match: float = 1.0
-    regret: float = 0.2
+    attributes: dict[str, float] = field(default_factory=dict)
+    match: float = 0.0
+    price: float = 0.0
+    regret: float = 0.0
     initial: float = 0.5
 
     def __post_init__(self) -> None:
         for name in ("memory", "regret", "initial"):
             require_number(f"Satisfaction.{name}", getattr(self, name), 0, 1)
-        for name in ("level", "quality", "match"):
+        for name in ("level", "match", "price"):
             require_number(f"Satisfaction.{name}", getattr(self, name), -100, 100)
+        require(isinstance(self.attributes, dict), "Satisfaction.attributes", "must be weights by name", self.attributes)
+        for name, weight in self.attributes.items():
+            require_number(f"Satisfaction[{name!r}]", weight, -100, 100)
 
     def columns(self, sizes: Sizes) -> dict[str, Column]:
         return {"satisfaction": Column((), np.float32, 0.0, 1.0, self.initial)}
 
     def reads(self) -> tuple[str, ...]:
-        return ("feedback.bought",)
+        return (*(("feedback.bought",) if self.regret else ()), *(("feedback.offers",) if self.price else ()))
 
     def check(self, catalog: Catalog) -> None:
-        catalog.column("quality")
+        self._worth(catalog)
+        if self.regret:
+            catalog.column("quality")
+
+    def _worth(self, catalog: Catalog) -> Array:
+        """(N,) what the attributes of each item add to m, within the sigmoid."""
+        return catalog.weighted(tuple(self.attributes.items()))
 
     def __call__(self, users: Users, catalog: Catalog, feedback: Feedback, noise: Array) -> dict[str, Array]:
         satisfaction, worth = copied(users.satisfaction), empty(feedback.slate.shape, F32)
+        offers = feedback.offers if self.price else feedback.utility
         _satisfaction(
-            satisfaction, worth, users.interest, catalog.embedding, catalog.attributes, catalog.column("quality"),
-            feedback.slate, feedback.bought, self.memory, self.level, self.quality, self.match, self.regret,
+            satisfaction, worth, users.interest, catalog.embedding, self._worth(catalog), offers, feedback.slate,
+            self.memory, self.level, self.match, self.price,
         )  # fmt: skip
+        if self.regret:
+            _regret(satisfaction, catalog.attributes, catalog.column("quality"), feedback.bought, self.regret)
         return {"satisfaction": satisfaction}
 
 
 @inlined
-def _satisfaction(
-    satisfaction, worth, interest, embedding, attributes, quality_column, slate, bought,
-    memory, level, quality, match, regret,
-):  # fmt: skip
+def _satisfaction(satisfaction, worth, interest, embedding, appeal, offers, slate, memory, level, match, price):
     for b in range(slate.shape[0]):
         for s in range(slate.shape[1]):
             i = slate[b, s]
             worth[b, s] = -np.inf
             if i >= 0:
-                worth[b, s] = level + quality * attributes[i, quality_column] + match * dot(interest, b, embedding, i)
+                worth[b, s] = level + appeal[i] + match * dot(interest, b, embedding, i)
+                if price != 0.0:
+                    worth[b, s] -= price * offers[b, s]
     sigmoid_all(worth)  # 0 where nothing is shown
     for b in range(slate.shape[0]):
         total, shown = 0.0, 0
         for s in range(slate.shape[1]):
             total += worth[b, s]
             shown += slate[b, s] >= 0
-        s_now = np.float64(satisfaction[b])
         if shown > 0:
-            s_now = memory * s_now + (1.0 - memory) * total / shown
+            satisfaction[b] = min(max(memory * satisfaction[b] + (1.0 - memory) * total / shown, 0.0), 1.0)
+
+
+@kernel
+def _regret(satisfaction, attributes, quality_column, bought, regret):
+    for b in range(bought.shape[0]):
+        now = np.float64(satisfaction[b])
         for j in range(bought.shape[1]):
             if bought[b, j] >= 0:
-                s_now -= regret * sigmoid(-2.0 * attributes[bought[b, j], quality_column])
-        satisfaction[b] = min(max(s_now, 0.0), 1.0)
+                now -= regret * sigmoid(-2.0 * attributes[bought[b, j], quality_column])
+        satisfaction[b] = max(now, 0.0)
 
 
 @dataclass(frozen=True, eq=False)

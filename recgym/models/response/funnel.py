@@ -31,8 +31,8 @@ class Funnel(Response):
         hazard: probability per step that an item in the cart is bought, in [0, 1].
         minutes: length of a step.
 
-    The feedback gets one more array, `bought` (B, S + places) int32: the items bought from the slate and from the
-    cart, -1 = none. The catalogue must have the attribute `price` (currency units, >= 0), the market the signals
+    The feedback gets two more arrays: `bought` (B, S + places) int32, the items bought from the slate and from the cart,
+    -1 = none; `offers` (B, S) float32, the relative log price of what was shown, -inf where a position is empty. The catalogue must have the attribute `price` (currency units, >= 0), the market the signals
     `log_price` and `discount`, and a dynamics the column `satisfaction`, which is paid out at a purchase.
     """
 
@@ -45,7 +45,7 @@ class Funnel(Response):
     channels: ClassVar[tuple[str, ...]] = ("click", "cart", "purchase")
     highs: ClassVar[tuple[float, ...]] = (1.0, 1.0, 1.0)
     objectives: ClassVar[tuple[str, ...]] = ("click", "cart", "purchase", "revenue", "satisfaction")
-    extras: ClassVar[tuple[str, ...]] = ("bought",)
+    extras: ClassVar[tuple[str, ...]] = ("bought", "offers")
 
     def __post_init__(self) -> None:
         require_number("Funnel.cart", self.cart, -100, 100)
@@ -79,13 +79,16 @@ class Funnel(Response):
         channels, price = zeros((B, S, 3), F32), zeros((B, S), F64)
         _hurdles(channels, click, utility, signals, log_price, self.cart, self.purchase, self.price_weight, noise)
         _prices(price, slate, catalog.attributes, catalog.column("price"), signals, discount)
+        offers = empty((B, S), F32)
+        _offers(offers, slate, signals, log_price)
         bought, old_item, old_price = empty((B, S + self.places), I32), users.cart_item, users.cart_price
         _buy(bought, slate, channels, old_item, self.hazard, noise)
         cart_item, cart_price, cart_size = copied(old_item), copied(old_price), empty(B, F32)
         _fill_cart(cart_item, cart_price, cart_size, bought, slate, channels, price, old_item, old_price)
         objectives = zeros((B, 5), F32)
         _record(objectives, channels, bought, price, old_price, users.satisfaction)
-        return (dict(channels=channels, objectives=objectives, dt=filled(B, self.minutes, F32), bought=bought),
+        return (dict(channels=channels, objectives=objectives, dt=filled(B, self.minutes, F32), bought=bought,
+                     offers=offers),
                 dict(cart_item=cart_item, cart_price=cart_price, cart_size=cart_size))  # fmt: skip
 
     def expected(self, users: Users, catalog: Catalog, market: Market, items: Array, signals: Array, utility: Array,
@@ -118,6 +121,13 @@ def _hurdles(channels, click, utility, signals, log_price, cart, purchase, price
                     channels[b, s, 1] = 1.0
                     if u[S + s, b] < sigmoid(purchase + v - price_weight * signals[b, s, log_price]):
                         channels[b, s, 2] = 1.0
+
+
+@kernel
+def _offers(offers, slate, signals, log_price):
+    for b in range(slate.shape[0]):
+        for s in range(slate.shape[1]):
+            offers[b, s] = signals[b, s, log_price] if slate[b, s] >= 0 else -np.inf
 
 
 @kernel

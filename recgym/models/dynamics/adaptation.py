@@ -1,0 +1,65 @@
+"""What users get used to: the level against which they judge what comes next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from recgym.errors import require, require_number
+from recgym.catalog import Catalog
+from recgym.kernel import kernel
+from recgym.models.dynamics.base import Dynamics
+from recgym.types import F32, Array, Column, Feedback, Sizes, Users, copied
+
+
+@dataclass(frozen=True, eq=False)
+class Adaptation(Dynamics):
+    """Users get used to what they are shown: level <- memory level + (1 - memory) m (Helson 1964).
+
+    m is the mean of a number of the step over what the user saw; where nothing was seen, the level stays. The level of
+    prices is the reference price of marketing (Kalyanaram and Winer 1995): whoever has just seen dear things finds the next
+    one cheap. The preference says what the level does: see `users` of `DotProduct`. The column is called `level`, and the
+    platform can compute it, as it knows what it has shown.
+
+    Args:
+        to: array of the feedback, (B, n) float32, -inf where nothing was seen.
+        memory: in [0, 1].
+        limit: largest absolute value of the level, > 0.
+        initial: the level at arrival, within the limit.
+    """
+
+    to: str = "offers"
+    memory: float = 0.8
+    limit: float = 2.0
+    initial: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_number("Adaptation.memory", self.memory, 0, 1)
+        require_number("Adaptation.limit", self.limit, 1e-6, 1e6)
+        require_number("Adaptation.initial", self.initial, -self.limit, self.limit)
+        require(isinstance(self.to, str), "Adaptation.to", "must name an array of the feedback", self.to)
+
+    def columns(self, sizes: Sizes) -> dict[str, Column]:
+        return {"level": Column((), np.float32, -self.limit, self.limit, self.initial, visible=True)}
+
+    def reads(self) -> tuple[str, ...]:
+        return (f"feedback.{self.to}",)
+
+    def __call__(self, users: Users, catalog: Catalog, feedback: Feedback, noise: Array) -> dict[str, Array]:
+        level = copied(users.level)
+        _adapt(level, feedback.__dict__[self.to], self.memory, self.limit)
+        return {"level": level}
+
+
+@kernel
+def _adapt(level, seen, memory, limit):
+    for b in range(level.shape[0]):
+        total, count = np.float32(0.0), 0
+        for s in range(seen.shape[1]):
+            if seen[b, s] > -np.inf:
+                total += seen[b, s]
+                count += 1
+        if count > 0:
+            now = memory * level[b] + (1.0 - memory) * (total / count)
+            level[b] = min(max(now, -limit), limit)
