@@ -133,10 +133,20 @@ def _retrieve(out, score, noise, clock, query, embedding, slot, offsets, listed,
 
 @kernel
 def _sort(items, score, spare, spare_score):
-    """Sorts each row of items by score, the highest first, equal ones in their order: runs of 1, 2, 4, ... are merged."""
+    """Sorts each row of items by score, the highest first, equal ones in their order.
+
+    Runs of 32 are sorted by insertion, which is the faster for so few, and then merged two by two.
+    """
     B, K = items.shape
     for b in range(B):
-        run = 1
+        run = 32
+        for start in range(0, K, run):
+            for j in range(start + 1, min(start + run, K)):
+                item, value, k = items[b, j], score[b, j], j
+                while k > start and score[b, k - 1] < value:
+                    items[b, k], score[b, k] = items[b, k - 1], score[b, k - 1]
+                    k -= 1
+                items[b, k], score[b, k] = item, value
         while run < K:
             for start in range(0, K, 2 * run):
                 middle, end = min(start + run, K), min(start + 2 * run, K)
