@@ -85,12 +85,12 @@ class Explanation:
 def feature_groups(layout: Layout) -> dict[str, Array]:
     """Group -> its columns in the flat observation: (K, w) for what candidates have, (w,) or (H, w) for the rest.
 
-    profile, session (progress and time of day), last_feedback and the visible columns of the user; history; embedding,
-    attributes and market signals of the candidates by their own names, match_profile, match_history and exposure; the
+    profile (and whether it is known), session (progress and time of day), last_feedback and the visible columns of the user;
+    history; embedding (where it is shown), attributes and market signals of the candidates by their own names, match_profile, match_history and exposure; the
     parts of the hidden state where the observation has it. The mask is in no group.
     """
     groups: dict[str, list[Array]] = {}
-    feedback = {f"last_{part.name}" for part in layout["history"].parts[1:]}
+    feedback = {f"last_{part.name}" for part in layout["history"].parts}
     together = {"profile": "profile", "known": "profile", "progress": "session", "sine of the day": "session",
                 "cosine of the day": "session", **dict.fromkeys(feedback, "last_feedback")}  # fmt: skip
     for name, block in layout.items():

@@ -25,26 +25,26 @@ class ItemStatistics:
     rate and feedback are 0 for an item never shown; a third number, c / (c + prior) after c clicks, says how well it is
     known.
 
-    Items are told apart by the embedding that observations show; those with the same one are one item. In `explain`, the
-    statistics of an item belong to the group of its embedding.
+    Items are told apart by what observations always show of them: the embedding, or their attributes where there is no
+    embedding (`World.embeddings`). Those with the same ones are one item. In `explain`, the statistics of an item belong to
+    the groups of these features.
 
     Args:
         env: whose items they are. prior: clicks, > 0.
 
     Raises:
-        ConfigError: observations show no candidates.
+        ConfigError: observations show no candidates, or neither embeddings nor attributes of them.
     """
 
     env: RecVectorEnv
     prior: float
-    keys: Array = field(init=False)  # (G,) float64, ascending: what tells the G different embeddings apart
+    keys: Array = field(init=False)  # (G,) float64, ascending: what tells the G different items apart
     shown: Array = field(init=False)  # (G,) float64
     clicked: Array = field(init=False)  # (G,) float64
     feedback: Array = field(init=False)  # (G, C - 1) float64: sums over clicks of what came of them, scaled
 
     def __post_init__(self) -> None:
         world, layout = self.env.world, self.env.observation_layout
-        self._d = world.sizes.dimensions
         names = ("click_rate", "known", *world.response.channels[1:])  # channel 0 is the click
         block = layout["candidates"]
         parts = (*block.parts, *(Part(name, 1, -1.0, np.inf) for name in names))
@@ -58,9 +58,16 @@ class ItemStatistics:
             else:
                 by = more * (start >= block.slice.stop)
                 self.layout[name] = found._replace(slice=slice(start + by, stop + by))
-        self._direction = np.random.default_rng(0).normal(size=self._d)
-        embedding, keys = world.catalog.embedding, np.zeros(len(world.catalog))
-        _fill_keys(keys, embedding, self._direction)
+        catalog = world.catalog
+        if block.parts[0].name == "embedding":
+            features = catalog.embedding
+        else:
+            features = np.ascontiguousarray(catalog.attributes[:, [catalog.column(name) for name in catalog.visible]])
+        rule = "must be True for statistics of items, as candidates have no attributes to be told apart by"
+        require(features.shape[1] > 0, "embeddings", rule, world.embeddings)
+        self._direction = np.random.default_rng(0).normal(size=features.shape[1])
+        keys = np.zeros(len(catalog))
+        _fill_keys(keys, features, self._direction)
         self.keys, self._group = np.unique(keys, return_inverse=True)
         self._finder = self._direction, *finder(self.keys)
         self.shown, self.clicked = np.zeros(len(self.keys)), np.zeros(len(self.keys))
@@ -100,7 +107,8 @@ class ItemStatistics:
         block = self.env.observation_layout["history"]
         row = click.sum(axis=1, keepdims=True) - click.cumsum(axis=1)
         kept = click & (row < block.shape[0])
-        user, first = kept.nonzero()[0], block.slice.start + row[kept] * block.shape[1] + self._d + 1
+        of_click = block.shape[1] - len(self.env.world.response.channels)  # the column of channel 0
+        user, first = kept.nonzero()[0], block.slice.start + row[kept] * block.shape[1] + of_click + 1
         for c in range(self.feedback.shape[1]):
             self.feedback[:, c] += np.bincount(item[kept], following[user, first + c], size)
 
@@ -131,7 +139,7 @@ def finder(keys: Array) -> tuple[Array, Array, float, float]:
 
 @kernel
 def _key(row, start, direction):
-    """Inner product of `direction` (d,) and the embedding that begins at `start` of a row."""
+    """Inner product of `direction` (n,) and the n numbers from `start` on of a row."""
     key = 0.0
     for i in range(direction.shape[0]):
         key += row[start + i] * direction[i]
@@ -139,10 +147,10 @@ def _key(row, start, direction):
 
 
 @kernel
-def _fill_keys(keys, embedding, direction):
-    """Fills (N,) float64 keys of embeddings (N, d)."""
+def _fill_keys(keys, features, direction):
+    """Fills (N,) float64 keys of items with features (N, n)."""
     for i in range(keys.shape[0]):
-        keys[i] = _key(embedding[i], 0, direction)
+        keys[i] = _key(features[i], 0, direction)
 
 
 @kernel

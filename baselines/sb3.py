@@ -288,7 +288,8 @@ class EmbeddingAgent(OffPolicy):
 
     They act with a vector in [-1, 1]^d, and the env shows the candidates with the largest dot product (Dulac-Arnold et
     al., "Deep reinforcement learning in large discrete action spaces", 2015, arXiv 1512.07679, without the critic's
-    choice among the nearest): tasks need ``action="embedding"``. The critic learns the value of vectors, of which only
+    choice among the nearest): tasks need ``action="embedding"`` and, in the three domains, ``embeddings=True``, since without
+    embeddings in the observation no user can be told from another by where to look. The critic learns the value of vectors, of which only
     the direction matters.
 
     Args:
@@ -311,6 +312,13 @@ class EmbeddingAgent(OffPolicy):
 
     def _nets(self, policy: Any) -> tuple[nn.Module, ...]:
         return (policy,)
+
+    def _policy(self, env: RecVectorEnv) -> tuple[type[Any], dict[str, Any]]:
+        policy = super()._policy(env)
+        parts = [part.name for part in env.observation_layout["history"].parts]
+        rule = f"must be True for {self.name}, which needs observations that show embeddings"
+        require("embedding" in parts, "embeddings", rule, env.world.embeddings)
+        return policy
 
     def _optimizer(self) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
         return torch.optim.Adam, {"fused": True}

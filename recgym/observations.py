@@ -121,6 +121,11 @@ class FlatObservation(Observation):
         candidates (K, Fc)   embedding, visible attributes and market signals, match to profile and history, exposure
         mask (K,)            1 where there is a candidate
 
+    The first channel is the click: 1 in each row of the history that is there. A match is the inner product of the
+    candidate's embedding with the profile, or with the mean embedding of the history. Exposure is that of the
+    candidate's topic. Profile and embeddings are there only where `World.embeddings` is true; without them an observation
+    has what can be learned without knowing what a direction in their space means, and d above is 0.
+
     Raises:
         ConfigError: a part of the world has a visible column whose shape is neither () nor (n,), or whose highest value is not positive.
     """
@@ -131,7 +136,9 @@ class FlatObservation(Observation):
     def blocks(self) -> Blocks:
         world = self.world
         catalog, market, response, sizes = world.catalog, world.market, world.response, world.sizes
-        d, S = sizes.dimensions, world.slate_size
+        S = world.slate_size
+        self._embeddings = world.embeddings or not self.shows_candidates
+        d = sizes.dimensions if self._embeddings else 0
         shown = [catalog.column(name) for name in catalog.visible]
         self._attributes = np.ascontiguousarray(catalog.attributes[:, shown])
         self._signals = np.array([j for j, signal in enumerate(market.signals) if signal.visible], np.int64)
@@ -147,14 +154,15 @@ class FlatObservation(Observation):
         signals = [Part(s.name, 1, s.low, s.high) for s in market.signals if s.visible]
         x = 1.001 * max(1.0, float(np.linalg.norm(catalog.embedding, axis=1).max()))  # unit vectors, plus rounding
         p = 1.001 * _norm(world) if world.population.transparent else 1.001
+        profile, embedding = ([Part("profile", d, -p, p)], [Part("embedding", d, -x, x)]) if d else ([], [])
         blocks: Blocks = {
-            "user": ((), [Part("profile", d, -p, p), Part("known", 1, 0, 1), Part("progress", 1, 0, 1),
+            "user": ((), [*profile, Part("known", 1, 0, 1), Part("progress", 1, 0, 1),
                           Part("sine of the day", 1, -1, 1), Part("cosine of the day", 1, -1, 1), *last, *visible]),
-            "history": ((world.history,), [Part("embedding", d, -x, x), *channels]),
+            "history": ((world.history,), [*embedding, *channels]),
         }  # fmt: skip
         if self.shows_candidates:
             matches = [Part("match_profile", 1, -p * x, p * x), Part("match_history", 1, -x * x, x * x)]
-            candidate = [Part("embedding", d, -x, x), *attributes, *signals, *matches, Part("exposure", 1, 0, 1)]
+            candidate = [*embedding, *attributes, *signals, *matches, Part("exposure", 1, 0, 1)]
             blocks["candidates"] = (sizes.candidates,), candidate
             blocks["mask"] = (sizes.candidates,), [Part("available", 1, 0, 1)]
         return blocks
@@ -171,7 +179,7 @@ class FlatObservation(Observation):
             out, taste, users.profile, users.known, users.t, world.horizon, users.clock, users.last,
             tuple([users.__dict__[name] for name in self._columns]) or (users.known,), self._column_highs, self._vector_width,
             users.history, users.history_feedback, candidates, signals, self._signals,
-            world.catalog.embedding, self._attributes, world.catalog.topic, users.exposure,
+            world.catalog.embedding, self._attributes, world.catalog.topic, users.exposure, self._embeddings,
         )  # fmt: skip
         at = self.layout["user"].slice.stop - self._vector_width
         for name, high in self._vectors:
@@ -221,7 +229,10 @@ class LatentObservation(FlatObservation):
 
 
 class CompactObservation(FlatObservation):
-    """The flat vector without candidates and mask: for large catalogues of which every item is a candidate."""
+    """The flat vector without candidates and mask: for large catalogues of which every item is a candidate.
+
+    It shows profile and embeddings in any world, for without candidates there are no matches.
+    """
 
     form = "compact"
     shows_candidates = False
@@ -258,58 +269,59 @@ def encode_vector(out, at, vector, high):
 @inlined
 def _encode(
     out, taste, profile, known, t, horizon, clock, last, columns, column_highs, vector_width, history, history_feedback,
-    candidates, signals, shown_signals, embedding, attributes, topic, exposure,
+    candidates, signals, shown_signals, embedding, attributes, topic, exposure, embeddings,
 ):  # fmt: skip
     B, K = candidates.shape
     H, d, C = history.shape[1], profile.shape[1], last.shape[1]
     A, F = attributes.shape[1], shown_signals.shape[0]
+    e = d if embeddings else 0  # columns of an embedding
     for b in range(B):
-        copy_row(out, b, 0, profile, b, d)
-        out[b, d] = known[b]
-        out[b, d + 1] = min(t[b] / horizon, 1.0)
+        copy_row(out, b, 0, profile, b, e)
+        out[b, e] = known[b]
+        out[b, e + 1] = min(t[b] / horizon, 1.0)
         day = clock[b] / 1440.0
         angle = np.float32(6.283185307179586 * (day - math.floor(day)))
-        out[b, d + 2] = math.sin(angle)
-        out[b, d + 3] = math.cos(angle)
-        copy_row(out, b, d + 4, last, b, C)
-        at = d + 4 + C
+        out[b, e + 2] = math.sin(angle)
+        out[b, e + 3] = math.cos(angle)
+        copy_row(out, b, e + 4, last, b, C)
+        at = e + 4 + C
         for v in range(column_highs.shape[0]):
             out[b, at + v] = columns[v][b] / column_highs[v]
         at += column_highs.shape[0] + vector_width
         for k in range(d):
             taste[b, k] = 0.0  # to be the mean embedding of the history
         clicked = 0
-        rows = out[b, at : at + H * (d + C)].reshape((H, d + C))
-        at += H * (d + C)
+        rows = out[b, at : at + H * (e + C)].reshape((H, e + C))
+        at += H * (e + C)
         for h in range(H):
             i = history[b, h]
             if i < 0:
-                for k in range(d + C):
+                for k in range(e + C):
                     rows[h, k] = 0.0
                 continue
             clicked += 1
-            copy_row(rows, h, 0, embedding, i, d)
+            copy_row(rows, h, 0, embedding, i, e)
             for k in range(d):
                 taste[b, k] += embedding[i, k]
             for c in range(C):
-                rows[h, d + c] = history_feedback[b, h, c]
+                rows[h, e + c] = history_feedback[b, h, c]
         for k in range(d):
             taste[b, k] /= np.float32(max(clicked, 1))
-        rows = out[b, at : at + K * (d + A + F + 3)].reshape((K, d + A + F + 3))
-        at += K * (d + A + F + 3)
+        rows = out[b, at : at + K * (e + A + F + 3)].reshape((K, e + A + F + 3))
+        at += K * (e + A + F + 3)
         for j in range(K):
             i = candidates[b, j]
             if i < 0:
-                for k in range(d + A + F + 3):
+                for k in range(e + A + F + 3):
                     rows[j, k] = 0.0
                 continue
-            copy_row(rows, j, 0, embedding, i, d)
-            copy_row(rows, j, d, attributes, i, A)
+            copy_row(rows, j, 0, embedding, i, e)
+            copy_row(rows, j, e, attributes, i, A)
             for f in range(F):
-                rows[j, d + A + f] = signals[b, j, shown_signals[f]]
-            rows[j, d + A + F] = dot(profile, b, embedding, i)
-            rows[j, d + A + F + 1] = dot(taste, b, embedding, i)
-            rows[j, d + A + F + 2] = exposure[b, topic[i]]
+                rows[j, e + A + f] = signals[b, j, shown_signals[f]]
+            rows[j, e + A + F] = dot(profile, b, embedding, i)
+            rows[j, e + A + F + 1] = dot(taste, b, embedding, i)
+            rows[j, e + A + F + 2] = exposure[b, topic[i]]
         mask = out[b, at : at + K]
         for j in range(K):  # none in the compact form
             mask[j] = 1.0 if candidates[b, j] >= 0 else 0.0

@@ -64,6 +64,7 @@ class World(Component):
         horizon: steps after which an episode is truncated, >= 1.
         history: how many clicked items the platform remembers of each user, >= 1.
         warm_up: random slates that a user has seen before the first observation, >= 0; they earn no reward.
+        embeddings: whether observations show the profile of the user and the embeddings of items, or only how well they match.
 
     Raises:
         ConfigError: a part is of the wrong family, does not fit the catalogue, or two parts own one column.
@@ -83,6 +84,7 @@ class World(Component):
     horizon: int = 100
     history: int = 10
     warm_up: int = 0
+    embeddings: bool = True
 
     # Derived, set once below.
     n_candidates: int = field(init=False, repr=False)  # K

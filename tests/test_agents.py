@@ -25,7 +25,7 @@ from recgym.files import arrays_as_bytes, parse_arrays
 
 TABLES = ("q-learning", "sarsa", "ranked")
 TASKS = {"item": Task("recgym/News-v0"), "slate": Task("recgym/EcommerceSlate-v0", {"slate_size": 2, "candidates": 8}),
-         "embedding": Task("recgym/Ecommerce-v0", {"action": "embedding"}), "table": Task("recgym/LongTermSatisfaction-v0")}  # fmt: skip
+         "embedding": Task("recgym/Ecommerce-v0", {"action": "embedding", "embeddings": True}), "table": Task("recgym/LongTermSatisfaction-v0")}  # fmt: skip
 LEARNERS = [name for name in REGISTRY if name not in ("random", "popularity", "myopic", "planner", "ranked", "varied")]
 SMALL = {"dqn": {"learning_starts": 64}, "qrdqn": {"learning_starts": 64}, "ppo": {"n_steps": 4}, "maskable-ppo": {"n_steps": 4},
          "recurrent-ppo": {"n_steps": 4, "n_epochs": 1}, "sac": {"learning_starts": 64}, "td3": {"learning_starts": 64},
@@ -175,7 +175,7 @@ def test_evaluate_takes_dicts_vectors_and_ids() -> None:
     assert np.array_equal(
         evaluate(random, "recgym/News-v0", 30).returns, evaluate(random, Task("recgym/News-v0"), 30).returns
     )
-    score = evaluate(Reader(), Task("recgym/News-v0", {"observation": "dict"}), 200)
+    score = evaluate(Reader(), Task("recgym/News-v0", {"observation": "dict", "embeddings": True}), 200)
     assert score.returns.mean() > evaluate(random, "recgym/News-v0", 200).returns.mean()
     score = evaluate(random, Task("recgym/News-v0", {"reward": "vector"}), 30)
     assert score.returns == pytest.approx(score.objectives, rel=1e-5)

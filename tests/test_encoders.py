@@ -195,7 +195,8 @@ def test_encoders_of_observations() -> None:
         assert same == (items == "mean")
     compact = Task(SHOP.id, {"observation": "compact"}).make(6)
     encoder = Encoder(**encoder_of(compact, 16, history="gru"))
-    assert encoder(torch.from_numpy(compact.reset(seed=7)[0])).shape == (6, encoder.width) == (6, user + 16)
+    assert encoder(torch.from_numpy(compact.reset(seed=7)[0])).shape == (6, encoder.width)
+    assert encoder.width == compact.observation_layout["user"].slice.stop + 16  # the user block has the profile here
 
 
 def test_says_what_is_wrong(tmp_path) -> None:

@@ -245,7 +245,7 @@ def test_one_mode_is_named_in_the_metadata() -> None:
 
 
 def test_the_terminal_observation_is_of_the_user_that_ended() -> None:
-    env = single("recgym/News-v0", horizon=3)
+    env = single("recgym/News-v0", horizon=3, embeddings=True)
     env.reset(seed=1)
     for _ in range(3):
         before = env.get_state().users
@@ -449,7 +449,7 @@ def test_embedding_actions_show_what_is_asked_for(world_of: WorldOf) -> None:
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_cold_start(share: float) -> None:
-    env = vector("recgym/News-v0", 2000, cold_start=share)
+    env = vector("recgym/News-v0", 2000, cold_start=share, embeddings=True)
     observation, _ = env.reset(seed=0)
     d = env.world.sizes.dimensions
     cold = (observation[:, :d] == 0).all(axis=1)

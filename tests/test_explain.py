@@ -133,8 +133,7 @@ def test_products_count_in_full_for_both_factors() -> None:
     env, observation, mask = env_of("news")
     layout = env.observation_layout
     block, names = layout["candidates"], [part.name for part in layout["candidates"].parts]
-    d = block.parts[0].width
-    age, hype = (d - 1 + names.index(name) for name in ("age", "hype"))
+    age, hype = (names.index(name) for name in ("age", "hype"))
     agent = started(lambda c, u: c[:, :, age] * c[:, :, hype] + 2 * u[:, -1:], env)
     why = explain(agent, observation, mask)
     c = observation[:, block.slice].reshape(-1, *block.shape).astype(np.float64)
@@ -143,8 +142,8 @@ def test_products_count_in_full_for_both_factors() -> None:
     expected = {"age": (a - a[there].mean()) * h, "hype": a * (h - h[there].mean())}
     for name, contribution in expected.items():
         assert why.contributions[:, :, why.groups.index(name)][mask] == pytest.approx(contribution[mask], abs=1e-6)
-    silent = [g for g, name in enumerate(why.groups) if name in ("profile", "history", "embedding", "match_profile")]
-    assert len(silent) == 4
+    silent = [g for g, name in enumerate(why.groups) if name in ("profile", "history", "match_profile")]
+    assert len(silent) == 3
     assert (why.contributions[:, :, silent] == 0).all()
     ranking = why.importance()
     assert list(ranking.values()) == sorted(ranking.values(), reverse=True)
@@ -152,7 +151,7 @@ def test_products_count_in_full_for_both_factors() -> None:
 
 
 def test_candidates_that_are_not_there_stay_empty_and_do_not_count() -> None:
-    env, observation, mask = env_of("livestream", users=3)
+    env, observation, mask = env_of("livestream", users=3, embeddings=True)
     layout = env.observation_layout
     block = layout["candidates"]
     observation, mask = observation.copy(), mask.copy()
@@ -180,8 +179,9 @@ def test_candidates_that_are_not_there_stay_empty_and_do_not_count() -> None:
 
 @pytest.mark.parametrize("world", ["ecommerce", "news", "livestream"])
 @pytest.mark.parametrize("form", ["flat", "latent"])
-def test_groups_hold_every_feature_once(world: str, form: str) -> None:
-    layout = RecVectorEnv(world, 1, observation=form).observation_layout
+@pytest.mark.parametrize("embeddings", [False, True])
+def test_groups_hold_every_feature_once(world: str, form: str, embeddings: bool) -> None:
+    layout = RecVectorEnv(world, 1, observation=form, embeddings=embeddings).observation_layout
     groups = feature_groups(layout)
     found = np.sort(np.concatenate([columns.ravel() for columns in groups.values()]))
     mask = layout["mask"].slice
@@ -192,7 +192,6 @@ def test_groups_hold_every_feature_once(world: str, form: str) -> None:
         "session",
         "last_feedback",
         "history",
-        "embedding",
         "match_profile",
         "match_history",
         "exposure",
@@ -202,6 +201,9 @@ def test_groups_hold_every_feature_once(world: str, form: str) -> None:
     assert groups["match_profile"].shape == (layout["candidates"].shape[0], 1)
     assert groups["session"].shape == (3,)
     assert ("interest" in groups) == (form == "latent")
+    assert ("embedding" in groups) == embeddings
+    assert groups["profile"].shape == (16 * embeddings + 1,)  # and whether it is known
+    assert groups["last_feedback"].shape == (len(layout["history"].parts) - embeddings,)
 
 
 def test_background_is_of_users_at_different_moments_and_leaves_the_env_alone() -> None:
@@ -211,7 +213,7 @@ def test_background_is_of_users_at_different_moments_and_leaves_the_env_alone() 
     assert among.shape == (50, observation.shape[1])
     assert np.array_equal(among, background(env, users=50, steps=10, seed=3))
     assert not np.array_equal(among, background(env, users=50, steps=10, seed=4))
-    progress = among[:, env.observation_layout["user"].parts[0].width + 1]
+    progress = among[:, env.observation_layout["user"].slice][:, 1]
     assert len(np.unique(progress)) > 5
     assert np.array_equal(env.get_state().users.t, state)
 

@@ -11,7 +11,7 @@ import pytest
 
 from recgym import Catalog, ConfigError, mix
 from recgym.market import LiveMarket, Market, NewsMarket, ShopMarket, StaticMarket, prime_factors
-from recgym.models.candidates import All, CandidateSource, Retrieval, Uniform
+from recgym.models.candidates import All, CandidateSource, Retrieval, Uniform, _sort
 from recgym.models.choice import MultinomialLogit
 from recgym.models.departure import Never
 from recgym.models.preference import DotProduct
@@ -339,6 +339,70 @@ def mean_match(world: World, users: Any) -> Array:
     """(B,) match of each user's profile to all items available at the time."""
     mean = [world.catalog.embedding[world.market.available(float(clock))].mean(axis=0) for clock in users.clock]
     return np.einsum("bd,bd->b", np.array(mean), users.profile)
+
+
+def with_clicks(world: World, users: Any, seed: int = 0) -> Any:
+    """The users with 0 to 10 clicked items each, at random."""
+    rng = np.random.default_rng(seed)
+    history = rng.integers(0, len(world.catalog), users.history.shape, dtype=np.int32)
+    return users.replace(history=np.where(np.arange(10) < rng.integers(0, 11, (len(history), 1)), history, -1))
+
+
+def query_of(world: World, users: Any) -> Array:
+    """(B, d) profile plus mean embedding of the history."""
+    rows = [world.catalog.embedding[row[row >= 0]] for row in users.history]
+    zero = np.zeros(users.profile.shape[1])
+    return users.profile + np.array([row.mean(axis=0, dtype=np.float64) if len(row) else zero for row in rows])
+
+
+@pytest.mark.parametrize("source", [Retrieval(), Retrieval(33, 8), Retrieval(500, 1)])
+def test_retrieval_gives_the_best_match_first(world: World, source: Retrieval) -> None:
+    """The same items as the walk finds, in the order of the match to profile and history."""
+    users = with_clicks(world, world.arrive(mix(range(200))))
+    noise = np.random.default_rng(1).random((2, 200), np.float32).clip(2.0**-24, 1 - 2.0**-24)
+    found = source(users, world.catalog, world.market, noise)
+    match = np.einsum("bkd,bd->bk", world.catalog.embedding[found], query_of(world, users))
+    for row, score in zip(found, match, strict=True):
+        n = int((row >= 0).sum())
+        assert (row[n:] == -1).all()
+        assert (np.diff(score[:n]) <= 1e-6).all()
+    if source.pool == 1:  # then the query decides the order alone
+        unsorted = Uniform(source.candidates)(users, world.catalog, world.market, noise)
+        np.testing.assert_array_equal(np.sort(found, axis=1), np.sort(unsorted, axis=1))
+
+
+def test_retrieval_keeps_the_order_of_equal_matches(world: World) -> None:
+    users = world.arrive(mix(range(200)))
+    users = users.replace(profile=np.zeros_like(users.profile))  # nothing is known, and all scores are 0
+    noise = np.random.default_rng(1).random((2, 200), np.float32).clip(2.0**-24, 1 - 2.0**-24)
+    found, drawn = (source(users, world.catalog, world.market, noise) for source in (Retrieval(50, 1), Uniform(50)))
+    np.testing.assert_array_equal(found, drawn)
+
+
+def test_clicks_bring_users_without_a_profile_what_they_click(world: World) -> None:
+    users = world.arrive(mix(range(1000)))
+    users = users.rows(users.known == 0)
+    topic = world.catalog.topic
+    liked = np.random.default_rng(0).integers(0, world.catalog.n_topics, len(users))
+    history = users.history.copy()
+    history[:, :3] = [np.flatnonzero(topic == z)[:3] for z in liked]
+    noise = np.random.default_rng(1).random((2, len(users)), np.float32).clip(2.0**-24, 1 - 2.0**-24)
+    shares = []
+    for one in (users, users.replace(history=history)):
+        found = Retrieval()(one, world.catalog, world.market, noise)
+        shares.append(float((topic[found[:, :5]] == liked[:, None]).mean()))
+    assert shares[0] < 0.1
+    assert shares[1] > 0.4
+
+
+def test_sorting_many_candidates_takes_no_square_of_their_number() -> None:
+    K = 300_000  # of which insertion would move 2 * 10^10 numbers
+    rng = np.random.default_rng(0)
+    score = rng.integers(0, 1000, (2, K)).astype(np.float32)
+    items, spare, spare_score = np.tile(np.arange(K, dtype=np.int32), (2, 1)), np.empty((2, K), np.int32), score.copy()
+    order = np.argsort(-score, axis=1, kind="stable")
+    _sort(items, score, spare, spare_score)
+    np.testing.assert_array_equal(items, order)
 
 
 def test_users_without_a_profile_get_random_items(world_of: WorldOf) -> None:

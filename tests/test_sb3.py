@@ -87,7 +87,8 @@ SMALL: dict[str, dict[str, Any]] = {  # enough to learn at all from some hundred
 
 
 def form(name: str, task: Task = LIVE) -> Task:
-    return Task(task.id, {**task.options, "action": "embedding"}) if name in VECTOR else task
+    """The task with the actions that an agent needs, and observations that show embeddings if they name directions."""
+    return Task(task.id, {**task.options, "action": "embedding", "embeddings": True}) if name in VECTOR else task
 
 
 @pytest.fixture(scope="module")
@@ -562,6 +563,9 @@ def test_says_what_is_wrong(tmp_path) -> None:
             PPO(device=device).fit(SHOP, 64)
     with pytest.raises(ConfigError, match="embedding"):
         make_agent("sac").fit(SHOP, 64)
+    for name in VECTOR:
+        with pytest.raises(ConfigError, match=r"embeddings: must be True for .*, got False"):
+            make_agent(name).fit(Task("recgym/News-v0", {"action": "embedding"}), 64)
     with pytest.raises(ConfigError, match='"item" or "slate"'):
         make_agent("ppo").fit(form("sac"), 64)
     for options, word in (

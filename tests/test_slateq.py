@@ -383,7 +383,7 @@ def test_given_weights_are_those_of_the_world() -> None:
         (lambda: SlateQ(n_steps=0), r"SlateQ.n_steps: .*got 0"),
         (lambda: SlateQ(shown_only=True), r"SlateQ.target: must be 'sarsa' with shown_only=True, got 'q'"),
         (lambda: SlateQ(sees=[]), r"SlateQ.sees: .*at least one"),
-        (lambda: SlateQ(sees=["user.profil"]).start(Task("recgym/News-v0").make(2)), r"SlateQ.sees: .*user.profile"),
+        (lambda: SlateQ(sees=["user.progres"]).start(Task("recgym/News-v0").make(2)), r"SlateQ.sees: .*user.progress"),
         (
             lambda: FullSlateQ().start(Task("recgym/NewsSlate-v0").make(2)),
             r"slate_size: FullSlateQ needs at most 5000.*got 15504",

@@ -143,8 +143,10 @@ def test_item_actions_need_slates_of_one(world_of: WorldOf) -> None:
         ItemAction(world_of("ecommerce", 3))
 
 
-def test_encoding_by_hand(world: World) -> None:
+@pytest.mark.parametrize("embeddings", [False, True])
+def test_encoding_by_hand(world: World, embeddings: bool) -> None:
     """Every number of the flat observation, from the records in plain NumPy."""
+    world = world.replace(embeddings=embeddings)
     users = played(world)
     observations = observed(world, "flat")
     out = np.full((len(users), observations.width), np.nan, np.float32)
@@ -155,24 +157,55 @@ def test_encoding_by_hand(world: World) -> None:
     for b in range(len(users)):
         angle = 2 * math.pi * float(users.clock[b]) / 1440.0
         visible = [users[name][b] / column.high for name, column in world.owned.items() if column.visible]
-        want = [*users.profile[b], users.known[b], users.t[b] / world.horizon, math.sin(angle), math.cos(angle)]
+        want = [*users.profile[b]] if embeddings else []
+        want += [users.known[b], users.t[b] / world.horizon, math.sin(angle), math.cos(angle)]
         want += [*users.last[b], *visible]
         clicked = [i for i in users.history[b] if i >= 0]
         for h in range(H):
             i = users.history[b, h]
             feedback = users.history_feedback[b, h]
-            want += (
-                [*catalog.embedding[i], *feedback] if i >= 0 else [0.0] * (catalog.embedding.shape[1] + len(feedback))
-            )
+            row = [*(catalog.embedding[i] if embeddings else ()), *feedback]
+            want += row if i >= 0 else [0.0] * len(row)
         taste = catalog.embedding[clicked].mean(axis=0) if clicked else np.zeros(catalog.embedding.shape[1])
         for k in range(K):
             i = users.candidates[b, k]
             x = catalog.embedding[i]
-            row = [*x, *(catalog[name][i] for name in catalog.visible), *signals[b, k, shown]]
+            row = [*(x if embeddings else ()), *(catalog[name][i] for name in catalog.visible), *signals[b, k, shown]]
             row += [x @ users.profile[b], x @ taste, users.exposure[b, catalog.topic[i]]]
             want += row if i >= 0 else [0.0] * len(row)
         want += [float(i >= 0) for i in users.candidates[b]]
         np.testing.assert_allclose(out[b], want, atol=2e-6)
+
+
+def test_domains_show_no_embeddings_unless_asked() -> None:
+    for name, classic in (("ecommerce", False), ("news", False), ("livestream", False), ("interest-evolution", True)):
+        for options, shown in (({}, classic), ({"embeddings": True}, True), ({"embeddings": False}, False)):
+            for form in ("flat", "dict", "latent"):
+                layout = RecVectorEnv(name, 1, observation=form, **options).observation_layout
+                parts = {part.name for block in layout.values() for part in block.parts}
+                assert ("profile" in parts, "embedding" in parts) == (shown, shown), (name, options, form)
+    env = RecVectorEnv("news", 1)
+    for block in env.observation_layout.values():
+        assert env.world.sizes.dimensions not in [part.width for part in block.parts]
+    with pytest.raises(ConfigError, match=r"World.embeddings: must be True or False"):
+        RecVectorEnv("news", 1, embeddings="yes")
+
+
+def test_compact_observations_always_show_embeddings(world: World) -> None:
+    """Without candidates there are no matches: the profile is all that tells users apart."""
+    layouts = [observed(world.replace(embeddings=shown), "compact").layout for shown in (False, True)]
+    assert layouts[0] == layouts[1]
+    assert layouts[0]["user"].parts[0].name == "profile"
+
+
+def test_an_item_in_the_history_shows_without_its_embedding(world: World) -> None:
+    users = played(world, 40, 60)
+    observations = observed(world, "dict")
+    out = np.empty((len(users), observations.width), np.float32)
+    observations.encode(users, out)
+    there = (observations.view(out)["history"] != 0).any(axis=2)
+    assert there.any()
+    np.testing.assert_array_equal(there, users.history >= 0)
 
 
 def test_empty_candidates_are_zero_and_masked(world: World) -> None:

@@ -142,6 +142,7 @@ def world(
         ),
         departure=Hazard(level=-0.8, satisfaction=5.5, fatigue=0.05),
         reward=Weighted({"click": 1.0, "purchase": 5.0, "satisfaction": 0.5}),
+        embeddings=False,
     )
 
 

@@ -140,4 +140,5 @@ def world(
         dynamics=(InterestDrift(), Fatigue(ignored=0.1, half_life=20.0)),
         departure=Budget(prompt=1.3, browse=0.4, recovery=0.7),
         reward=Weighted({"click": 1.0, "long_watch": 2.0, "like": 3.0}),
+        embeddings=False,
     )

@@ -138,4 +138,5 @@ def world(
         ),
         departure=Sessions(loyalty=0.95),
         reward=Weighted({"click": 1.0, "dwell": 0.5}),
+        embeddings=False,
     )

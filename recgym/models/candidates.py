@@ -15,7 +15,7 @@ from recgym.errors import require, require_count
 from recgym.kernel import inlined, kernel
 from recgym.lanes import dot
 from recgym.market import Market
-from recgym.types import I32, Array, Sizes, Users, empty
+from recgym.types import F32, I32, Array, Sizes, Users, empty
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,15 +58,16 @@ class _Some(CandidateSource, abstract=True):
 
 @dataclass(frozen=True, eq=False)
 class Retrieval(_Some):
-    """The best match to the profile in each of K disjoint random pools of available items: a noisy two-tower stage.
+    """The best match in each of K disjoint random pools of available items, the best of all first: a noisy two-tower stage.
 
-    The score is ``profile . embedding``: what the platform knows, not the user's interest. Users without a profile get
-    random items. The cost is O(K pool d), whatever the size of the catalogue.
+    The score of an item is ``query . embedding``, where the query is the profile plus the mean embedding of the clicked items
+    that the platform remembers: what it knows, not the user's interest. Users of whom it knows neither get random items in
+    random order. The cost is O(K (pool d + log K)), whatever the size of the catalogue.
 
     Args:
         candidates: K >= 1.
         pool: size of a pool, >= 1. Pools shrink where fewer than K * pool items are available; where fewer than K are,
-            the last candidates are -1.
+            the last candidates are -1. Of equal scores, the item that was drawn first comes first.
     """
 
     pool: int = 4
@@ -76,20 +77,42 @@ class Retrieval(_Some):
         require_count("candidates.pool", self.pool, 1, 1_000_000)
 
     def __call__(self, users: Users, catalog: Catalog, market: Market, noise: Array) -> Array:
-        out = empty((noise.shape[1], self.candidates), I32)
+        shape = (noise.shape[1], self.candidates)
+        out, spare, score, spare_score = empty(shape, I32), empty(shape, I32), empty(shape, F32), empty(shape, F32)
+        query = empty(users.profile.shape, F32)
+        _query(query, users.profile, users.history, catalog.embedding)
         _retrieve(
-            out, noise, users.clock, users.profile, catalog.embedding,
+            out, score, noise, users.clock, query, catalog.embedding,
             market.slot, market.offsets, market.listed, market.factors, self.pool,
         )  # fmt: skip
+        _sort(out, score, spare, spare_score)
         return out
 
 
 @inlined
-def _retrieve(out, noise, clock, profile, embedding, slot, offsets, listed, factors, pool):
+def _query(query, profile, history, embedding):
+    """profile + mean embedding of the items in the history."""
+    B, d = profile.shape
+    for b in range(B):
+        clicked = 0
+        for k in range(d):
+            query[b, k] = 0.0
+        for h in range(history.shape[1]):
+            i = history[b, h]
+            if i >= 0:
+                clicked += 1
+                for k in range(d):
+                    query[b, k] += embedding[i, k]
+        for k in range(d):
+            query[b, k] = profile[b, k] + query[b, k] / np.float32(max(clicked, 1))
+
+
+@inlined
+def _retrieve(out, score, noise, clock, query, embedding, slot, offsets, listed, factors, pool):
     B, K = out.shape
     for b in range(B):
         for k in range(K):
-            out[b, k] = -1
+            out[b, k], score[b, k] = -1, -np.inf
         s, first, n = _available(clock[b], slot, offsets)
         if n == 0:
             continue
@@ -101,11 +124,43 @@ def _retrieve(out, noise, clock, profile, embedding, slot, offsets, listed, fact
                 i = listed[np.uint64(first) + position]
                 position += stride
                 position = position - np.uint64(n) if position >= np.uint64(n) else position
-                score = dot(profile, b, embedding, i)
-                better = score > best
+                match = dot(query, b, embedding, i)
+                better = match > best
                 pick = i if better else pick
-                best = score if better else best
-            out[b, k] = pick
+                best = match if better else best
+            out[b, k], score[b, k] = pick, best
+
+
+@kernel
+def _sort(items, score, spare, spare_score):
+    """Sorts each row of items by score, the highest first, equal ones in their order.
+
+    Runs of 32 are sorted by insertion, which is the faster for so few, and then merged two by two.
+    """
+    B, K = items.shape
+    for b in range(B):
+        run = 32
+        for start in range(0, K, run):
+            for j in range(start + 1, min(start + run, K)):
+                item, value, k = items[b, j], score[b, j], j
+                while k > start and score[b, k - 1] < value:
+                    items[b, k], score[b, k] = items[b, k - 1], score[b, k - 1]
+                    k -= 1
+                items[b, k], score[b, k] = item, value
+        while run < K:
+            for start in range(0, K, 2 * run):
+                middle, end = min(start + run, K), min(start + 2 * run, K)
+                left, right = start, middle
+                for k in range(start, end):
+                    if right >= end or (left < middle and score[b, left] >= score[b, right]):
+                        spare[b, k], spare_score[b, k] = items[b, left], score[b, left]
+                        left += 1
+                    else:
+                        spare[b, k], spare_score[b, k] = items[b, right], score[b, right]
+                        right += 1
+            for k in range(K):
+                items[b, k], score[b, k] = spare[b, k], spare_score[b, k]
+            run *= 2
 
 
 @dataclass(frozen=True, eq=False)
