@@ -32,6 +32,7 @@ class Watch(Response):
     Args:
         stay, slope, shape: of the minutes watched; shape > 0.
         epoch: most minutes of a step, in [0.001, 5].
+        enjoy: log-odds of the enjoyment at v = 0.
         long: minutes after which a visit is a long one, in [0, 30]; counted once per visit.
         browse: minutes, > 0.
         like, gift: log-odds at v = 0.
@@ -40,7 +41,7 @@ class Watch(Response):
         fans: number of streamers whose minutes a user remembers, >= 1; the least watched is forgotten first.
 
     The feedback gets four more arrays: `watched_item` (B,) int32, what was on screen, -1 = nothing; `prompted` (B,)
-    bool, whether something was recommended to a user who was watching; `enjoyment` (B,) float32, sigmoid(v); `slice`
+    bool, whether something was recommended to a user who was watching; `enjoyment` (B,) float32, sigmoid(enjoy + v); `slice`
     (B,) float32, the share of the epoch that was watched. The last two are 0 where nothing was on screen.
 
     The market must have the signal `remaining` (minutes to the end / `LONGEST_STREAM`), the population the traits
@@ -51,6 +52,7 @@ class Watch(Response):
     slope: float = 0.6
     shape: float = 1.0
     epoch: float = 3.0
+    enjoy: float = 0.0
     long: float = 5.0
     browse: float = 1.0
     like: float = -2.5
@@ -61,11 +63,11 @@ class Watch(Response):
     channels: ClassVar[tuple[str, ...]] = ("click", "watch", "like", "gift")
     highs: ClassVar[tuple[float, ...]] = (1.0, 1.0, 1.0, 1.0)
     objectives: ClassVar[tuple[str, ...]] = ("click", "watch", "long_watch", "like", "gift")
-    extras: ClassVar[tuple[str, ...]] = ("watched_item", "prompted", "enjoyment", "slice")
+    extras: ClassVar[tuple[str, ...]] = ("watched_item", "prompted", "enjoyment", "slice", "heat_seen")
     single: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        for name in ("stay", "slope", "like", "gift", "amount"):
+        for name in ("stay", "slope", "enjoy", "like", "gift", "amount"):
             require_number(f"Watch.{name}", getattr(self, name), -100, 100)
         require_number("Watch.shape", self.shape, 1e-3, 100)
         require_number("Watch.epoch", self.epoch, 1e-3, 5)
@@ -95,6 +97,7 @@ class Watch(Response):
         B, S = slate.shape
         remaining = market.column("remaining")
         on_air = market.observe(users.watching.reshape(-1, 1), users.clock)
+        heat_seen = empty((B, S + 1), F32)
         # What is on screen: its item (-1 = nothing), its utility v, the minutes until it ends, and the position of the
         # slate that it was joined from (-1 = it was on screen before).
         item, v, left, joined = copied(users.watching), copied(outside), empty(B, F64), filled(B, -1, I32)
@@ -102,10 +105,11 @@ class Watch(Response):
         _on_screen(
             item, v, left, joined, prompted, slate, click, utility, signals, users.watching, on_air, remaining
         )  # fmt: skip
+        _seen(heat_seen, slate, item, joined, signals, on_air, market.column("heat"))
         minutes, enjoyment, share = zeros(B, F64), empty(B, F32), zeros(B, F32)
         _watch(
             minutes, enjoyment, share, item, v, left, users.budget,
-            self.stay, self.slope, self.shape, self.epoch, noise,
+            self.stay, self.slope, self.shape, self.epoch, self.enjoy, noise,
         )  # fmt: skip
         watching, is_watching = filled(B, -1, I32), zeros(B, F32)
         visit, long_watch = copied(users.visit), zeros(B, BOOL)
@@ -123,7 +127,8 @@ class Watch(Response):
         _record(channels, objectives, joined, minutes, long_watch, like_now, given, self.epoch)
         return (
             dict(channels=channels, objectives=objectives, dt=dt, watched_item=item, prompted=prompted,
-                 enjoyment=enjoyment, slice=share),
+                 enjoyment=enjoyment, slice=share,
+                 heat_seen=heat_seen),
             dict(watching=watching, is_watching=is_watching, visit=visit, liked=liked, fan_item=fan_item,
                  fan_minutes=fan_minutes, budget=budget, wallet=wallet),
         )  # fmt: skip
@@ -164,10 +169,22 @@ def _on_screen(item, v, left, joined, prompted, slate, click, utility, signals, 
 
 
 @kernel
-def _watch(minutes, enjoyment, share, item, v, left, budget, stay, slope, shape, epoch, u):
+def _seen(heat_seen, slate, item, joined, signals, on_air, heat):
+    """The heat of what is on screen, or of the slate where nothing is; -inf elsewhere."""
+    for b in range(slate.shape[0]):
+        S = slate.shape[1]
+        heat_seen[b, S] = -np.inf
+        if item[b] >= 0:
+            heat_seen[b, S] = signals[b, joined[b], heat] if joined[b] >= 0 else on_air[b, 0, heat]
+        for s in range(S):
+            heat_seen[b, s] = signals[b, s, heat] if slate[b, s] >= 0 and item[b] < 0 else -np.inf
+
+
+@kernel
+def _watch(minutes, enjoyment, share, item, v, left, budget, stay, slope, shape, epoch, enjoy, u):
     """Minutes that what is on screen is watched."""
     for b in range(minutes.shape[0]):
-        enjoyment[b] = v[b] if item[b] >= 0 else -np.inf
+        enjoyment[b] = enjoy + v[b] if item[b] >= 0 else -np.inf
         if item[b] < 0:
             continue
         patience = math.exp(min(stay + slope * v[b] + math.log(-math.log(u[0, b])) / shape, 700.0))
