@@ -217,10 +217,10 @@ def draw_lives(
     item at the latest, so that nobody remembers it.
 
     Args:
-        weeks: of the calendar, 3 to 52. life: weeks, in [1, weeks]. ticks: of a week.
+        weeks: of the calendar, 3 to 52. life: weeks, in [1, 52]. ticks: of a week.
     """
     require_count("weeks", weeks, 3, MOST_WEEKS)
-    require_number("life", life, 1, weeks)
+    require_number("life", life, 1, MOST_WEEKS)
     length = np.minimum(1.0 + (life - 1.0) * rng.exponential(size=n), weeks - 2.0)
     return rng.integers(0, weeks * ticks, n), np.round(length * ticks).astype(np.int64)
 
@@ -345,12 +345,6 @@ class ShopMarket(Market):
         )
         _check_table("popularity", self.popularity, shape[:2], 0.0)
         _check_table("click_rate", self.click_rate, shape[:2], -1.0)
-
-    def check(self, catalog: Catalog) -> None:
-        super().check(catalog)
-        if "price" in catalog.names:
-            same = np.allclose(self.price, catalog["price"], rtol=1e-5)
-            require(same, "market.price", "must be the attribute price of the catalogue", "other prices")
 
     @cached_property
     def _offers(self) -> Array:
@@ -620,9 +614,7 @@ class LiveMarket(Market):
         for name in self.per_item:
             float_array(self, name)
             given = getattr(self, name).shape
-            shape = (
-                (n, 2) if name == "rhythm" else (n, *given[1:2]) if name == "click_rate" and given[1:] != (0,) else (n,)
-            )
+            shape = {"rhythm": (n, 2), "click_rate": (n, max([1, *given[1:]]))}.get(name, (n,))
             require(given == shape, f"market.{name}", f"must have shape {shape}", given)
         require(
             (self.rhythm[:, 0] > 0).all(), "market.rhythm", "must have positive periods", float(self.rhythm[:, 0].min())

@@ -123,8 +123,8 @@ def world(
         catalog=Catalog(
             embedding,
             topic,
-            np.stack([quality, price, signal / 3, brand / 3], axis=1),
-            ("quality", "price", "quality_signal", "brand"),
+            np.stack([quality, signal / 3, brand / 3], axis=1),
+            ("quality", "quality_signal", "brand"),
             topics,
             visible=("quality_signal", "brand"),
         ),
