@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
+from numbers import Integral
 from types import MappingProxyType
 from typing import ClassVar
 
@@ -20,6 +21,9 @@ from recgym.types import F32, Array, Column, Sizes, empty, filled, zeros
 
 # Share of sessions that start in each hour of the day: quiet at night, a peak in the evening.
 HOURS = (2, 1, 1, 1, 1, 2, 4, 6, 6, 5, 5, 6, 7, 6, 5, 5, 6, 7, 9, 11, 12, 10, 7, 4)
+
+
+MOST_WEEKS = 52  # of a calendar: a float32 clock still counts seconds
 
 
 @dataclass(frozen=True, eq=False)
@@ -274,7 +278,7 @@ class TopicMixture(Population):
     interest = normalise(sum_m w_m centroid_{z_m} + spread n / sqrt(d)), where the sum is over 2 to `mixture` topics
     z_m of the catalogue, w_m ~ U(0.3, 1) and n is standard normal. The platform's profile is
     normalise(interest + profile_noise n' / sqrt(d)), or zero for the cold-start share of the users. Sessions start on a
-    random day of the calendar, in an hour drawn from `hours`.
+    random day of some weeks of the calendar, in an hour drawn from `hours`.
 
     Args:
         centroids: (T, d) float32, the direction of each topic.
@@ -286,7 +290,7 @@ class TopicMixture(Population):
             mean * exp(spread n - spread^2 / 2), with the sign of the mean; a signal that is not named has none.
         traits: further hidden columns, name -> (median, spread, low, high): log-normal, clipped to [low, high].
         hours: 24 weights of the hour in which a session starts.
-        days: length of the calendar in days, >= 1.
+        weeks: the first week in which sessions start, and the first after the last; 0 <= weeks[0] < weeks[1] <= 52.
     """
 
     centroids: NDArray[np.float32]
@@ -297,7 +301,7 @@ class TopicMixture(Population):
     sensitivity: dict[str, tuple[float, float]] = field(default_factory=dict)  # type: ignore[assignment]
     traits: dict[str, tuple[float, float, float, float]] = field(default_factory=dict)
     hours: tuple[float, ...] = HOURS
-    days: int = 7
+    weeks: tuple[int, int] = (0, 1)
     _memo: dict[tuple[str, ...], NDArray[np.float64]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -307,7 +311,7 @@ class TopicMixture(Population):
         require_number("population.spread", self.spread, 0, 100)
         require_number("population.profile_noise", self.profile_noise, 0, 100)
         require_number("cold_start", self.cold_start, 0, 1)
-        require_count("population.days", self.days, 1, 365)  # a float32 clock still counts seconds
+        require_weeks("population.weeks", self.weeks, MOST_WEEKS)
         hours_fit = len(self.hours) == 24 and min(self.hours) >= 0 and sum(self.hours) > 0
         require(hours_fit, "population.hours", "must be 24 weights >= 0 with a positive sum", self.hours)
         for name, given in self.sensitivity.items():
@@ -358,7 +362,7 @@ class TopicMixture(Population):
         interest, profile = zeros((B, d), F32), zeros((B, d), F32)
         known, clock, sensitivity = zeros(B, F32), empty(B, F32), empty((B, len(signals)), F32)
         first = [*accumulate((4, 2 * self.mixture, d, d, len(signals)))]  # rows of the noise
-        _clock(clock, noise, self._cumulative, self.days)
+        _clock(clock, noise, self._cumulative, 7 * self.weeks[0], 7 * self.weeks[1])
         _mixture(interest, noise, first[0], self.centroids, self.mixture)
         _individual(interest, noise, first[1], self.spread)
         _profiles(profile, known, interest, noise, first[2], self.profile_noise, self.cold_start)
@@ -371,10 +375,10 @@ class TopicMixture(Population):
 
 
 @kernel
-def _clock(clock, noise, hours, days):
-    """A random day, and a minute of an hour drawn by its cumulative probabilities."""
+def _clock(clock, noise, hours, first, last):
+    """A random day from `first` to `last` - 1, and a minute of an hour drawn by its cumulative probabilities."""
     for b in range(len(clock)):
-        day = math.floor(noise[0, b] * days)
+        day = first + math.floor(noise[0, b] * (last - first))
         hour = min(np.searchsorted(hours, noise[1, b]), 23)
         start = hours[hour - 1] if hour > 0 else 0.0
         minute = 60.0 * (noise[1, b] - start) / (hours[hour] - start)
@@ -436,6 +440,14 @@ def _sensitivities(sensitivity, noise, first, coefficients):
 def _log_normal(out, noise, row, median, spread, low, high):
     for b in range(out.shape[0]):
         out[b] = min(max(median * math.exp(spread * normal(noise[row, b])), low), high)
+
+
+def require_weeks(name: str, weeks: tuple[int, int], most: int) -> None:
+    """Require a first week and the one after the last, 0 <= first < last <= most."""
+    given = weeks if isinstance(weeks, (list, tuple)) else ()
+    whole = all(isinstance(week, Integral) and not isinstance(week, bool) for week in given)
+    fits = whole and len(given) == 2 and 0 <= given[0] < given[1] <= most
+    require(fits, name, f"must be two integers, 0 <= first < last <= {most}", weeks)
 
 
 def draw_topics(rng: np.random.Generator, n_topics: int, dimensions: int) -> NDArray[np.float32]:

@@ -48,7 +48,7 @@ def initial(component: Component, B: int = 1, **more: Any) -> Users:
     [
         Cosine(2.0, {"quality": 0.5}),
         NegativeDistance(3.0),
-        Lookup(np.linspace(-2, 2, 2000)),
+        Lookup(np.linspace(-2, 2, 6000)),
         Never(),
         Clicks(2.0),
         Hazard(-1.0, 0.0, 0.0),
@@ -169,7 +169,9 @@ def test_loyalty_and_the_outside_option(small_catalog: Catalog, rng: np.random.G
 
 
 def shop(n: int = 12) -> ShopMarket:
-    return ShopMarket(1440.0, np.array([0, n]), np.arange(n), np.zeros(n), np.zeros((n, 0, 3)))  # type: ignore[arg-type]
+    none = np.zeros((n, 1), np.float32)
+    every = (1440.0, np.array([0, n]), np.arange(n, dtype=np.int32))
+    return ShopMarket(*every, none[:, 0], none[:, 0], np.zeros((n, 1, 3), np.float32), none, none)
 
 
 def funnel_step(
@@ -189,7 +191,7 @@ def funnel_step(
     noise = np.full((2 + model.places, 1), convert, np.float32)
     noise[0], noise[1] = cart, buy
     slate = np.array([[item]], np.int32)
-    signals = f32([[log_price, discount]])
+    signals = f32([[log_price, discount, catalog["price"][item] * (1 - discount) / 100, 0.0, 0.0]])
     outcome, changes = model(users, catalog, shop(), slate, signals, f32([utility]), f32(0), np.array([[click]]), noise)
     return outcome, users.replace(**changes)
 
@@ -265,7 +267,7 @@ def test_cart_hazard_frequency(small_catalog: Catalog, rng: np.random.Generator)
         small_catalog,
         shop(),
         empty,
-        np.zeros((B, 1, 2), np.float32),
+        np.zeros((B, 1, 5), np.float32),
         np.full((B, 1), -np.inf, np.float32),
         np.zeros(B, np.float32),
         np.zeros((B, 1), bool),
@@ -350,7 +352,15 @@ def studio(remaining: float = 600.0, n: int = 12) -> LiveMarket:
     """Streams on air since midnight, for `remaining` minutes from midnight on."""
     one = np.ones(n, np.float32)
     return LiveMarket(
-        1440.0, np.array([0, n]), np.arange(n), 0 * one, remaining * one, 0.5 * one, np.ones((n, 2)), 0 * one
+        1440.0,
+        np.array([0, n]),
+        np.arange(n),
+        0 * one,
+        remaining * one,
+        0.5 * one,
+        np.ones((n, 2)),
+        0 * one,
+        np.zeros((n, 1)),
     )  # type: ignore[arg-type]
 
 

@@ -82,8 +82,8 @@ def test_text_says_what_happened(name: str) -> None:
             assert (row["user"] == "ignored") == (item >= 0 and not click)
             assert row["P(click)"] == (f"{probability:.3f}" if item >= 0 else "-")
             if item >= 0 and "price" in row:
-                discount = env.world.market.observe(np.array([[item]], np.int32), np.float32([clock]))[0, 0, 1]
-                price = env.world.catalog["price"][item] * (1 - discount)
+                _, discount, *_ = env.world.market.observe(np.array([[item]], np.int32), np.float32([clock]))[0, 0]
+                price = env.world.market.price[item] * (1 - discount)
                 assert float(row["price"]) == pytest.approx(price, abs=0.006)
         assert number(below["Reward"]) == pytest.approx(reward, abs=0.0051)
         assert number(below["Return"]) == pytest.approx(total, abs=0.0051)

@@ -125,7 +125,9 @@ def test_exposure_time_and_clock(world: World) -> None:
             if "return" in world.objectives
             else np.zeros(64, bool)
         )
-        assert (after.clock - before.clock)[~jumped] == pytest.approx(feedback.dt[~jumped], abs=2e-3)
+        assert (after.clock - before.clock)[~jumped] == pytest.approx(
+            feedback.dt[~jumped], abs=8e-3
+        )  # float32 in week 8
         assert ((after.clock - before.clock)[jumped] > 59).all()
 
 
@@ -482,12 +484,12 @@ def test_a_part_of_ones_own(world: World, tmp_path: Path) -> None:
         ("ecommerce", {"horizon": -1}, r"horizon: .*got -1"),
         ("ecommerce", {"horizon": 10.0}, r"horizon: .*got 10.0"),
         ("ecommerce", {"history": 0}, r"history: .*got 0"),
-        ("ecommerce", {"candidates": Uniform(2001)}, r"candidates: must be at most the 2000 items, got 2001"),
+        ("ecommerce", {"candidates": Uniform(6001)}, r"candidates: must be at most the 6000 items, got 6001"),
         ("ecommerce", {"choice": PositionBased((0.9, 0.5)), "slate_size": 3},
          r"slate_size: must be at most the 2 positions of PositionBased.examination, got 3"),
         ("ecommerce", {"reward": Weighted({"clik": 1.0})}, r"reward: .*got 'clik'\. Did you mean 'click'"),
-        ("ecommerce", {"preference": DotProduct(attributes={"prise": 1.0})},
-         r"attribute: .*got 'prise'\. Did you mean 'price'"),
+        ("ecommerce", {"preference": DotProduct(attributes={"qualty": 1.0})},
+         r"attribute: .*got 'qualty'\. Did you mean 'quality'"),
         ("ecommerce", {"response": Dwell()}, r"attribute: .*got 'clickbait'"),
         ("news", {"chioce": Cascade()}, r"world: .*got 'chioce'\. Did you mean 'choice'"),
         # What a part reads must be there when the World is made, not missed at the first step.
@@ -495,7 +497,7 @@ def test_a_part_of_ones_own(world: World, tmp_path: Path) -> None:
         ("ecommerce", {"preference": DotProduct(topics={"satisfaction": -1.0})}, r"satisfaction"),
         ("ecommerce", {"preference": Loyal()}, r"(watching|fan_item)"),
         ("ecommerce", {"dynamics": (Fatigue(),)}, r"sati"),
-        ("ecommerce", {"market": StaticMarket.of(2000), "population": {}}, r"population|log_price"),
+        ("ecommerce", {"market": StaticMarket.of(6000), "population": {}}, r"population|log_price"),
         ("ecommerce", {"departure": Sessions()}, r"stamina"),
         ("livestream", {"departure": Sessions()}, r"satisf"),
         ("news", {"dynamics": (TwoSpeedDrift(), Fatigue())}, r"satisfaction"),
@@ -512,13 +514,12 @@ def test_parts_that_do_not_fit(world_of: WorldOf, domain: str, parts: dict[str, 
 @pytest.mark.parametrize(
     ("name", "attribute", "value"),
     [
-        ("ecommerce", "price", -1.0),
         ("long-term-satisfaction", "clickbait", 1.5),
         ("long-term-satisfaction", "clickbait", -0.1),
     ],
 )
 def test_attributes_that_a_response_cannot_pay_for(name: str, attribute: str, value: float) -> None:
-    """A cart holds prices >= 0, and the exponential of a large clickbait is infinite."""
+    """The exponential of a large clickbait is infinite."""
     world = load_world(name, items=30, candidates=10)
     attributes = world.catalog.attributes.copy()
     attributes[7, world.catalog.column(attribute)] = value
@@ -531,7 +532,7 @@ def test_a_funnel_needs_a_market_with_prices(world_of: WorldOf) -> None:
     world = world_of("ecommerce")
     population = dataclasses.replace(world.population, sensitivity={})
     with pytest.raises(ConfigError, match=r"log_price"):
-        world.replace(market=StaticMarket.of(2000), population=population)
+        world.replace(market=StaticMarket.of(6000), population=population)
 
 
 def test_parts_swap_by_replace_and_by_dict(world_of: WorldOf) -> None:
@@ -550,7 +551,7 @@ def test_load_world_by_name_with_options() -> None:
     assert world.horizon == 7
     assert world.n_candidates == 9
     assert world.choice.null == 1.0  # type: ignore[attr-defined]
-    assert load_world("news", candidates="all").n_candidates == 2000
+    assert load_world("news", candidates="all").n_candidates == 24_000
 
 
 # --- saving and loading
@@ -652,11 +653,9 @@ def edited_json(folder: Path, **changes: Any) -> None:
     (folder / "world.json").write_text(json.dumps({name: value for name, value in data.items() if value is not None}))
 
 
-def test_arrays_of_files_are_looked_at_before_use(
-    world_of: WorldOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_arrays_of_files_are_looked_at_before_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "SMALL", 2**20)
-    world_of("ecommerce").save(tmp_path)
+    load_world("ecommerce", items=400).save(tmp_path)
     file = tmp_path / "arrays.npz"
     good = parse_arrays(file.read_bytes(), "", "")
     edited_json(tmp_path, arrays=None)
@@ -919,12 +918,14 @@ def test_clicks_and_their_objective_agree(world: World) -> None:
 class Turned(ShopMarket):
     """The signals of a shop in another order, behind one of its own."""
 
-    signals = (Signal("discount", 0.0, 0.9), Signal("stars", 0.0, 1.0), Signal("log_price", -4.0, 2.0))
+    signals = (
+        Signal("discount", 0.0, 0.9), Signal("stars", 0.0, 1.0), Signal("log_price", -4.0, 2.0), Signal("price", 0.0, 100.0),
+    )  # fmt: skip
 
     def write(self, out: Array, items: Array, clock: Array) -> None:
-        plain = np.zeros((*items.shape, 2), np.float32)
+        plain = np.zeros((*items.shape, len(ShopMarket.signals)), np.float32)
         super().write(plain, items, clock)
-        out[..., 0], out[..., 2] = plain[..., 1], plain[..., 0]
+        out[..., 0], out[..., 2], out[..., 3] = plain[..., 1], plain[..., 0], plain[..., 2]
 
 
 def test_signals_are_found_by_name(world_of: WorldOf) -> None:
@@ -932,11 +933,9 @@ def test_signals_are_found_by_name(world_of: WorldOf) -> None:
     world = world_of("ecommerce", 2)
     market = world.market
     assert isinstance(market, ShopMarket)
-    turned = world.replace(
-        market=Turned(market.slot, market.offsets, market.listed, market.log_price, market.promotion)
-    )
+    fields = {f.name: getattr(market, f.name) for f in dataclasses.fields(market) if f.init}
     population = dataclasses.replace(world.population, sensitivity={})
-    a, b = (w.replace(population=population) for w in (world, turned))
+    a, b = (world.replace(population=population, market=m) for m in (market, Turned(**fields)))
     users = a.arrive(mix(range(300)))
     slate = users.candidates[:, :2].copy()
     sure = np.zeros((300, 2), bool)
@@ -946,12 +945,12 @@ def test_signals_are_found_by_name(world_of: WorldOf) -> None:
         noise = np.full((w.uniforms_per_step, 300), 2.0**-24, np.float32)
         feedback = w.step(w_users, slate, noise, click=sure)[1]
         signals = market.observe(slate, users.clock)
-        want = w.catalog["price"][slate[:, 0]] * (1 - signals[:, 0, 1])
+        want = market.price[slate[:, 0]] * (1 - signals[:, 0, 1])
         assert feedback.objectives[:, 3] == pytest.approx(want, rel=1e-5)
 
 
 def test_a_world_prints_one_part_a_line_and_arrays_by_shape() -> None:
     text = repr(recgym.load_world("ecommerce"))
-    assert "catalog=Catalog(embedding=<float32 (2000, 16)>" in text
+    assert "catalog=Catalog(embedding=<float32 (6000, 16)>" in text
     assert "    horizon=100,\n" in text
     assert len(text) < 4000

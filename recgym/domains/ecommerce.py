@@ -9,7 +9,7 @@ import numpy as np
 from recgym.catalog import Catalog
 from recgym.envs import RecEnv
 from recgym.errors import require, require_count, require_number
-from recgym.market import ShopMarket
+from recgym.market import WEEKS, ShopMarket
 from recgym.models.candidates import Retrieval
 from recgym.models.choice import MultinomialLogit
 from recgym.models.departure import Hazard
@@ -17,7 +17,7 @@ from recgym.models.dynamics import Fatigue, InterestDrift, Satiation, Satisfacti
 from recgym.models.preference import DotProduct
 from recgym.models.response import Funnel
 from recgym.models.reward import Weighted
-from recgym.population import TopicMixture, draw_items, draw_topics, noisy_copy
+from recgym.population import TopicMixture, draw_items, draw_topics, noisy_copy, require_weeks
 from recgym.world import World
 
 
@@ -26,7 +26,7 @@ class EcommerceEnv(RecEnv):
 
     ## Description
 
-    Utility of item i for user u: v = 4 u.x_i + 0.2 q_i + 0.6 popularity_i - b_u log(price / reference price)
+    Utility of item i for user u: v = 4 u.x_i + 0.2 q_i + 0.6 brand_i - b_u log(price / reference price)
     - satiation[topic] - 0.5 fatigue[topic]. A step has at most one click, by multinomial logit against a null of 4.5;
     a position costs 0.5 log(1 + position). A clicked item goes into the cart with probability sigmoid(v - 4) and is
     then bought at once with probability sigmoid(v - 5.1 - log relative price). Otherwise it waits in the cart, which
@@ -55,7 +55,7 @@ class EcommerceEnv(RecEnv):
     |---|---|---|
     | `user` | (P,) | noisy taste profile (zero for a cold user), whether it is known, session progress, time of day, what the last slate led to, how full the cart is |
     | `history` | (10, d + C) | the last clicked items, latest first: embedding and what came of them |
-    | `candidates` | (K, d + 7) | embedding, quality signal, popularity, log relative price, discount, match to the profile, match to the recent history, recent exposure of the topic |
+    | `candidates` | (K, d + 10) | embedding, quality signal, brand, log relative price, discount, price, popularity, click rate, match to the profile, match to the recent history, recent exposure of the topic |
     | `mask` | (K,) | 1 where there is a candidate |
 
     ## Rewards
@@ -68,7 +68,7 @@ class EcommerceEnv(RecEnv):
     ## Starting State
 
     A new user, whose interest mixes 2 to 4 categories; a log-normal price sensitivity, satisfaction 0.5, an empty cart,
-    a random minute of the week. 10 % of the users have no profile.
+    a random minute of the weeks `weeks`. 10 % of the users have no profile.
 
     ## Episode End
 
@@ -76,9 +76,10 @@ class EcommerceEnv(RecEnv):
 
     ## Arguments
 
-    Of the world: `items` (2000, up to a million), `topics` (20), `dimensions` (16), `seed` of the catalogue and the
+    Of the world: `items` (6000, up to a million), `topics` (20), `dimensions` (16), `seed` of the catalogue and the
     market (0), `cold_start`, the share of users without a profile (0.1), `profile_noise` (1.0), `quality_correlation`
-    of the quality signal with the true quality (0.7), `price_sensitivity` (1.0). The keywords `horizon`, `history`,
+    of the quality signal with the true quality (0.7), `weeks` of the calendar of 12 in which sessions start, as first and
+    one past the last ((0, 8), which leaves (8, 12), with other items, to evaluate on), `price_sensitivity` (1.0). The keywords `horizon`, `history`,
     `slate_size`, `candidates` (a number K, `"all"` or a component) and those of the parts of the `World` (`population`,
     `market`, `preference`, `choice`, `response`, `dynamics`, `departure`, `reward`) replace its own; a part is given as
     a component or in JSON form (`{"kind": "Cascade", "attention": 0.8}`). `world="open-bandit"`, a folder written by
@@ -92,46 +93,51 @@ class EcommerceEnv(RecEnv):
 
 def world(
     *,
-    items: int = 2000,
+    items: int = 6000,
     topics: int = 20,
     dimensions: int = 16,
     seed: int = 0,
     cold_start: float = 0.1,
     profile_noise: float = 1.0,
     quality_correlation: float = 0.7,
+    weeks: tuple[int, int] = (0, 8),
     price_sensitivity: float = 1.0,
     **parts: Any,
 ) -> World:
     """The shop; arguments as in `EcommerceEnv`."""
     check_sizes(items, topics, dimensions, seed, quality_correlation)
+    require_weeks("weeks", weeks, WEEKS)
     require_number("price_sensitivity", price_sensitivity, 0, 100)
     rng = np.random.default_rng([seed, 1])
     centroids = draw_topics(rng, topics, dimensions)
     topic, embedding = draw_items(rng, items, centroids)
     quality = np.clip(rng.standard_normal(items), -3, 3)
     signal = noisy_copy(rng, quality, quality_correlation)
-    popularity = noisy_copy(rng, quality, 0.3)
+    brand = noisy_copy(rng, quality, 0.3)
     reference_price = np.exp(rng.normal(3.5, 0.6, topics))
     log_price = np.clip(0.35 * rng.standard_normal(items) + 0.1 * quality, -1.2, 1.2)
+    price = np.minimum(reference_price[topic] * np.exp(log_price), 10_000)
+    rate = np.clip(0.04 * np.exp(0.2 * quality + 0.6 * brand - price_sensitivity * log_price), 0.001, 0.5)
     return World.of(
         parts,
         catalog=Catalog(
             embedding,
             topic,
-            np.stack([quality, reference_price[topic] * np.exp(log_price), signal / 3, popularity / 3], axis=1),
-            ("quality", "price", "quality_signal", "popularity"),
+            np.stack([quality, signal / 3, brand / 3], axis=1),
+            ("quality", "quality_signal", "brand"),
             topics,
-            visible=("quality_signal", "popularity"),
+            visible=("quality_signal", "brand"),
         ),
         population=TopicMixture(
             centroids,
             cold_start=cold_start,
             profile_noise=profile_noise,
+            weeks=weeks,
             sensitivity={"log_price": (-price_sensitivity, 0.5)},
         ),
-        market=ShopMarket.draw(rng, log_price),
+        market=ShopMarket.draw(rng, log_price, price, rate),
         candidates=Retrieval(),
-        preference=DotProduct(4.0, {"quality": 0.2, "popularity": 0.6}, {"satiation": -1.0, "fatigue": -0.5}),
+        preference=DotProduct(4.0, {"quality": 0.2, "brand": 0.6}, {"satiation": -1.0, "fatigue": -0.5}),
         choice=MultinomialLogit(null=4.5, decay=0.5),
         response=Funnel(cart=-4.0, purchase=-5.1, hazard=0.008),
         dynamics=(

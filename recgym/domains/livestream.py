@@ -9,7 +9,7 @@ import numpy as np
 from recgym.catalog import Catalog
 from recgym.domains.ecommerce import check_sizes
 from recgym.envs import RecEnv
-from recgym.market import LiveMarket
+from recgym.market import WEEKS, LiveMarket
 from recgym.models.candidates import Retrieval
 from recgym.models.choice import MultinomialLogit
 from recgym.models.departure import Budget
@@ -17,7 +17,7 @@ from recgym.models.dynamics import Fatigue, InterestDrift
 from recgym.models.preference import Loyal
 from recgym.models.response import Watch
 from recgym.models.reward import Weighted
-from recgym.population import TopicMixture, draw_items, draw_topics, noisy_copy
+from recgym.population import TopicMixture, draw_items, draw_topics, noisy_copy, require_weeks
 from recgym.world import World
 
 
@@ -58,7 +58,7 @@ class LiveStreamEnv(RecEnv):
     |---|---|---|
     | `user` | (P,) | noisy taste profile (zero for a cold user), whether it is known, session progress, time of day, what the last slate led to, whether the viewer is watching, minutes of this visit, whether it was liked |
     | `history` | (10, d + C) | the last clicked items, latest first: embedding and what came of them |
-    | `candidates` | (K, d + 6) | embedding, quality signal, heat, time on air, match to the profile, match to the recent history, recent exposure of the topic |
+    | `candidates` | (K, d + 7) | embedding, quality signal, heat, time on air, click rate, match to the profile, match to the recent history, recent exposure of the topic |
     | `mask` | (K,) | 1 where there is a candidate |
 
     ## Rewards
@@ -71,7 +71,7 @@ class LiveStreamEnv(RecEnv):
     ## Starting State
 
     A new viewer, browsing, whose interest mixes 2 to 4 topics; patience log-normal around 10, a time budget around 90
-    minutes, a wallet, a random minute, more often in the evening. 10 % of the viewers have no profile.
+    minutes, a wallet, a random minute of the weeks `weeks`, more often in the evening. 10 % of the viewers have no profile.
 
     ## Episode End
 
@@ -79,9 +79,10 @@ class LiveStreamEnv(RecEnv):
 
     ## Arguments
 
-    Of the world: `items` (2000, up to a million), `topics` (20), `dimensions` (16), `seed` of the catalogue and the
+    Of the world: `items` (6000, up to a million), `topics` (20), `dimensions` (16), `seed` of the catalogue and the
     market (0), `cold_start`, the share of users without a profile (0.1), `profile_noise` (1.0), `quality_correlation`
-    of the quality signal with the true quality (0.7). The keywords `horizon`, `history`,
+    of the quality signal with the true quality (0.7), `weeks` of the calendar of 12 in which sessions start, as first and
+    one past the last ((0, 8), which leaves (8, 12), with other items, to evaluate on). The keywords `horizon`, `history`,
     `slate_size`, `candidates` (a number K, `"all"` or a component) and those of the parts of the `World` (`population`,
     `market`, `preference`, `choice`, `response`, `dynamics`, `departure`, `reward`) replace its own; a part is given as
     a component or in JSON form (`{"kind": "Cascade", "attention": 0.8}`). `world="open-bandit"`, a folder written by
@@ -95,22 +96,26 @@ class LiveStreamEnv(RecEnv):
 
 def world(
     *,
-    items: int = 2000,
+    items: int = 6000,
     topics: int = 20,
     dimensions: int = 16,
     seed: int = 0,
     cold_start: float = 0.1,
     profile_noise: float = 1.0,
     quality_correlation: float = 0.7,
+    weeks: tuple[int, int] = (0, 8),
     **parts: Any,
 ) -> World:
     """The platform; arguments as in `LiveStreamEnv`."""
     check_sizes(items, topics, dimensions, seed, quality_correlation)
+    require_weeks("weeks", weeks, WEEKS)
     rng = np.random.default_rng([seed, 3])
     centroids = draw_topics(rng, topics, dimensions)
     topic, embedding = draw_items(rng, items, centroids)
     quality = np.clip(rng.standard_normal(items), -3, 3)
     signal = noisy_copy(rng, quality, quality_correlation)
+    appeal = noisy_copy(rng, quality, 0.5)
+    rate = np.clip(0.04 * np.exp(0.5 * appeal), 0.001, 0.5)
     return World.of(
         parts,
         catalog=Catalog(
@@ -125,6 +130,7 @@ def world(
             centroids,
             cold_start=cold_start,
             profile_noise=profile_noise,
+            weeks=weeks,
             sensitivity={"heat": (0.5, 0.3), "content": (0.7, 0.3)},
             traits={
                 "stamina": (10.0, 0.3, 2.0, 40.0),
@@ -132,7 +138,7 @@ def world(
                 "wallet": (10.0, 1.0, 0.0, 1000.0),
             },
         ),
-        market=LiveMarket.draw(rng, noisy_copy(rng, quality, 0.5)),
+        market=LiveMarket.draw(rng, appeal, rate),
         candidates=Retrieval(),
         preference=Loyal(4.0, {"quality": 0.5}, {"fatigue": -0.5}, loyalty=0.3, inertia=0.5),
         choice=MultinomialLogit(null=3.0, decay=0.5),

@@ -9,7 +9,7 @@ import numpy as np
 from recgym.catalog import Catalog
 from recgym.domains.ecommerce import check_sizes
 from recgym.envs import RecEnv
-from recgym.market import NewsMarket
+from recgym.market import WEEKS, NewsMarket
 from recgym.models.candidates import Retrieval
 from recgym.models.choice import Cascade
 from recgym.models.departure import Sessions
@@ -17,7 +17,7 @@ from recgym.models.dynamics import Fatigue, NetExposure, TwoSpeedDrift
 from recgym.models.preference import DotProduct
 from recgym.models.response import Dwell
 from recgym.models.reward import Weighted
-from recgym.population import TopicMixture, draw_items, draw_topics, noisy_copy
+from recgym.population import TopicMixture, draw_items, draw_topics, noisy_copy, require_weeks
 from recgym.world import World
 
 
@@ -54,7 +54,7 @@ class NewsEnv(RecEnv):
     |---|---|---|
     | `user` | (P,) | noisy taste profile (zero for a cold user), whether it is known, session progress, time of day, what the last slate led to |
     | `history` | (10, d + C) | the last clicked items, latest first: embedding and what came of them |
-    | `candidates` | (K, d + 8) | embedding, quality signal, hype (a noisy look at clickbait), freshness, popularity, age, match to the profile, match to the recent history, recent exposure of the topic |
+    | `candidates` | (K, d + 9) | embedding, quality signal, hype (a noisy look at clickbait), freshness, popularity, age, click rate, match to the profile, match to the recent history, recent exposure of the topic |
     | `mask` | (K,) | 1 where there is a candidate |
 
     ## Rewards
@@ -66,7 +66,7 @@ class NewsEnv(RecEnv):
     ## Starting State
 
     A new reader, whose interest mixes 2 to 4 topics; satisfaction 1/2, patience log-normal around 18 steps, a random
-    minute of the week. 10 % of the readers have no profile.
+    minute of the weeks `weeks`. 10 % of the readers have no profile.
 
     ## Episode End
 
@@ -74,9 +74,10 @@ class NewsEnv(RecEnv):
 
     ## Arguments
 
-    Of the world: `items` (2000, up to a million), `topics` (20), `dimensions` (16), `seed` of the catalogue and the
+    Of the world: `items` (24,000, up to a million), `topics` (20), `dimensions` (16), `seed` of the catalogue and the
     market (0), `cold_start`, the share of users without a profile (0.1), `profile_noise` (1.0), `quality_correlation`
-    of the quality signal with the true quality (0.7). The keywords `horizon`, `history`,
+    of the quality signal with the true quality (0.7), `weeks` of the calendar of 12 in which sessions start, as first and
+    one past the last ((0, 8), which leaves (8, 12), with other items, to evaluate on). The keywords `horizon`, `history`,
     `slate_size`, `candidates` (a number K, `"all"` or a component) and those of the parts of the `World` (`population`,
     `market`, `preference`, `choice`, `response`, `dynamics`, `departure`, `reward`) replace its own; a part is given as
     a component or in JSON form (`{"kind": "Cascade", "attention": 0.8}`). `world="open-bandit"`, a folder written by
@@ -90,17 +91,19 @@ class NewsEnv(RecEnv):
 
 def world(
     *,
-    items: int = 2000,
+    items: int = 24_000,
     topics: int = 20,
     dimensions: int = 16,
     seed: int = 0,
     cold_start: float = 0.1,
     profile_noise: float = 1.0,
     quality_correlation: float = 0.7,
+    weeks: tuple[int, int] = (0, 8),
     **parts: Any,
 ) -> World:
     """The newspaper; arguments as in `NewsEnv`."""
     check_sizes(items, topics, dimensions, seed, quality_correlation)
+    require_weeks("weeks", weeks, WEEKS)
     rng = np.random.default_rng([seed, 2])
     centroids = draw_topics(rng, topics, dimensions)
     topic, embedding = draw_items(rng, items, centroids)
@@ -109,6 +112,7 @@ def world(
     signal = noisy_copy(rng, quality, quality_correlation)
     hype = np.clip(clickbait + 0.15 * rng.standard_normal(items), 0, 1)
     appeal = 0.3 * quality + 0.6 * (clickbait - 0.4) + 0.7 * rng.standard_normal(items)
+    rate = np.clip(0.04 * np.exp(appeal), 0.001, 0.5)
     return World.of(
         parts,
         catalog=Catalog(
@@ -123,10 +127,11 @@ def world(
             centroids,
             cold_start=cold_start,
             profile_noise=profile_noise,
+            weeks=weeks,
             sensitivity={"freshness": (1.0, 0.3), "popularity": (1.0, 0.3)},
             traits={"stamina": (18.0, 0.3, 5.0, 50.0)},
         ),
-        market=NewsMarket.draw(rng, topic, appeal, topics),
+        market=NewsMarket.draw(rng, topic, appeal, topics, rate),
         candidates=Retrieval(),
         preference=DotProduct(4.0, {"clickbait": 2.0}, {"fatigue": -1.0}),
         choice=Cascade(attention=0.8, continuation=0.6, threshold=4.0),

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from recgym.errors import require
-from recgym.market import LONGEST_STREAM, LiveMarket, NewsMarket
+from recgym.market import LONGEST_STREAM, LiveMarket, NewsMarket, ShopMarket
 from recgym.types import Array, Feedback, Users
 from recgym.world import World
 
@@ -170,16 +170,13 @@ def properties_of(world: World, slate: Array, clock: Any, most: int = 8) -> dict
     catalog, signals = world.catalog, [signal.name for signal in world.market.signals]
     observed = world.market.observe(np.ascontiguousarray(slate[None]), np.array([clock], np.float32))[0]
     items = np.maximum(slate, 0)
-    priced = "price" in catalog.names
+    priced = isinstance(world.market, ShopMarket)
     if priced:
-        price = catalog["price"][items]
-        if "discount" in signals:
-            discount = observed[:, signals.index("discount")]
-            price = price * (1 - discount)
-            values["discount"] = [f"{-100 * x:.0f}%" if x > 0.005 else "none" for x in discount]
-        values = {"price": [f"{x:.2f}" for x in price], **values}
+        price, discount = (observed[:, signals.index(name)] for name in ("price", "discount"))
+        values["price"] = [f"{100 * x:.2f}" for x in price]
+        values["discount"] = [f"{-100 * x:.0f}%" if x > 0.005 else "none" for x in discount]
     for f, signal in enumerate(world.market.signals):
-        if not signal.visible or (priced and signal.name in ("log_price", "discount")):
+        if not signal.visible or (priced and signal.name in ("log_price", "price", "discount")):
             continue
         unit = _age_minutes(world, signal.name)
         values[signal.name] = [_minutes(x * unit) if unit else f"{x:.2f}" for x in observed[:, f]]

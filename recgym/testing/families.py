@@ -112,8 +112,10 @@ def check_expected(response: Response, world: World, x: Inputs, seed: int, n: in
         click = np.zeros_like(x.click[index])
         rows = np.ones(B, np.bool_)
         if position >= 0:
-            click[:, position] = slate[:, position] >= 0
-            rows = x.slate[:B, position] >= 0
+            click[:, position] = (
+                utility[:, position] > -np.inf
+            )  # an empty position cannot be clicked, nor what is on screen
+            rows = x.utility[:B, position] > -np.inf
         noise = framed(random_uniforms(rng, response.uniforms(world.sizes), len(index)))
         sampled = response(users, world.catalog, world.market, slate, signals, utility, outside, click, noise)[0]
         got = sampled["objectives"].reshape(B, n, -1)[rows]

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from recgym.catalog import Catalog
-from recgym.errors import require, require_count, require_number
+from recgym.errors import require_count, require_number
 from recgym.kernel import inlined, kernel, sigmoid
 from recgym.market import Market
 from recgym.models.response.base import Outcome, Response
@@ -32,8 +32,9 @@ class Funnel(Response):
         minutes: length of a step.
 
     The feedback gets two more arrays: `bought` (B, S + places) int32, the items bought from the slate and from the cart,
-    -1 = none; `offers` (B, S) float32, the relative log price of what was shown, -inf where a position is empty. The catalogue must have the attribute `price` (currency units, >= 0), the market the signals
-    `log_price` and `discount`, and a dynamics the column `satisfaction`, which is paid out at a purchase.
+    -1 = none; `offers` (B, S) float32, the relative log price of what was shown, -inf where a position is empty. The
+    market must have the signals `log_price` and `price` (hundreds of currency units), and a dynamics the column
+    `satisfaction`, which is paid out at a purchase.
     """
 
     cart: float = -1.0
@@ -66,19 +67,15 @@ class Funnel(Response):
         return 2 * sizes.slate + self.places
 
     def reads(self) -> tuple[str, ...]:
-        return ("users.satisfaction", "signals.log_price", "signals.discount")
-
-    def check(self, catalog: Catalog) -> None:
-        lowest = float(catalog["price"].min())
-        require(lowest >= 0, "catalog.attributes", "must have a price >= 0 for Funnel", lowest)
+        return ("users.satisfaction", "signals.log_price", "signals.price")
 
     def __call__(self, users: Users, catalog: Catalog, market: Market, slate: Array, signals: Array,
                  utility: Array, outside: Array, click: Array, noise: Array) -> Outcome:  # fmt: skip
         B, S = slate.shape
-        log_price, discount = market.column("log_price"), market.column("discount")
+        log_price = market.column("log_price")
         channels, price = zeros((B, S, 3), F32), zeros((B, S), F64)
         _hurdles(channels, click, utility, signals, log_price, self.cart, self.purchase, self.price_weight, noise)
-        _prices(price, slate, catalog.attributes, catalog.column("price"), signals, discount)
+        _prices(price, slate, signals, market.column("price"))
         offers = empty((B, S), F32)
         _offers(offers, slate, signals, log_price)
         bought, old_item, old_price = empty((B, S + self.places), I32), users.cart_item, users.cart_price
@@ -93,7 +90,7 @@ class Funnel(Response):
 
     def expected(self, users: Users, catalog: Catalog, market: Market, items: Array, signals: Array, utility: Array,
                  outside: Array) -> tuple[Array, Array]:  # fmt: skip
-        log_price, discount = market.column("log_price"), market.column("discount")
+        log_price, price = market.column("log_price"), market.column("price")
         given, otherwise = np.zeros((*items.shape, 5), F32), np.zeros((len(items), 5), F32)
         bought = np.zeros(items.shape)
         _expected_hurdles(
@@ -101,10 +98,7 @@ class Funnel(Response):
             self.cart, self.purchase, self.price_weight,
         )  # fmt: skip
         _expected_from_cart(otherwise, users.cart_item, users.cart_price, users.satisfaction, self.hazard)
-        _expected_purchases(
-            given, bought, otherwise, items, catalog.attributes, catalog.column("price"), signals, discount,
-            users.satisfaction,
-        )  # fmt: skip
+        _expected_purchases(given, bought, otherwise, items, signals, price, users.satisfaction)
         return given, otherwise
 
 
@@ -131,12 +125,12 @@ def _offers(offers, slate, signals, log_price):
 
 
 @kernel
-def _prices(price, slate, attributes, price_column, signals, discount):
-    """What the items cost now; 0 where a position is empty."""
+def _prices(price, slate, signals, hundreds):
+    """What the items cost now, in currency units; 0 where a position is empty."""
     for b in range(slate.shape[0]):
         for s in range(slate.shape[1]):
             if slate[b, s] >= 0:
-                price[b, s] = attributes[slate[b, s], price_column] * (1.0 - signals[b, s, discount])
+                price[b, s] = 100.0 * signals[b, s, hundreds]
 
 
 @inlined
@@ -212,12 +206,12 @@ def _expected_from_cart(otherwise, cart_item, cart_price, satisfaction, hazard):
 
 
 @kernel
-def _expected_purchases(given, bought, otherwise, items, attributes, price_column, signals, discount, satisfaction):
+def _expected_purchases(given, bought, otherwise, items, signals, hundreds, satisfaction):
     """Purchases of a clicked item, and of what is in the cart besides."""
     for b in range(items.shape[0]):
         for s in range(items.shape[1]):
             if items[b, s] >= 0:
-                revenue = bought[b, s] * attributes[items[b, s], price_column] * (1.0 - signals[b, s, discount])
+                revenue = bought[b, s] * 100.0 * signals[b, s, hundreds]
                 given[b, s, 2] = bought[b, s] + otherwise[b, 2]
                 given[b, s, 3] = revenue + otherwise[b, 3]
                 given[b, s, 4] = bought[b, s] * satisfaction[b] + otherwise[b, 4]
