@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recgym.catalog import Catalog
 from recgym.envs import RecEnv
@@ -13,7 +14,7 @@ from recgym.market import WEEKS, ShopMarket
 from recgym.models.candidates import Retrieval
 from recgym.models.choice import MultinomialLogit
 from recgym.models.departure import Hazard
-from recgym.models.dynamics import Fatigue, InterestDrift, Satiation, Satisfaction
+from recgym.models.dynamics import Adaptation, Fatigue, InterestDrift, Satiation, Satisfaction
 from recgym.models.preference import DotProduct
 from recgym.models.response import Funnel
 from recgym.models.reward import Weighted
@@ -98,8 +99,8 @@ def world(
     dimensions: int = 16,
     seed: int = 0,
     cold_start: float = 0.1,
-    profile_noise: float = 1.0,
-    quality_correlation: float = 0.7,
+    profile_noise: float = 0.7,
+    quality_correlation: float = 0.8,
     weeks: tuple[int, int] = (0, 8),
     price_sensitivity: float = 1.0,
     **parts: Any,
@@ -115,9 +116,9 @@ def world(
     signal = noisy_copy(rng, quality, quality_correlation)
     brand = noisy_copy(rng, quality, 0.3)
     reference_price = np.exp(rng.normal(3.5, 0.6, topics))
-    log_price = np.clip(0.35 * rng.standard_normal(items) + 0.1 * quality, -1.2, 1.2)
+    log_price = np.clip(0.45 * rng.standard_normal(items) + 0.1 * quality, -1.2, 1.2)
     price = np.minimum(reference_price[topic] * np.exp(log_price), 10_000)
-    rate = np.clip(0.04 * np.exp(0.2 * quality + 0.6 * brand - price_sensitivity * log_price), 0.001, 0.5)
+    rate = logging_rate(0.2 * quality + 0.4 * brand - 2.3 * price_sensitivity * log_price, 0.04)
     return World.of(
         parts,
         catalog=Catalog(
@@ -133,23 +134,34 @@ def world(
             cold_start=cold_start,
             profile_noise=profile_noise,
             weeks=weeks,
-            sensitivity={"log_price": (-price_sensitivity, 0.5)},
+            sensitivity={"log_price": (-2.3 * price_sensitivity, 0.2), "popularity": (0.5, 0.3)},
         ),
         market=ShopMarket.draw(rng, log_price, price, rate),
         candidates=Retrieval(),
-        preference=DotProduct(4.0, {"quality": 0.2, "brand": 0.6}, {"satiation": -1.0, "fatigue": -0.5}),
-        choice=MultinomialLogit(null=4.5, decay=0.5),
-        response=Funnel(cart=-4.0, purchase=-5.1, hazard=0.008),
+        preference=DotProduct(
+            2.5,
+            {"quality": 0.2, "brand": 1.2},
+            topics={"satiation": -1.0, "fatigue": -0.5},
+            users={"level": 2.0 * price_sensitivity},
+        ),
+        choice=MultinomialLogit(null=4.9, decay=0.5),
+        response=Funnel(cart=-6.5, purchase=-5.2, hazard=0.008),
         dynamics=(
             InterestDrift(),
             Satiation(),
             Fatigue(),
-            Satisfaction(memory=0.85, attributes={"quality": 2.0}, match=0.5, regret=0.2),
+            Adaptation("offers", memory=0.8),
+            Satisfaction(memory=0.85, level=-0.3, attributes={"quality": 2.0}, match=0.5, price=1.0, regret=0.2),
         ),
-        departure=Hazard(level=-0.8, satisfaction=5.5, fatigue=0.05),
-        reward=Weighted({"click": 1.0, "purchase": 5.0, "satisfaction": 0.5}),
+        departure=Hazard(level=-1.0, satisfaction=5.5, fatigue=0.05),
+        reward=Weighted({"click": 1.0, "purchase": 10.0}),
         embeddings=False,
     )
+
+
+def logging_rate(appeal: NDArray[np.float64], mean: float) -> NDArray[np.float64]:
+    """(N,) click rates of items under logging: proportional to exp(appeal), with a mean of about `mean`, within [0.001, 0.5]."""
+    return np.clip(mean * np.exp(appeal) / np.exp(appeal).mean(), 0.001, 0.5)
 
 
 def check_embeddings(name: str, rows: int, dimensions: int) -> None:

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from recgym.catalog import Catalog
-from recgym.domains.ecommerce import check_sizes
+from recgym.domains.ecommerce import check_sizes, logging_rate
 from recgym.envs import RecEnv
 from recgym.market import WEEKS, LiveMarket
 from recgym.models.candidates import Retrieval
 from recgym.models.choice import MultinomialLogit
 from recgym.models.departure import Budget
-from recgym.models.dynamics import Fatigue, InterestDrift
+from recgym.models.dynamics import Adaptation, Fatigue, InterestDrift
 from recgym.models.preference import Loyal
 from recgym.models.response import Watch
 from recgym.models.reward import Weighted
@@ -101,8 +101,8 @@ def world(
     dimensions: int = 16,
     seed: int = 0,
     cold_start: float = 0.1,
-    profile_noise: float = 1.0,
-    quality_correlation: float = 0.7,
+    profile_noise: float = 0.7,
+    quality_correlation: float = 0.8,
     weeks: tuple[int, int] = (0, 8),
     **parts: Any,
 ) -> World:
@@ -115,7 +115,7 @@ def world(
     quality = np.clip(rng.standard_normal(items), -3, 3)
     signal = noisy_copy(rng, quality, quality_correlation)
     appeal = noisy_copy(rng, quality, 0.5)
-    rate = np.clip(0.04 * np.exp(0.5 * appeal), 0.001, 0.5)
+    rate = logging_rate(0.5 * appeal, 0.28)
     return World.of(
         parts,
         catalog=Catalog(
@@ -131,20 +131,32 @@ def world(
             cold_start=cold_start,
             profile_noise=profile_noise,
             weeks=weeks,
-            sensitivity={"heat": (0.5, 0.3), "content": (0.7, 0.3)},
+            sensitivity={"heat": (6.0, 0.2), "content": (0.7, 0.3)},
             traits={
                 "stamina": (10.0, 0.3, 2.0, 40.0),
-                "budget": (90.0, 0.5, 15.0, 300.0),
+                "budget": (240.0, 0.3, 30.0, 900.0),
                 "wallet": (10.0, 1.0, 0.0, 1000.0),
             },
         ),
         market=LiveMarket.draw(rng, appeal, rate),
         candidates=Retrieval(),
-        preference=Loyal(4.0, {"quality": 0.5}, {"fatigue": -0.5}, loyalty=0.3, inertia=0.5),
-        choice=MultinomialLogit(null=3.0, decay=0.5),
-        response=Watch(),
-        dynamics=(InterestDrift(), Fatigue(ignored=0.1, half_life=20.0)),
-        departure=Budget(prompt=1.3, browse=0.4, recovery=0.7),
-        reward=Weighted({"click": 1.0, "long_watch": 2.0, "like": 3.0}),
+        preference=Loyal(
+            3.0,
+            {"quality": 0.3},
+            topics={"fatigue": -0.5},
+            users={"level": -6.0},
+            loyalty=0.3,
+            browsing=3.0,
+            inertia=1.0,
+        ),
+        choice=MultinomialLogit(null=0.0, decay=0.5),
+        response=Watch(stay=-0.5, slope=0.8, enjoy=-3.0, like=-7.6, gift=-9.5),
+        dynamics=(
+            InterestDrift(),
+            Fatigue(ignored=0.1, half_life=20.0),
+            Adaptation("heat_seen", memory=0.7, limit=1.0, initial=0.4),
+        ),
+        departure=Budget(prompt=1.0, browse=1.0, recovery=2.0),
+        reward=Weighted({"watch": 0.1, "like": 1.0, "gift": 2.0}),
         embeddings=False,
     )

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from recgym.catalog import Catalog
-from recgym.domains.ecommerce import check_sizes
+from recgym.domains.ecommerce import check_sizes, logging_rate
 from recgym.envs import RecEnv
 from recgym.market import WEEKS, NewsMarket
 from recgym.models.candidates import Retrieval
 from recgym.models.choice import Cascade
 from recgym.models.departure import Sessions
-from recgym.models.dynamics import Fatigue, NetExposure, TwoSpeedDrift
+from recgym.models.dynamics import Fatigue, Satisfaction, TwoSpeedDrift
 from recgym.models.preference import DotProduct
 from recgym.models.response import Dwell
 from recgym.models.reward import Weighted
@@ -96,8 +96,8 @@ def world(
     dimensions: int = 16,
     seed: int = 0,
     cold_start: float = 0.1,
-    profile_noise: float = 1.0,
-    quality_correlation: float = 0.7,
+    profile_noise: float = 0.7,
+    quality_correlation: float = 0.8,
     weeks: tuple[int, int] = (0, 8),
     **parts: Any,
 ) -> World:
@@ -112,7 +112,7 @@ def world(
     signal = noisy_copy(rng, quality, quality_correlation)
     hype = np.clip(clickbait + 0.15 * rng.standard_normal(items), 0, 1)
     appeal = 0.3 * quality + 0.6 * (clickbait - 0.4) + 0.7 * rng.standard_normal(items)
-    rate = np.clip(0.04 * np.exp(appeal), 0.001, 0.5)
+    rate = logging_rate(appeal + 2.0 * clickbait, 0.04)
     return World.of(
         parts,
         catalog=Catalog(
@@ -129,19 +129,19 @@ def world(
             profile_noise=profile_noise,
             weeks=weeks,
             sensitivity={"freshness": (1.0, 0.3), "popularity": (1.0, 0.3)},
-            traits={"stamina": (18.0, 0.3, 5.0, 50.0)},
+            traits={"stamina": (18.0, 0.2, 5.0, 50.0)},
         ),
         market=NewsMarket.draw(rng, topic, appeal, topics, rate),
         candidates=Retrieval(),
-        preference=DotProduct(4.0, {"clickbait": 2.0}, {"fatigue": -1.0}),
-        choice=Cascade(attention=0.8, continuation=0.6, threshold=4.0),
-        response=Dwell(mood=1.5),
+        preference=DotProduct(3.0, {"clickbait": 2.5}, {"fatigue": -1.0}),
+        choice=Cascade(attention=0.8, continuation=0.6, threshold=6.0),
+        response=Dwell(level=-0.6, quality=0.4, gap=0.8, mood=0.5, sigma=1.4),
         dynamics=(
             TwoSpeedDrift(),
             Fatigue(ignored=0.1, clicked=0.3, half_life=20.0),
-            NetExposure(quality=2.0, gap=4.0),
+            Satisfaction(memory=0.65, level=1.0, attributes={"quality": 1.5, "clickbait": -4.0}),
         ),
-        departure=Sessions(loyalty=0.95),
+        departure=Sessions(restore=0.5, loyalty=0.95),
         reward=Weighted({"click": 1.0, "dwell": 0.5}),
         embeddings=False,
     )

@@ -22,7 +22,7 @@ from recgym.errors import require, require_number
 from recgym.kernel import inlined, kernel
 from recgym.lanes import dot
 from recgym.market import Market
-from recgym.types import F32, Array, Users, empty, zeros
+from recgym.types import F32, Array, Users, empty, filled, zeros
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,23 +206,26 @@ def _lookup(out, items, table):
 class Loyal(DotProduct):
     """A `DotProduct` plus loyalty * log(1 + minutes with this item); the item on screen is the outside option.
 
-    The outside option of a user who is watching has the utility of the item on screen plus the inertia; it is 0 while
-    nothing is on screen. The item on screen cannot be clicked: its utility in a slate is -inf.
+    The outside option of a user who is watching is to stay: it has the utility of the item on screen plus the inertia. While
+    nothing is on screen it is to go on browsing, and has the utility `browsing`. The item on screen cannot be clicked: its utility in a slate is -inf.
 
     Reads the columns `watching` (B,) int32, `fan_item` (B, L) int32 and `fan_minutes` (B, L) float32, which a `Watch`
     response keeps.
 
     Args:
         loyalty: >= 0.
-        inertia: what staying is worth beyond the utility of the item; the choice model adds its `null` too.
+        browsing: utility of browsing. inertia: what staying is worth beyond the utility of the item. The choice model adds
+            its `null` to both.
     """
 
     loyalty: float = 0.0
+    browsing: float = 0.0
     inertia: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_number("Loyal.loyalty", self.loyalty, 0, 1000)
+        require_number("Loyal.browsing", self.browsing, -1000, 1000)
         require_number("Loyal.inertia", self.inertia, -1000, 1000)
 
     def reads(self) -> tuple[str, ...]:
@@ -241,7 +244,7 @@ class Loyal(DotProduct):
     def outside(self, users: Users, catalog: Catalog, market: Market) -> Array:
         items = users.watching.reshape(-1, 1)
         utility = self._worth(users, catalog, market.observe(items, users.clock), items)
-        outside = zeros(len(items), F32)
+        outside = filled(len(items), self.browsing, F32)
         _stay(outside, utility, users.watching, self.inertia)
         return outside
 
