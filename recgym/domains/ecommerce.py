@@ -145,7 +145,7 @@ def world(
             users={"level": 2.0 * price_sensitivity},
         ),
         choice=MultinomialLogit(null=4.9, decay=0.5),
-        response=Funnel(cart=-6.5, purchase=-5.2, hazard=0.008),
+        response=Funnel(cart=-6.5, purchase=-6.8, hazard=0.008),
         dynamics=(
             InterestDrift(),
             Satiation(),
