@@ -115,7 +115,7 @@ def test_the_ids_have_the_documented_defaults() -> None:
         assert isinstance(one.observation_space, spaces.Box)
         assert one.world.horizon == 100
         assert one.world.history == 10
-        assert len(one.world.catalog) == (24_000 if domain == "News" else 6000)
+        assert len(one.world.catalog) == (12_000 if domain == "News" else 6000)
 
 
 def test_reward_is_the_weighted_sum_of_the_objectives() -> None:
@@ -807,7 +807,7 @@ TAMPERED: dict[str, Callable[[EnvState], Any]] = {
     "a tuple": lambda state: tuple(state),
     "a dict": lambda state: state._replace(users=dict(state.users.__dict__)),
     "rows": relength,
-    "id too large": lambda state: tamper(state, "candidates", 24_000),
+    "id too large": lambda state: tamper(state, "candidates", 12_000),
     "id far too large": lambda state: tamper(state, "history", 2**31 - 1),
     "id too small": lambda state: tamper(state, "history", -2),
     "time": lambda state: tamper(state, "t", 101),

@@ -74,7 +74,7 @@ class NewsEnv(RecEnv):
 
     ## Arguments
 
-    Of the world: `items` (24,000, up to a million), `topics` (20), `dimensions` (16), `seed` of the catalogue and the
+    Of the world: `items` (12,000, up to a million), `topics` (20), `dimensions` (16), `seed` of the catalogue and the
     market (0), `cold_start`, the share of users without a profile (0.1), `profile_noise` (1.0), `quality_correlation`
     of the quality signal with the true quality (0.7), `weeks` of the calendar of 12 in which sessions start, as first and
     one past the last ((0, 8), which leaves (8, 12), with other items, to evaluate on). The keywords `horizon`, `history`,
@@ -91,7 +91,7 @@ class NewsEnv(RecEnv):
 
 def world(
     *,
-    items: int = 24_000,
+    items: int = 12_000,
     topics: int = 20,
     dimensions: int = 16,
     seed: int = 0,
