@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -11,7 +12,15 @@ import pytest
 from recgym import Catalog, Component, ConfigError, Users, load_world
 from recgym.market import LiveMarket, ShopMarket, StaticMarket
 from recgym.models.departure import Budget, Hazard, Never, Sessions
-from recgym.models.dynamics import Fatigue, InterestDrift, NetExposure, Satiation, Satisfaction, TwoSpeedDrift
+from recgym.models.dynamics import (
+    Adaptation,
+    Fatigue,
+    InterestDrift,
+    NetExposure,
+    Satiation,
+    Satisfaction,
+    TwoSpeedDrift,
+)
 from recgym.models.preference import Cosine, DotProduct, Lookup, Loyal, NegativeDistance, Preference
 from recgym.models.response import Clicks, Dwell, Funnel, Watch
 from recgym.models.reward import LikeDislike, Weighted, pay
@@ -85,8 +94,10 @@ def reader(catalog: Catalog, B: int, rng: np.random.Generator) -> dict[str, Arra
 
 @pytest.mark.parametrize("kind", [DotProduct, Cosine, NegativeDistance])
 def test_utility_is_the_documented_sum(small_catalog: Catalog, rng: np.random.Generator, kind: type[Any]) -> None:
-    model = kind(2.5, {"quality": 0.7, "price": -0.1}, {"fatigue": -1.5, "satiation": 0.4})
-    users = record(reader(small_catalog, 6, rng))
+    model = kind(
+        2.5, {"quality": 0.7, "price": -0.1}, {"fatigue": -1.5, "satiation": 0.4}, {"level": 0.8, "mood": -2.0}
+    )
+    users = record(reader(small_catalog, 6, rng), level=rng.normal(size=6), mood=rng.normal(size=6))
     items = rng.integers(-1, 12, (6, 4)).astype(np.int32)
     signals = rng.normal(size=(6, 4, 2)).astype(np.float32)
     got = model(users, small_catalog, signals, items)
@@ -104,6 +115,7 @@ def test_utility_is_the_documented_sum(small_catalog: Catalog, rng: np.random.Ge
             }[kind]
             want = 2.5 * match + 0.7 * small_catalog["quality"][i] - 0.1 * small_catalog["price"][i]
             want += users.sensitivity[b] @ signals[b, s] - 1.5 * users.fatigue[b, z] + 0.4 * users.satiation[b, z]
+            want += 0.8 * users.level[b] - 2.0 * users.mood[b]
             assert got[b, s] == pytest.approx(want, rel=1e-4, abs=2e-3)
 
 
@@ -150,7 +162,7 @@ def test_loyalty_and_the_outside_option(small_catalog: Catalog, rng: np.random.G
         fan_item=np.array([[4, 9], [9, -1]], np.int32),
         fan_minutes=f32([3.0, 8.0], [1.0, 0.0]),
     )
-    plain, model = DotProduct(2.0), Loyal(2.0, loyalty=0.5, inertia=0.25)
+    plain, model = DotProduct(2.0), Loyal(2.0, loyalty=0.5, browsing=1.75, inertia=0.25)
     items = np.array([[4, 9, 1], [9, 4, -1]], np.int32)
     signals = np.zeros((2, 3, 0), np.float32)
     more = model(users, small_catalog, signals, items) - np.where(
@@ -162,7 +174,7 @@ def test_loyalty_and_the_outside_option(small_catalog: Catalog, rng: np.random.G
     assert more[1, 2] == -np.inf
     outside = model.outside(users, small_catalog, StaticMarket.of(12))
     own = plain(users, small_catalog, signals, items)[0, 0] + 0.5 * math.log(4)
-    assert outside.tolist() == pytest.approx([own + 0.25, 0.0], abs=1e-5)
+    assert outside.tolist() == pytest.approx([own + 0.25, 1.75], abs=1e-5)  # staying has nothing of browsing
 
 
 # --- Funnel
@@ -210,7 +222,7 @@ def test_funnel_thresholds(small_catalog: Catalog) -> None:
         outcome, after = funnel_step(model, users, small_catalog, 5, cart=SURE, buy=to_buy + e, **args)
         assert outcome["channels"][0, 0].tolist() == [1.0, 1.0, float(not above)]
         price = small_catalog["price"][5] * 0.75
-        want = [1.0, 1.0, 0.0, 0.0, 0.0] if above else [1.0, 1.0, 1.0, price, 0.7]
+        want = [1.0, 1.0, 0.0, 0.0, 0.7] if above else [1.0, 1.0, 1.0, price, 0.7]
         assert outcome["objectives"][0].tolist() == pytest.approx(want, rel=1e-6)
         assert after.cart_item[0].tolist() == ([5, -1, -1, -1, -1] if above else [-1] * 5)
         assert outcome["bought"][0].tolist() == ([-1] * 6 if above else [5] + [-1] * 5)
@@ -222,7 +234,7 @@ def test_no_click_no_funnel(small_catalog: Catalog) -> None:
         model, initial(model, satisfaction=f32(1)), small_catalog, 5, cart=SURE, buy=SURE, click=False
     )
     assert not outcome["channels"].any()
-    assert not outcome["objectives"].any()
+    assert outcome["objectives"][0].tolist() == [0.0, 0.0, 0.0, 0.0, 1.0]  # the satisfaction, whatever happens
     assert after.cart_item[0].tolist() == [-1] * 5
     assert outcome["dt"].tolist() == [0.75]
 
@@ -246,13 +258,23 @@ def test_a_later_purchase_pays_the_price_it_had(small_catalog: Catalog) -> None:
     _, users = funnel_step(model, users, small_catalog, 7, cart=SURE, discount=0.0)
     outcome, after = funnel_step(model, users, small_catalog, 1, convert=SURE, click=False)
     price = small_catalog["price"]
-    want = [0.0, 0.0, 2.0, 0.5 * price[2] + price[7], 2 * 0.5]
+    want = [0.0, 0.0, 2.0, 0.5 * price[2] + price[7], 0.5]
     assert outcome["objectives"][0].tolist() == pytest.approx(want, rel=1e-6)
     assert sorted(i for i in outcome["bought"][0].tolist() if i >= 0) == [2, 7]
     assert after.cart_item[0].tolist() == [-1] * 5
     assert after.cart_size[0] == 0
     assert not after.cart_price.any()
     assert not outcome["channels"].any()  # a delayed reward belongs to no slot
+
+
+def test_offers_are_the_prices_of_what_is_shown(small_catalog: Catalog) -> None:
+    model = Funnel()
+    users = initial(model, satisfaction=f32(0.5))
+    for click in (False, True):
+        got, _ = funnel_step(model, users, small_catalog, 2, log_price=-0.3, click=click)
+        assert got["offers"].tolist() == pytest.approx(f32([-0.3]))
+    got, _ = funnel_step(model, users, small_catalog, -1, log_price=-0.3, click=False)
+    assert got["offers"].tolist() == [[-np.inf]]
 
 
 def test_cart_hazard_frequency(small_catalog: Catalog, rng: np.random.Generator) -> None:
@@ -395,14 +417,32 @@ def watch_step(
 
 
 def test_a_slice_is_weibull(small_catalog: Catalog) -> None:
-    model = Watch(stay=0.2, slope=0.5, shape=1.7, epoch=5.0)
+    model = Watch(stay=0.2, slope=0.5, shape=1.7, epoch=5.0, enjoy=-1.3)
     for u in (0.3, 0.6, 0.95):
         got, _ = watch_step(model, viewer(model), small_catalog, 3, u=u, v=0.8)
         want = math.exp(0.2 + 0.5 * 0.8) * (-math.log(u)) ** (1 / 1.7)
         assert got["objectives"][0, 1] == pytest.approx(want, rel=1e-5)
         assert got["dt"][0] == pytest.approx(want, rel=1e-5)
         assert got["slice"][0] == pytest.approx(want / 5.0, rel=1e-5)
-        assert got["enjoyment"][0] == pytest.approx(sigmoid(0.8), rel=1e-5)
+        assert got["enjoyment"][0] == pytest.approx(sigmoid(-1.3 + 0.8), rel=1e-5)
+
+
+def test_the_heat_that_is_seen(small_catalog: Catalog) -> None:
+    """That of what is on screen, whether it was joined now or before; else that of the slate."""
+    model, market = Watch(), studio()
+
+    def heat(item: int, clock: float) -> float:
+        return float(market.observe(np.array([[item]], np.int32), f32(clock))[0, 0, market.column("heat")])
+
+    got, users = watch_step(model, viewer(model), small_catalog, 7)
+    assert got["heat_seen"][0].tolist() == [-np.inf, heat(7, 0.0)]
+    now = float(users.clock[0])
+    got, _ = watch_step(model, users, small_catalog, 4, click=False)  # stays, and does not look at the slate
+    assert got["heat_seen"][0].tolist() == [-np.inf, heat(7, now)]
+    got, _ = watch_step(model, viewer(model), small_catalog, 4, click=False)
+    assert got["heat_seen"][0].tolist() == [heat(4, 0.0), -np.inf]
+    got, _ = watch_step(model, viewer(model), small_catalog)
+    assert got["heat_seen"][0].tolist() == [-np.inf, -np.inf]
 
 
 def test_a_full_slice_leaves_the_user_watching(small_catalog: Catalog) -> None:
@@ -684,17 +724,48 @@ def test_an_odd_last_topic_has_no_complement() -> None:
     assert got[0].tolist() == pytest.approx([0.0, 0.0, 2.0])
 
 
+def test_adaptation_by_hand() -> None:
+    """level <- memory level + (1 - memory) mean of what was seen, where anything was, within the limit."""
+    model = Adaptation("offers", memory=0.7, limit=1.0, initial=0.4)
+    users, level = initial(model, B=2), [0.4, 0.4]
+    assert users.level.tolist() == pytest.approx(level)
+    nothing = -np.inf
+    for seen in ([[0.5, -0.1], [nothing, -0.6]], [[nothing, nothing], [3.0, 1.0]], [[0.3, nothing], [9.0, 9.0]]):
+        given = feedback([[0, 1]] * 2, [[False, False]] * 2, offers=f32(*seen))
+        users = users.replace(**model(users, given, given, NOTHING))
+        for b in range(2):
+            there = [x for x in seen[b] if x > nothing]
+            if there:
+                level[b] = min(0.7 * level[b] + 0.3 * sum(there) / len(there), 1.0)
+        assert users.level.tolist() == pytest.approx(level, abs=1e-6)
+    assert level[1] == 1.0
+
+
+def test_adaptation_closed_form() -> None:
+    """Shown x over and over, the level is x + memory^n (initial - x) after n steps."""
+    model = Adaptation("heat_seen", memory=0.8, limit=2.0)
+    users = initial(model)
+    for _ in range(9):
+        given = feedback([[0]], [[False]], heat_seen=f32([-1.5]))
+        users = users.replace(**model(users, given, given, NOTHING))
+    assert float(users.level[0]) == pytest.approx(-1.5 * (1 - 0.8**9), abs=1e-6)
+
+
 def test_satisfaction_by_hand(small_catalog: Catalog) -> None:
-    model = Satisfaction(memory=0.8, level=0.1, quality=1.2, match=0.7, regret=0.3)
+    attributes = {"quality": 1.2, "clickbait": -0.9}
+    model = Satisfaction(memory=0.8, level=0.1, attributes=attributes, match=0.7, price=0.6, regret=0.3)
     u = unit(1.0, 2.0, -1.0)
     users = initial(model, interest=u[None])
     assert users.satisfaction.tolist() == [0.5]
-    q, s = small_catalog["quality"].astype(float), 0.5
+    q, c, s = small_catalog["quality"].astype(float), small_catalog["clickbait"].astype(float), 0.5
+    price = np.linspace(-0.8, 1.1, 12)
     for items, bought in (([3, 8], []), ([1, -1], [4]), ([-1, -1], []), ([2, 5], [2, 9])):
         purchases = np.array([(bought + [-1, -1])[:2]], np.int32)
-        clicks = [[False, False]]
-        users = users.replace(**model(users, small_catalog, feedback([items], clicks, bought=purchases), NOTHING))
-        shown = [sigmoid(0.1 + 1.2 * q[i] + 0.7 * float(small_catalog.embedding[i] @ u)) for i in items if i >= 0]
+        offers = f32([price[i] if i >= 0 else -np.inf for i in items])
+        given = feedback([items], [[False, False]], bought=purchases, offers=offers)
+        users = users.replace(**model(users, small_catalog, given, NOTHING))
+        worth = 0.1 + 1.2 * q - 0.9 * c + 0.7 * (small_catalog.embedding.astype(float) @ u) - 0.6 * price
+        shown = [sigmoid(worth[i]) for i in items if i >= 0]
         s = 0.8 * s + 0.2 * sum(shown) / len(shown) if shown else s
         s = min(max(s - sum(0.3 * sigmoid(-2 * q[i]) for i in bought), 0.0), 1.0)
         assert users.satisfaction[0] == pytest.approx(s, abs=1e-5)
@@ -733,7 +804,7 @@ def test_hazard_frequency(rng: np.random.Generator) -> None:
 def sessions_step(
     model: Sessions, spent: float, satisfied: float, s: float, u: tuple[float, float]
 ) -> dict[str, Array]:
-    users = record({"spent": f32(spent), "clock": f32(100.0), "stamina": f32(4.0), "satisfaction": f32(s)})
+    users = record({"spent": f32(spent), "pages": f32(6.0), "stamina": f32(4.0), "satisfaction": f32(s)})
     return model(users, feedback([[-1]], [[False]], satisfied=f32(satisfied)), f32([u[0]], [u[1]]))
 
 
@@ -752,6 +823,10 @@ def test_sessions_by_hand() -> None:
     assert back["objectives"][0].tolist() == [1.0]
     assert float(back["spent"][0]) == 0.0
     assert float(back["away"][0]) == pytest.approx(60.0 + 75.0)  # 1 to 6 hours
+    pages = [float(step["pages"][0]) for step in (got, gone, back)]
+    assert pages == [7.0, 7.0, 0.0]  # a new session begins at 0
+    short = dataclasses.replace(model, longest=6.5)
+    assert float(sessions_step(short, 1.0, 0.0, 0.5, (0.5, 0.5))["pages"][0]) == 6.5
 
 
 def test_budget_by_hand() -> None:

@@ -221,6 +221,9 @@ def test_common_random_numbers(world: World) -> None:
 def test_expected_is_the_mean_of_steps(world_of: WorldOf, name: str, slate_size: int) -> None:
     """Every objective of the response, from users in mid-session, against fresh noise for the very same states."""
     world = world_of(name, slate_size)
+    if name == "livestream":  # random slates hardly ever bring about a visit, a like or a gift
+        preference = dataclasses.replace(world.preference, browsing=0.0)
+        world = world.replace(preference=preference, response=dataclasses.replace(world.response, like=-3, gift=-3))
     *_, last = play(world, users=80, steps=15, seed=7)
     users, n = last[3], 2500
     users = users.rows(np.flatnonzero(users.t > 2)[:40])
@@ -259,7 +262,7 @@ def test_expected_with_several_clicks(world_of: WorldOf, choice: Any) -> None:
     rows = users.rows(index).replace(key=mix(range(30 * n)))
     sampled = world.step(rows, slate[index], world.noise(rows))[1].objectives.reshape(30, n, -1).astype(np.float64)
     expected = world.expected(users, slate)
-    error = np.sqrt((sampled.var(axis=1) / n).sum(axis=0))
+    error = np.sqrt((sampled.var(axis=1) / n).sum(axis=0)) + 1e-4  # the satisfaction is not drawn
     off = np.abs(sampled.mean(axis=1).sum(axis=0) - expected.sum(axis=0)) / error
     assert (off < 4).all(), dict(zip(world.objectives, off.round(1), strict=True))
 
@@ -351,6 +354,7 @@ def differ(a: dict[str, Array], b: dict[str, Array]) -> bool:
 
 
 def fields() -> Iterator[Any]:
+    elsewhere = {"news-Satisfaction-price", "news-Satisfaction-regret"}  # they read what a shop tells
     for domain in DOMAINS:
         world = load_world(domain)
         for name in ("slate_size", "horizon", "history"):
@@ -358,7 +362,8 @@ def fields() -> Iterator[Any]:
         for part in dict.fromkeys(part.kind for part in world.parts):
             found = next(p for p in world.parts if p.kind == part)
             for f in dataclasses.fields(found):
-                if f.init and not (part == "Catalog" and f.name == "names"):
+                fits = not (part == "Catalog" and f.name == "names")
+                if f.init and fits and f"{domain}-{part}-{f.name}" not in elsewhere:
                     yield pytest.param(domain, part, f.name, id=f"{domain}-{part}-{f.name}")
 
 
@@ -393,6 +398,10 @@ def test_every_field_changes_something(
         candidates = iter([value[:1], ()])
     if name == "unless":
         candidates = iter(["fatigue"])
+    if name == "to":
+        candidates = iter(["utility"])
+    if name == "users" and not value:
+        candidates = iter([{"satisfaction": 1.0}])
     tried = 0
     for other in candidates:
         try:

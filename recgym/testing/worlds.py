@@ -108,9 +108,10 @@ def _check_users(users: Users, world: World) -> None:
 def _check_feedback(feedback: Feedback, world: World, slate: Array) -> None:
     for name in feedback:
         array = feedback[name]
-        if array.dtype.kind == "f" and name != "utility":
+        if array.dtype.kind == "f" and name not in ("utility", *world.response.extras):
             assert np.isfinite(array).all(), f"feedback.{name} must be finite"
-    assert not np.isnan(feedback.utility).any(), "feedback.utility must not be NaN"
+        elif array.dtype.kind == "f":  # -inf says that there is nothing in a position
+            assert (array < np.inf).all(), f"feedback.{name} must be finite, or -inf"
     check_within(feedback.probability, 0.0, 1.0, "feedback.probability")
     check_within(feedback.dt, 0.0, np.inf, "feedback.dt")
     check_within(feedback.channels, 0.0, np.array(world.response.highs), "feedback.channels")

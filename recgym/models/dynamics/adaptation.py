@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recgym.errors import require, require_number
 from recgym.catalog import Catalog
+from recgym.errors import require, require_number
 from recgym.kernel import kernel
 from recgym.models.dynamics.base import Dynamics
-from recgym.types import F32, Array, Column, Feedback, Sizes, Users, copied
+from recgym.types import Array, Column, Feedback, Sizes, Users, copied
 
 
 @dataclass(frozen=True, eq=False)

@@ -46,7 +46,9 @@ class Satisfaction(Dynamics):
             require_number(f"Satisfaction.{name}", getattr(self, name), 0, 1)
         for name in ("level", "match", "price"):
             require_number(f"Satisfaction.{name}", getattr(self, name), -100, 100)
-        require(isinstance(self.attributes, dict), "Satisfaction.attributes", "must be weights by name", self.attributes)
+        require(
+            isinstance(self.attributes, dict), "Satisfaction.attributes", "must be weights by name", self.attributes
+        )
         for name, weight in self.attributes.items():
             require_number(f"Satisfaction[{name!r}]", weight, -100, 100)
 

@@ -34,7 +34,7 @@ class Funnel(Response):
     The feedback gets two more arrays: `bought` (B, S + places) int32, the items bought from the slate and from the cart,
     -1 = none; `offers` (B, S) float32, the relative log price of what was shown, -inf where a position is empty. The
     market must have the signals `log_price` and `price` (hundreds of currency units), and a dynamics the column
-    `satisfaction`, which is paid out at a purchase.
+    `satisfaction`. The objective `satisfaction` is this column as it is before the step, in every step.
     """
 
     cart: float = -1.0
@@ -97,8 +97,8 @@ class Funnel(Response):
             given, bought, items, utility, signals, log_price,
             self.cart, self.purchase, self.price_weight,
         )  # fmt: skip
-        _expected_from_cart(otherwise, users.cart_item, users.cart_price, users.satisfaction, self.hazard)
-        _expected_purchases(given, bought, otherwise, items, signals, price, users.satisfaction)
+        _expected_otherwise(otherwise, users.cart_item, users.cart_price, users.satisfaction, self.hazard)
+        _expected_purchases(given, bought, otherwise, items, signals, price)
         return given, otherwise
 
 
@@ -178,7 +178,7 @@ def _record(objectives, channels, bought, price, cart_price, satisfaction):
             if bought[b, j] >= 0:
                 objectives[b, 2] += 1.0
                 objectives[b, 3] += price[b, j] if j < S else np.float64(cart_price[b, j - S])
-                objectives[b, 4] += satisfaction[b]
+        objectives[b, 4] = satisfaction[b]
 
 
 @kernel
@@ -195,23 +195,23 @@ def _expected_hurdles(given, bought, items, utility, signals, log_price, cart, p
 
 
 @kernel
-def _expected_from_cart(otherwise, cart_item, cart_price, satisfaction, hazard):
-    """Purchases from the cart, with a click or without."""
+def _expected_otherwise(otherwise, cart_item, cart_price, satisfaction, hazard):
+    """What comes with a click or without: purchases from the cart, and the satisfaction."""
     for b in range(cart_item.shape[0]):
         for c in range(cart_item.shape[1]):
             if cart_item[b, c] >= 0:
                 otherwise[b, 2] += hazard
                 otherwise[b, 3] += hazard * cart_price[b, c]
-                otherwise[b, 4] += hazard * satisfaction[b]
+        otherwise[b, 4] = satisfaction[b]
 
 
 @kernel
-def _expected_purchases(given, bought, otherwise, items, signals, hundreds, satisfaction):
-    """Purchases of a clicked item, and of what is in the cart besides."""
+def _expected_purchases(given, bought, otherwise, items, signals, hundreds):
+    """Purchases of a clicked item, and what comes without a click besides."""
     for b in range(items.shape[0]):
         for s in range(items.shape[1]):
             if items[b, s] >= 0:
                 revenue = bought[b, s] * 100.0 * signals[b, s, hundreds]
                 given[b, s, 2] = bought[b, s] + otherwise[b, 2]
                 given[b, s, 3] = revenue + otherwise[b, 3]
-                given[b, s, 4] = bought[b, s] * satisfaction[b] + otherwise[b, 4]
+                given[b, s, 4] = otherwise[b, 4]
