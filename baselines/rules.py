@@ -177,7 +177,9 @@ class Found(NamedTuple):
     curve: list[float]
 
 
-def search(task: Task, kind: str = "heuristic", generations: int = 20, tried: int = 40, users: int = 300, seed: int = 0) -> Found:
+def search(
+    task: Task, kind: str = "heuristic", generations: int = 20, tried: int = 40, users: int = 300, seed: int = 0
+) -> Found:
     """The best weights that the cross-entropy method finds.
 
     Each generation draws `tried` vectors of weights from a normal distribution, scores them on the same users, who are new
@@ -192,7 +194,12 @@ def search(task: Task, kind: str = "heuristic", generations: int = 20, tried: in
         ConfigError: a wrong argument, or a task that cannot be made.
     """
     require_option("kind", kind, ["heuristic", "one-step"])
-    for name, value, least in (("generations", generations, 1), ("tried", tried, 5), ("users", users, 1), ("seed", seed, 0)):
+    for name, value, least in (
+        ("generations", generations, 1),
+        ("tried", tried, 5),
+        ("users", users, 1),
+        ("seed", seed, 0),
+    ):
         require_count(name, value, least, 10_000)
     env = task.make(tried * users, AutoresetMode.DISABLED)
     candidates, user = Visible.of(env)
