@@ -29,6 +29,7 @@ except ModuleNotFoundError as error:
 
 from baselines.agent import Task
 from baselines.registry import REGISTRY
+from benchmarks import audit as auditing
 from benchmarks import fuzz as fuzzing
 from benchmarks import suite as suites
 from benchmarks import throughput as speed
@@ -376,12 +377,49 @@ def _references(
         bool, typer.Option(help="Exit status 1 unless planner >= 1.15 myopic >= 1.15 popularity > random.")
     ] = True,
 ) -> None:
-    """What random, popularity, myopic oracle and planner earn, and whether planning pays."""
+    """What random, popularity, myopic oracle and planner earn, and whether planning pays; for levels see `audit`."""
     require_option("suite", suite, ["domains", "classics"])
     classics = suite == "classics"
     folder = output or Path("runs/references" + ("-classics" if classics else ""))
     ids = id or (CLASSIC_IDS if classics else ENV_IDS)
     wrong = run_references(folder, ids, users, workers, _command(), console, fresh, classics)
+    for line in wrong:
+        console.print(Text.assemble(("fails:", "red"), f" {line}"))
+    if wrong and check:
+        raise typer.Exit(1)
+
+
+@app.command("audit")
+def _audit(
+    output: Output = None,
+    workers: Workers = None,
+    fresh: Fresh = False,
+    id: Annotated[list[str] | None, typer.Option(help="An environment; repeat for more. Default: all six.")] = None,
+    retrain: Annotated[
+        bool, typer.Option("--retrain", help="Find the policies of baselines/policies anew, not only those missing.")
+    ] = False,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(help=f"Which policies to find: {', '.join(auditing.KINDS)}; repeat for more. Default: all."),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Training user-steps of the best known policy.")] = auditing.STEPS,
+    generations: Annotated[int, typer.Option(min=1, help="Of each search for weights.")] = auditing.GENERATIONS,
+    users: Annotated[int, typer.Option(min=2, help="Evaluation users, one episode each.")] = auditing.AUDIT_USERS,
+    planner: Annotated[
+        int, typer.Option(min=0, help="Evaluation users of the planner, which is slow; 0: without it.")
+    ] = auditing.PLANNER_USERS,
+    check: Annotated[bool, typer.Option(help="Exit status 1 unless all holds.")] = True,
+) -> None:
+    """Is planning needed, and are the levels realistic? Yardsticks, one-line rules, and published figures beside ours."""
+    for name in kind or ():
+        require_option("kind", name, auditing.KINDS)
+    folder, ids, at_once = output or Path("runs/audit"), id or ENV_IDS, workers or processors()
+    for name in ids:
+        require_option("id", name, ENV_IDS)
+    auditing.train_policies(
+        ids, steps, generations, _command(), console, retrain, at_once, kind or tuple(auditing.KINDS)
+    )
+    wrong = auditing.run_audit(folder, ids, users, planner, at_once, _command(), console, fresh)
     for line in wrong:
         console.print(Text.assemble(("fails:", "red"), f" {line}"))
     if wrong and check:

@@ -40,7 +40,7 @@ BETWEEN = 0.04  # standard deviation between training runs of one agent over tha
 UNSTABLE = ("cost", "software", "files")  # parts of a result that may differ between two equal runs
 REQUIRED = ("recgym", "python", "numpy", "numba", "gymnasium", "platform")  # names in "software"
 COUNTS = ("click", "cart", "purchase", "like", "share", "long_watch", "satisfied_click")  # objectives that are counted
-REFERENCES = ("random", "popularity", "myopic", "planner", "ranked", "varied")
+REFERENCES = ("random", "popularity", "myopic", "planner", "heuristic", "one-step", "best-known", "ranked", "varied")
 
 
 class Verdict(NamedTuple):
@@ -148,7 +148,7 @@ def _suite(manifest: Manifest, suite: Suite | None) -> Verdict:
         if name == "custom":
             wrong += [
                 f"{part} are pinned, which no custom run has"
-                for part in ("references", "fronts")
+                for part in ("references", "fronts", "stretch")
                 if getattr(manifest, part)
             ]
             wrong += [f"{label}: seeds {seeds}; a run has 0, {SEED_STRIDE} and so on on every task" for label, row in rows.items()
@@ -156,7 +156,7 @@ def _suite(manifest: Manifest, suite: Suite | None) -> Verdict:
         text = f"{manifest.suite!r} is no published suite; budgets and tasks are its own"
         return _verdict("suite", wrong, text) if wrong else Verdict("suite", None, text)
     published = suite.manifest()
-    wrong += [f"{part} are not those of {name}" for part in ("references", "fronts")
+    wrong += [f"{part} are not those of {name}" for part in ("references", "fronts", "stretch")
               if getattr(manifest, part) != published.get(part, {})]  # fmt: skip
     there = {_identity(entry) for entry in manifest.entries}
     expected = {_identity(entry) for entry in suite.entries()}

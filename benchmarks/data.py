@@ -145,6 +145,11 @@ def is_front(names: Any) -> bool:
     return are_names(names) and len({*names}) == len(names) == 2 and all(names)
 
 
+def is_pair(numbers: Any) -> bool:
+    """Whether it is a list of two numbers."""
+    return isinstance(numbers, list) and len(numbers) == 2 and all(map(is_number, numbers))
+
+
 def are_names(names: Any) -> bool:
     """Whether it is a list of texts."""
     return isinstance(names, list) and all(map(is_text, names))

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.data import are_scores, is_file, is_front, is_name, is_text, lines_of, read_json
+from benchmarks.data import are_scores, is_file, is_front, is_name, is_pair, is_text, lines_of, read_json
 from benchmarks.result import Result
 from benchmarks.suite import FORMAT, Entry, Job
 from recgym.errors import ConfigError, require, require_option
 from recgym.files import write_atomically
 
-MANIFEST_PARTS = ("format", "suite", "command", "entries", "references", "fronts", "shared")
+MANIFEST_PARTS = ("format", "suite", "command", "entries", "references", "fronts", "stretch", "shared")
 PUBLISHED = Path(__file__).parent / "results"  # the results that come with recgym
 
 
@@ -46,6 +46,7 @@ class Manifest:
     Args:
         suite: its name. command: that ran it. entries: its jobs in running order, with their names in the report.
         references: task -> agent -> pinned mean return and standard error. fronts: task -> objectives traded off there.
+        stretch: task -> training steps of its best known policy, and by which share it rose over the last fifth of them.
         shared: key of a job -> name of the published folder that holds its result instead of this one.
     """
 
@@ -54,6 +55,7 @@ class Manifest:
     entries: list[Entry]
     references: dict[str, dict[str, list[float]]]
     fronts: dict[str, list[str]]
+    stretch: dict[str, list[float]]
     shared: dict[str, str]
 
     @classmethod
@@ -78,7 +80,7 @@ class Manifest:
         if len(names) < len(entries):
             raise ConfigError("manifest: an entry is there twice")
         tasks = {entry.task for entry in entries}
-        for part, fits_part in (("references", are_scores), ("fronts", is_front)):
+        for part, fits_part in (("references", are_scores), ("fronts", is_front), ("stretch", is_pair)):
             found = data.get(part, {})
             fits = isinstance(found, dict) and found.keys() <= tasks and all(map(fits_part, found.values()))
             require(fits, "manifest", f"{part} must be of tasks of entries, as a suite has them", found)
@@ -88,7 +90,8 @@ class Manifest:
         require(fits, "manifest", "shared must hold names of published folders by keys of entries", shared)
         for name in data:
             require_option("part of a manifest", name, MANIFEST_PARTS)
-        return cls(data["suite"], data["command"], entries, data.get("references", {}), data.get("fronts", {}), shared)
+        parts = (data.get(name, {}) for name in ("references", "fronts", "stretch"))
+        return cls(data["suite"], data["command"], entries, *parts, shared)
 
 
 def read_manifest(folder: Path) -> Manifest:

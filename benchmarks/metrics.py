@@ -24,14 +24,14 @@ Statistic = Callable[[Runs], Any]
 INTERVALS = ("t", "percentile")
 
 
-def normalised(score: ArrayLike, random: float, planner: float) -> Array:
-    """(score - random) / (planner - random): 0 plays like the random agent, 1 like the planner.
+def normalised(score: ArrayLike, random: float, best: float) -> Array:
+    """(score - random) / (best - random): 0 plays like the random agent, 1 like the best known policy.
 
     Raises:
-        ConfigError: the planner is not above the random agent, so that the scale means nothing.
+        ConfigError: the best is not above the random agent, so that the scale means nothing.
     """
-    require(planner > random, "planner score", f"must be above the random score {random:g}", planner)
-    return (np.asarray(score, np.float64) - random) / (planner - random)
+    require(best > random, "best score", f"must be above the random score {random:g}", best)
+    return (np.asarray(score, np.float64) - random) / (best - random)
 
 
 def mean(runs: Runs) -> Array:

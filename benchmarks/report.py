@@ -108,7 +108,8 @@ def _drawn(results: Results, panels: list[tuple[str, list[str]]], rows: int, col
         axis.set_axisbelow(True)
     for axis in axes[len(panels) :]:
         axis.remove()
-    figure.supxlabel("normalised score (random = 0, planner = 1); hollow: reads the hidden state", fontsize=9)
+    one = " or ".join(dict.fromkeys(results.ones.values()))
+    figure.supxlabel(f"normalised score (random = 0, {one} = 1); hollow: reads the hidden state", fontsize=9)
     buffer = BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

@@ -26,6 +26,7 @@ from benchmarks.data import (
     is_front,
     is_label,
     is_name,
+    is_pair,
     is_text,
     lines_of,
     read_json,
@@ -49,6 +50,7 @@ RESERVED = (
     "render_mode",
     "threads",
 )
+UNTRAINED = ("random", "popularity", "myopic", "planner", "heuristic", "one-step", "best-known", "ranked", "varied")
 PLANNER_USERS = 500  # of the planner in a custom suite, at most: planning is slow
 
 
@@ -197,8 +199,11 @@ class Suite:
     Args:
         name: with its version; any change to a published suite is a new one. agents: in running order.
         seeds: of the training runs. users: evaluation users, the same for all agents. user_seed: of the first.
-        references: pinned scores of random and planner by task name: the 0 and 1 of normalised scores.
+        references: pinned scores of random and planner by task name: the 0 and 1 of normalised scores; else what the
+            rows "random" and "best-known", or "planner", earn.
         fronts: task name -> the two objectives that agents trade off there by their `objective_weights`.
+        stretch: task name -> training steps of its best known policy, and by which share its return rose over the last
+            fifth of them: how far the 1 was stretched.
         about: what it asks, in a few words; no part of the manifest.
     """
 
@@ -210,6 +215,7 @@ class Suite:
     user_seed: int = EVALUATION_SEED
     references: Scores = field(default_factory=dict)
     fronts: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    stretch: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     about: str = ""
 
     def __post_init__(self) -> None:
@@ -230,7 +236,7 @@ class Suite:
         for agent in self.agents:
             for name in agent.only:
                 require_option(f"{self.name} agent {agent.label!r} only", name, [task.name for task in self.tasks])
-        for what, names in (("references", self.references), ("fronts", self.fronts)):
+        for what, names in (("references", self.references), ("fronts", self.fronts), ("stretch", self.stretch)):
             tasks = [task.name for task in self.tasks]
             require({*names} <= {*tasks}, f"{self.name} {what}", f"must be of the tasks {tasks}", list(names))
 
@@ -261,6 +267,7 @@ class Suite:
             "agents": agents,
             **({"references": scores} if scores else {}),
             **({"fronts": fronts} if fronts else {}),
+            **({"stretch": {task: list(pair) for task, pair in self.stretch.items()}} if self.stretch else {}),
         }
 
     @classmethod
@@ -284,6 +291,9 @@ class Suite:
         )
         fits = isinstance(fronts, dict) and all(map(is_front, fronts.values()))
         require(fits, "fronts", "must have two different objectives by task", fronts)
+        stretch = data.get("stretch", {})
+        fits = isinstance(stretch, dict) and all(map(is_pair, stretch.values()))
+        require(fits, "stretch", "must have steps and a rise by task", stretch)
         return cls(
             data["name"],
             tasks,
@@ -293,6 +303,7 @@ class Suite:
             data.get("user_seed", EVALUATION_SEED),
             {task: {name: (mean, se) for name, (mean, se) in pinned.items()} for task, pinned in scores.items()},
             {task: (first, second) for task, (first, second) in fronts.items()},
+            {task: (steps, rise) for task, (steps, rise) in stretch.items()},
             data.get("about", ""),
         )
 
@@ -310,6 +321,8 @@ class Suite:
                                   for task, scores in self.references.items()}  # fmt: skip
         if self.fronts:
             data["fronts"] = {task: list(objectives) for task, objectives in self.fronts.items()}
+        if self.stretch:
+            data["stretch"] = {task: list(pair) for task, pair in self.stretch.items()}
         return data
 
     def entries(self) -> list[Entry]:
@@ -334,7 +347,7 @@ def training_seeds(n: int) -> tuple[int, ...]:
 
 
 def references(planner_users: int | None = None) -> tuple[Contender, ...]:
-    """The four yardsticks; random and planner are the 0 and 1 of normalised scores."""
+    """The yardsticks of any task; random and planner are the 0 and 1 of normalised scores."""
     return (
         Contender("planner", "planner", trained=False, users=planner_users),
         *(Contender(name, name, trained=False) for name in ("myopic", "popularity", "random")),
@@ -342,7 +355,7 @@ def references(planner_users: int | None = None) -> tuple[Contender, ...]:
 
 
 LABEL = f"must be text of 1 to {LONGEST_NAME} characters"
-OPTIONAL_PARTS = ("about", "user_seed", "references", "fronts")  # of a suite as plain data
+OPTIONAL_PARTS = ("about", "user_seed", "references", "fronts", "stretch")  # of a suite as plain data
 
 
 def _named_task(where: str, data: Any) -> NamedTask:
@@ -486,8 +499,7 @@ def contenders(
     full = [agent + _settings(values) for agent, values in new]
     taken = {contender.label for contender in beside}
     labels = next((names for names in (short, long) if len({*names} | taken) == len(names) + len(taken)), full)
-    untrained = [reference.agent for reference in references()]
-    return tuple(Contender(label, agent, values, trained=agent not in untrained)
+    return tuple(Contender(label, agent, values, trained=agent not in UNTRAINED)
                  for label, (agent, values) in zip(labels, new))  # fmt: skip
 
 

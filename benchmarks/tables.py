@@ -22,7 +22,8 @@ from benchmarks.suite import SUITES, Job
 
 UNKNOWN = "–"
 NOT_RUN = "not run yet"
-LEAST = 1e-9  # returns that the planner must be above random for a scale
+LEAST = 1e-9  # returns that the 1 of normalised scores must be above random
+ONES = ("best-known", "planner")  # agents whose return is the 1, the first of them that a task has
 REASON = 500  # characters of why a job failed
 # Options that do not change what a command runs: those that take a value, and flags.
 WHERE_IT_RAN = ("-o", "--output", "-w", "--workers", "--executor", "--ray-address", "--device", "--only")
@@ -71,6 +72,8 @@ class Results:
     software: list[str]  # a line for each set of versions
     fronts: dict[str, tuple[str, ...]]  # task -> the objectives that agents trade off there
     unscaled: dict[str, str]  # task without reference scores -> what its table says in place of normalised ones
+    ones: dict[str, str]  # task -> the agent whose return is the 1 of its normalised scores
+    stretch: dict[str, tuple[float, float]]  # task -> training steps of its best known policy, and their late rise
 
     def estimate(self, label: str, tasks: list[str], statistic: Statistic = iqm) -> Estimate | None:
         """Normalised score of an agent over some tasks; None where anything that it needs is missing."""
@@ -173,7 +176,9 @@ def read_folder(folder: str | os.PathLike[str]) -> Results:
             software[", ".join(versions)] = None
         else:
             reasons[label].append((f"{task}, {label}, seed {job.seed}", _reason(error_file(folder, job.key))))
-    scales = {task: _scale({**yardsticks[task], **pinned.get(task, {})}) for task in tasks}
+    rows = {task: {e.label for e in entries if e.task == task} | pinned.get(task, {}).keys() for task in tasks}
+    ones = {task: next((name for name in ONES if name in rows[task]), ONES[-1]) for task in tasks}
+    scales = {task: _scale({**yardsticks[task], **pinned.get(task, {})}, ones[task]) for task in tasks}
     cells = {(task, label): _cell(jobs[task, label], found, scales[task]) for (task, label), found in runs.items()}
     missing = []
     for label, lines in reasons.items():
@@ -184,7 +189,9 @@ def read_folder(folder: str | os.PathLike[str]) -> Results:
             missing += [f"{name}: {reason}" for name, reason in lines]
     fronts = {**_trade_offs(cells), **fronts}
     unscaled = {task: scale for task, scale in scales.items() if isinstance(scale, str)}
-    results = Results(manifest.suite, manifest.command, tasks, labels, cells, missing, list(software), fronts, unscaled)
+    stretch = {task: (steps, rise) for task, (steps, rise) in manifest.stretch.items()}
+    results = Results(manifest.suite, manifest.command, tasks, labels, cells, missing, list(software), fronts, unscaled,
+                      ones, stretch)  # fmt: skip
     if unscaled:  # returns of several tasks cannot be averaged, positions can
         positions = [_by_return(results, task) for task in tasks]
         scores = {label: -np.mean([p.index(label) for p in positions if label in p]) for label in labels}
@@ -213,22 +220,22 @@ def _trade_offs(cells: dict[tuple[str, str], Cell]) -> dict[str, tuple[str, ...]
     return {task: tuple(objectives) for task, objectives in fronts.items()}
 
 
-def _scale(yardsticks: dict[str, float]) -> tuple[float, float] | str:
-    """What random and planner earn, or why there is no scale between them."""
-    for name in ("planner", "random"):
+def _scale(yardsticks: dict[str, float], one: str) -> tuple[float, float] | str:
+    """What random and the agent of the 1 earn, or why there is no scale between them."""
+    for name in (one, "random"):
         if name not in yardsticks:
             return f"no {name}: not normalised"
-    random, planner = yardsticks["random"], yardsticks["planner"]
-    return (random, planner) if planner - random > LEAST else "planner not above random: not normalised"
+    random, best = yardsticks["random"], yardsticks[one]
+    return (random, best) if best - random > LEAST else f"{one} not above random: not normalised"
 
 
 def _cell(job: Job, found: list[Result | None], scale: tuple[float, float] | str) -> Cell:
     results = [result for result in found if result]
     scores, error = np.zeros(0), 0.0
     if len(results) == len(found) and not isinstance(scale, str):
-        random, planner = scale
-        scores = normalised([result.returns.mean for result in results], random, planner)
-        error = _user_error(results) / (planner - random)
+        random, best = scale
+        scores = normalised([result.returns.mean for result in results], random, best)
+        error = _user_error(results) / (best - random)
     return Cell(job, len(found), results, scores, error)
 
 
@@ -286,15 +293,26 @@ def task_row(results: Results, task: str, label: str) -> tuple[str, ...]:
     )
 
 
+def _one(results: Results) -> str:
+    names = {"best-known": "the best known policy", "planner": "the planner"}
+    found = [names[name] for name in ONES if name in results.ones.values()]
+    return found[0] if len(found) == 1 else f"{found[0]}, or {found[1]} where that is not a row"
+
+
 def notes(results: Results) -> list[str]:
     """How to read the tables, and what is missing from them."""
     seeds = max(cell.expected for cell in results.cells.values())
     old = results.with_old_curves()
     spread = "users (one seed: not over training runs)" if seeds == 1 else f"users and {seeds} training seeds"
     return [
-        "Normalised score: 0 is the random agent, 1 the planner. *: reads the simulator's hidden state.",
+        f"Normalised score: 0 is the random agent, 1 {_one(results)}. *: reads the simulator's hidden state.",
         f"[low, high]: 95 % bootstrap interval, stratified over tasks; ±: standard error. Both over {spread}.",
         "Length: mean steps per episode. Trained: user-steps per run. Seconds: of training, per run.",
+        *(
+            f"The best known policy of {task} was trained for {steps:,.0f} steps; over the last fifth of them its return "
+            f"rose by {rise:.1%}."
+            for task, (steps, rise) in results.stretch.items()
+        ),
         *(f"Missing: {line}" for line in results.missing),
         *(
             [
