@@ -134,9 +134,9 @@ class LatentPolicy(Agent):
     segment: int = 50
     epochs: int = 3
     batch_size: int = 3200
-    learning_rate: float = 2e-3
-    entropy: float = 0.01
-    gamma: float = 1.0
+    learning_rate: float = 5e-3
+    entropy: float = 0.005
+    gamma: float = 0.99
     trace: float = 0.95
     clip: float = 0.2
     privileged = True
