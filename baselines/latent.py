@@ -199,7 +199,10 @@ class LatentPolicy(Agent):
                 played, look = self._play(env, policy, look, rng)
                 scale = self._improve(adam, policy, value, played, look, scale, self.entropy * left, env.actions.null)
                 if progress:
-                    progress((r + 1) * self.segment * self.envs, {"reward": float(torch.stack(played.reward).mean())})
+                    progress(
+                        min((r + 1) * self.segment * self.envs, steps),
+                        {"reward": float(torch.stack(played.reward).mean())},
+                    )
         env.close()
 
     def _measure(self, env: RecVectorEnv, seed: int) -> None:
@@ -228,8 +231,9 @@ class LatentPolicy(Agent):
                 choice, valid = _slates(logits + noise, env)
                 played.log_prob.append(slate_log_prob(logits, choice, valid, env.actions.null))
             _, reward, terminated, truncated, _ = env.step(env.actions.encode(choice.numpy()))
-            for column, value in zip(played[:3], (look, choice, valid), strict=True):
-                column.append(value)
+            played.seen.append(look)
+            played.choice.append(choice)
+            played.valid.append(valid)
             played.reward.append(torch.as_tensor(reward, dtype=torch.float32))
             played.ended.append(torch.as_tensor(terminated | truncated))
             look = self._look(env)

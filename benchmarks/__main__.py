@@ -149,18 +149,18 @@ def _run_command(
 ) -> None:
     """Run what is missing of a suite, and report. Killed or stopped, the same command goes on.
 
-    A published row: `run core-v0 --only dqn`
+    A published row: `run core-v1 --only dqn`
 
     A suite of your own, written as those of benchmarks/suites are: `run my_suite.json`
 
     A suite of somebody else's names code, agents as file.py:Class or package.module:Class and tasks as module:id. It is
     imported and run: look at it first.
 
-    Your own agent in a suite: `run core-v0 --agent my_agent.py:MyAgent --only MyAgent`
+    Your own agent in a suite: `run core-v1 --agent my_agent.py:MyAgent --only MyAgent`
 
     Without a suite, beside the references: `run --agent my_agent.py:MyAgent --task recgym/News-v0 --steps 50000 --seeds 3`
 
-    One agent twice: `run core-v0 --agent linucb --parameters '{"alpha": 2}' --agent linucb --parameters '{"alpha": 3}'`
+    One agent twice: `run core-v1 --agent linucb --parameters '{"alpha": 2}' --agent linucb --parameters '{"alpha": 3}'`
     """
     hyperparameters = [_json("parameters", text) for text in parameters or ()]
     if suite is None:
@@ -230,7 +230,7 @@ def _pack(
     shared: Annotated[
         list[str] | None,
         typer.Option(
-            help="A published folder, such as core-v0: results that it holds too, but for the time that they took, are "
+            help="A published folder, such as core-v1: results that it holds too, but for the time that they took, are "
             "removed here; repeat for more."
         ),
     ] = None,

@@ -90,8 +90,8 @@ class Manifest:
         require(fits, "manifest", "shared must hold names of published folders by keys of entries", shared)
         for name in data:
             require_option("part of a manifest", name, MANIFEST_PARTS)
-        parts = (data.get(name, {}) for name in ("references", "fronts", "stretch"))
-        return cls(data["suite"], data["command"], entries, *parts, shared)
+        references, fronts, stretch = (data.get(name, {}) for name in ("references", "fronts", "stretch"))
+        return cls(data["suite"], data["command"], entries, references, fronts, stretch, shared)
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -121,16 +121,14 @@ def test_training_users_are_not_evaluation_users():
 
 
 def test_named_suites():
-    quick, smoke, single = (suite.get_suite(name) for name in ("quickstart", "smoke-v0", "single-item"))
+    quick, smoke = (suite.get_suite(name) for name in ("quickstart", "smoke-v1"))
     assert [task.task for task in quick.tasks] == [task.task for task in smoke.tasks]
     assert quick.agents[0].hyperparameters == {}
     assert [a.label for a in quick.agents] == [a.label for a in smoke.agents]
     assert quick.tasks[3].task == Task("recgym/Ecommerce-v0", {"world": "open-bandit"})
-    assert sum(e.label == "dqn mlp" for e in single.entries()) == 9
-    for contender in (*quick.agents, *smoke.agents, *single.agents):
-        if contender.agent != "dqn":  # which needs torch
-            make_agent(contender.agent, **contender.hyperparameters)
-    with pytest.raises(ConfigError, match="Did you mean 'quickstart-v0'"):
+    for contender in (*quick.agents, *smoke.agents):
+        make_agent(contender.agent, **contender.hyperparameters)
+    with pytest.raises(ConfigError, match="Did you mean 'quickstart-v1'"):
         suite.get_suite("quickstrat")
     with pytest.raises(ConfigError, match="must have a name each"):
         dataclasses.replace(quick, tasks=quick.tasks * 2)
@@ -148,7 +146,7 @@ def test_one_agent_may_run_with_several_settings():
         agents, settings = zip(*pairs)
         return [c.label for c in suite.contenders(agents, settings, beside)]
 
-    core = suite.get_suite("core-v0").agents
+    core = suite.get_suite("core-v1").agents
     assert labels(("a:X", {}), ("linucb", {"alpha": 1})) == ["X", "linucb"]
     assert labels(("linucb", {}), ("linucb", {"alpha": 0.5})) == ["linucb", "linucb alpha=0.5"]
     assert labels(("linucb", {"alpha": 0.5}), ("linucb", {}), beside=core) == ["linucb alpha=0.5"], "one is there"
@@ -169,9 +167,9 @@ def test_a_run_does_not_take_the_place_of_another(tmp_path, monkeypatch):
     chosen = [suite.custom_suite([named(First)], [SHOP], 64, seeds, 5) for seeds in (1, 2)]
     assert cli._folder(chosen[0]) != cli._folder(chosen[1])
     assert cli._folder(chosen[0]) == cli._folder(suite.custom_suite([named(First)], [SHOP], 64, 1, 5))
-    assert cli._folder(suite.get_suite("core-v0")) == Path("runs/core-v0")
-    strange = dataclasses.replace(chosen[0], name="core-v0+../x [/]" + "y" * 300)
-    assert re.fullmatch(r"runs/core-v0\+\.\.-x-y{40,60}-[0-9a-f]{8}", str(cli._folder(strange)))
+    assert cli._folder(suite.get_suite("core-v1")) == Path("runs/core-v1")
+    strange = dataclasses.replace(chosen[0], name="core-v1+../x [/]" + "y" * 300)
+    assert re.fullmatch(r"runs/core-v1\+\.\.-x-y{40,60}-[0-9a-f]{8}", str(cli._folder(strange)))
     write = functools.partial(run.run_suite, console=quiet(), only=["random"])
     write(chosen[0], tmp_path / "a")
     write(chosen[1], tmp_path / "a")  # holds more: nothing is lost
@@ -535,7 +533,7 @@ def test_command_line(monkeypatch, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run", "quickstrat"], "Did you mean 'quickstart-v0'"),
+        (["run", "quickstrat"], "Did you mean 'quickstart-v1'"),
         (["run"], "task: must be given where no suite is"),
         (["run", "smoke", "--steps", "5"], "steps: is fixed by the suite"),
         (["run", "--task", "x", "--options", "{"], "options: what is given must be JSON in UTF-8: Expecting"),
@@ -608,4 +606,4 @@ def test_a_folder_with_a_package_of_our_name(tmp_path):
     command = Path(sys.executable).with_name("recgym-benchmarks")
     done = subprocess.run([command, "list"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "slate-v0" in done.stdout
+    assert "slate-v1" in done.stdout

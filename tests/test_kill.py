@@ -29,7 +29,7 @@ from benchmarks.run import write_json
 
 NEWS = 'NamedTask("news", Task("recgym/News-v0", {"horizon": 5}), 256)'
 SMALL = f'Suite("small-v0", ({NEWS},), (Contender("linucb", "linucb"), *references()[2:]), training_seeds(6), 4)'
-SMOKE = 'get_suite("smoke-v0")'
+SMOKE = 'get_suite("smoke-v1")'
 PROGRAM = """
 from baselines import Task
 from benchmarks.run import run_suite

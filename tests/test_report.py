@@ -392,7 +392,7 @@ def test_commands(folder, tmp_path):
     assert words == ["python", "-m", "benchmarks", "run", "--agent", "my agent.py:A", "--task", "x", "--only", "a 'b'"]
     manifest = json.loads((write(tmp_path) / "suite.json").read_text())
     for name, command, wanted in (
-        ("core-v0", "anything", "python -m benchmarks run core-v0 --only slow"),
+        ("core-v1", "anything", "python -m benchmarks run core-v1 --only slow"),
         ("other", "python -m benchmarks references -w 2", "python -m benchmarks references -w 2"),
         ("other", "", ""),
     ):

