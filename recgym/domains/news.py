@@ -22,40 +22,72 @@ from recgym.world import World
 
 
 class NewsEnv(RecEnv):
-    """News: a reader scans the front page, which the agent fills from 20 retrieved articles of the last two days.
+    """News: a reader goes through one page after the other, which the agent fills from 20 retrieved articles of two days.
 
     ## Description
 
-    Articles appear by a Poisson process over the day, fade with half-lives of 2 to 24 hours, and gather readers by a
-    slow AR(1) level, self-exciting bursts and breaking events that lift a topic. Utility: v = 4 u.x + f_u freshness +
-    g_u popularity + 2 clickbait - fatigue[topic]. The reader goes down the page as in a cascade, to the next position
-    with probability 0.8, or 0.48 after a click, and clicks with probability sigmoid(v - 4). The minutes on an article
-    are log-normal, their log has the mean -0.3 + 0.5 q - clickbait + 1.5 (s - 1/2), and they are at most 15.
+    A step is one page, of S articles. An article has the quality q (a standard normal number within +-3) and a clickbait in
+    [0, 1], 0.4 on average. It is there for 48 hours; its freshness halves every 2 to 24 hours, by topic; its
+    popularity is how much others read it, with bursts and breaking events that lift a topic. x is the embedding of the
+    article and u the reader's interest, both of length 1. The utility of the article is
 
-    What links today to tomorrow: each click adds 2 q - 4 clickbait to a net exposure that is multiplied by 0.9 per
-    step, and the satisfaction is s = sigmoid(0.25 net exposure). A satisfied reader reads longer. When the patience has
-    run out (each step costs 1, each satisfied click gives 1 back), the reader returns 1 to 6 hours later with
-    probability 0.95 s^2. Clickbait wins the click and loses the reader. Interests drift, fast and slowly; a topic tires
-    the reader and recovers over clock time.
+        v = 3 u.x + 2.5 clickbait + f freshness + g popularity - fatigue[topic]
+
+    where f = exp(0.3 n - 0.045) and g = exp(0.3 n - 0.045) differ from reader to reader; each n is a standard normal number.
+    The reader goes down the page as in a cascade: clicks an article that is looked at with probability
+
+        a = sigmoid(v - 6)
+
+    and looks at the next one with probability 0.8, or 0.48 after a click. The minutes on a clicked article are log-normal: their
+    logarithm has the mean
+
+        -0.6 + 0.4 q - 0.8 clickbait + 0.5 (s - 0.5)
+
+    and the standard deviation 1.4, and they are at most 15. A click is satisfied when it is read for more than 0.5 minutes; a
+    satisfied reader shares the article with probability sigmoid(-3 + 0.4 q). A page takes 0.25 minutes, plus those of reading.
+
+    **What links today to tomorrow: the peak-end rule.** How a visit is remembered depends on how it ended (Kahneman,
+    Fredrickson, Schreiber and Redelmeier, Psychological Science 4(6), 401-405, 1993). The satisfaction s has a short memory
+    of what was shown, where good articles raise it and clickbait lowers it:
+
+        s <- 0.65 s + 0.35 (mean over the articles shown of sigmoid(1 + 1.5 q - 4 clickbait)), within [0, 1].
+
+    Each step costs 1 of the reader's patience, and each satisfied click gives 0.5 back, up to what it was at first. When it has run
+    out, the session is over: with probability 0.95 s^2 the reader returns 60 to 360 minutes later, with full patience, else
+    never. So clickbait early in a session earns clicks, and at its end it loses the reader; what is due depends on the time in the
+    session, which the platform sees (`pages`, at most 50).
+
+    Besides, in each step: clicks pull a fast and a slow interest, one clicked article after the other, fast <-
+    normalise(0.9 fast + 0.1 x) and slow <- normalise(0.99 slow + 0.01 x); then u = normalise(0.5 fast + 0.5 slow). Fatigue
+    halves every 20 minutes, those away included; then each article shown adds 0.1 to its topic, or 0.3 if it is clicked, up
+    to 3.
+
+    The calendar has 12 weeks. 20 of the articles that are there are retrieved for a step: the best match in each of
+    20 random groups of 4, sorted by match. The match is the inner product of the article's embedding with the taste profile plus the
+    mean embedding of the last clicked articles. The click rate of an article is that of its life up to now, under a policy of
+    the past: it does not depend on the agent, nor does its popularity.
 
     ## Action Space
 
-    `recgym/News-v0`: `Discrete(20)`, the candidate shown. `recgym/NewsSlate-v0`: `MultiDiscrete([20] * 5)`, top
-    position first; an article repeated in a slate counts once. `action="embedding"`: `Box(-1, 1, (16,))`, for the
+    `recgym/News-v0`, S = 1: `Discrete(20)`, the candidate shown. `recgym/NewsSlate-v0`, S = 5: `MultiDiscrete([20] * 5)`,
+    top position first; an article repeated in a slate counts once. `action="embedding"`: `Box(-1, 1, (16,))`, for the
     candidates with the largest inner products. `null_action=True` makes 0 "show nothing".
 
     ## Observation Space
 
-    What the platform knows. Interests and moods are hidden, so this is a POMDP. `observation="flat"` (default) is a
-    float32 `Box` vector, `"dict"` has the same numbers by block, `"latent"` adds the hidden state for debugging.
-    `env.unwrapped.observation_layout` maps the names of the blocks to slices, shapes and named parts:
+    What the platform knows. Interests, satisfaction and patience are hidden, so this is a POMDP. `observation="flat"`
+    (default) is a float32 `Box` vector, `"dict"` has the same numbers by block, `"latent"` adds the hidden state for
+    debugging. `env.unwrapped.observation_layout` maps the names of the blocks to slices, shapes and named parts:
 
     | block | shape | content |
     |---|---|---|
-    | `user` | (P,) | noisy taste profile (zero for a cold user), whether it is known, session progress, time of day, what the last slate led to |
-    | `history` | (10, d + C) | the last clicked items, latest first: embedding and what came of them |
-    | `candidates` | (K, d + 9) | embedding, quality signal, hype (a noisy look at clickbait), freshness, popularity, age, click rate, match to the profile, match to the recent history, recent exposure of the topic |
-    | `mask` | (K,) | 1 where there is a candidate |
+    | `user` | (9,) | whether there is a taste profile, session progress, sine and cosine of the time of day, clicks, minutes / 15, satisfied clicks and shares of the last step, pages / 50 |
+    | `history` | (10, 4) | of the last clicked articles, latest first: click, minutes / 15, satisfied click, share |
+    | `candidates` | (20, 9) | quality signal (correlates 0.8 with q), hype (a noisy look at clickbait), freshness, popularity, age, click rate, match to the profile, match to the history, recent exposure of the topic |
+    | `mask` | (20,) | 1 where there is a candidate |
+
+    `embeddings=True` adds the taste profile, 16 numbers, in front of `user`, and the embedding of the article, 16 numbers,
+    in front of each row of `history` and `candidates`.
 
     ## Rewards
 
@@ -65,27 +97,42 @@ class NewsEnv(RecEnv):
 
     ## Starting State
 
-    A new reader, whose interest mixes 2 to 4 topics; satisfaction 1/2, patience log-normal around 18 steps, a random
-    minute of the weeks `weeks`. 10 % of the readers have no profile.
+    A new reader, whose interest mixes 2 to 4 topics; satisfaction 0.5, no fatigue; a patience that is log-normal with median 18
+    steps and spread 0.2, within [5, 50]; a random minute of the weeks `weeks`, more often in the evening. 10 % of the readers
+    have no profile.
 
     ## Episode End
 
     Terminated when the patience has run out and the reader does not return, truncated after 100 steps.
 
+    ## Levels
+
+    How often things happen, in published data and here under the agent "popularity" (ids of S = 1 / S = 5):
+
+    | figure | published | source | here |
+    |---|---|---|---|
+    | clicks per article shown | 4.05 % | MIND-small, 347,727 clicks of 8,584,442 (Wu et al., ACL 2020) | 0.0x |
+    | minutes on an article, mean | 1.15 | EB-NeRD (Kruse et al. 2024, arXiv 2410.03432), statistics of its public sample by third parties | 0.0x |
+    | minutes on an article, median | 0.35 | EB-NeRD, likewise | 0.0x |
+    | read for more than half a minute | 46 % | EB-NeRD, likewise | 0.0x |
+
+    MIND-small has 1.51 clicks per impression log, which is a list of 37 articles; a page here has 1 or 5, so that figure has no
+    counterpart. Nor have shares and returns, for which nothing published was found.
+
     ## Arguments
 
     Of the world: `items` (12,000, up to a million), `topics` (20), `dimensions` (16), `seed` of the catalogue and the
-    market (0), `cold_start`, the share of users without a profile (0.1), `profile_noise` (1.0), `quality_correlation`
-    of the quality signal with the true quality (0.7), `weeks` of the calendar of 12 in which sessions start, as first and
+    market (0), `cold_start`, the share of users without a profile (0.1), `profile_noise` (0.7), `quality_correlation`
+    of the quality signal with the true quality (0.8), `weeks` of the calendar of 12 in which sessions start, as first and
     one past the last ((0, 8), which leaves (8, 12), with other items, to evaluate on). The keywords `horizon`, `history`,
-    `slate_size`, `candidates` (a number K, `"all"` or a component) and those of the parts of the `World` (`population`,
-    `market`, `preference`, `choice`, `response`, `dynamics`, `departure`, `reward`) replace its own; a part is given as
-    a component or in JSON form (`{"kind": "Cascade", "attention": 0.8}`). `world="open-bandit"`, a folder written by
-    `World.save` or a `World` replaces the whole world. Of the environment: see `recgym.RecVectorEnv`.
+    `embeddings` (False), `slate_size`, `candidates` (a number K, `"all"` or a component) and those of the parts of the
+    `World` (`population`, `market`, `preference`, `choice`, `response`, `dynamics`, `departure`, `reward`) replace its own; a
+    part is given as a component or in JSON form (`{"kind": "Cascade", "attention": 0.8}`). `world="open-bandit"`, a folder
+    written by `World.save` or a `World` replaces the whole world. Of the environment: see `recgym.RecVectorEnv`.
 
     ## Version History
 
-    * v0: first version. recgym 0.1.1 computes the same in another order: numbers may differ from 0.1.0 in their last digits.
+    * v0: as of recgym 0.2.0. Drafts of 0.1 had other dynamics, in which rules of one line won; no results of theirs compare.
     """
 
 
