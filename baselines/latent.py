@@ -167,6 +167,18 @@ class LatentPolicy(Agent):
             rule = f"must be of a world with as many numbers of a {name.partition('_')[0]}, {sees.shape[-1]}"
             require(len(self.scaling[name]) == sees.shape[-1], "policy", rule, len(self.scaling[name]))
 
+    @classmethod
+    def of(cls, content: bytes, file: object, **hyperparameters: Any) -> LatentPolicy:
+        """The policy of a file of `baselines.policies`, from which `fit` goes on.
+
+        Raises:
+            ConfigError: the file, of that content, holds none.
+        """
+        agent = cls(**hyperparameters)
+        agent._parse(content, "best-known policy", file)
+        agent.trained = True
+        return agent
+
     def act(self, observation: Array, mask: Array, explore: bool = False) -> Array:
         assert self.policy is not None
         with torch.no_grad():
@@ -184,11 +196,13 @@ class LatentPolicy(Agent):
         env.fuse()
         rng, rounds = np.random.default_rng(seed), max(1, steps // (self.segment * self.envs))
         with torch_seed(seed), torch_threads(1):
-            self._measure(env, seed)
+            if not self.trained:
+                self._measure(env, seed)
             env.reset(seed=seed)
             look = self._look(env)
             f, g = look.choices.shape[2], look.user.shape[1]
-            policy = self.policy = Policy(f, g, self.width)
+            policy = self.policy if self.trained and self.policy is not None else Policy(f, g, self.width)
+            self.policy = policy
             value = nn.Sequential(nn.Linear(g, self.width), nn.Tanh(), nn.Linear(self.width, self.width), nn.Tanh(),
                                   nn.Linear(self.width, 1))  # fmt: skip
             adam = torch.optim.Adam([*policy.parameters(), *value.parameters()], self.learning_rate)

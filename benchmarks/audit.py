@@ -25,7 +25,7 @@ from rich.text import Text
 import recgym
 from baselines.agent import Task, evaluate
 from baselines.latent import LatentPolicy, slope
-from baselines.policies import KINDS, ORIGIN, POLICY_SEED, policy_digests, policy_file, provenance
+from baselines.policies import KINDS, ORIGIN, POLICY_SEED, digest_of, policy_digests, policy_file, provenance
 from baselines.reference import Popularity
 from baselines.rules import Heuristic, search
 from benchmarks import limit_threads
@@ -39,13 +39,14 @@ from benchmarks.suite import EVALUATION_SEED, Contender, NamedTask, Suite, train
 from benchmarks.tables import Section
 from recgym import ENV_IDS
 from recgym.errors import require_option
-from recgym.files import write_atomically
+from recgym.files import read_bytes, write_atomically
 
 GAIN = 1.15  # of the best known policy over the best of heuristic and one-step
 MOST = 0.5  # of the gap between random and the best known policy that a rule of one line may close
 EVALUATION_WEEKS = (8, 12)  # policies are found in the environment's own, (0, 8)
 AUDIT_USERS, PLANNER_USERS = 2000, 300
 STEPS, GENERATIONS, STARTS = 5_000_000, 20, 2  # of training, and of each search
+AFTERWARDS = 2e-3  # learning rate of a policy that does not begin at random
 CURVE_POINTS, CURVE_USERS = 20, 500
 CURVE_SEED = POLICY_SEED + 9 * 10**8  # of the users of curves, and of those who choose among searches
 TRAINING_SEED = POLICY_SEED + 8 * 10**8
@@ -140,6 +141,11 @@ def name_of(id: str) -> str:
     return id.removeprefix("recgym/")
 
 
+def single_of(id: str) -> str:
+    """The id of the same domain that shows one item per step."""
+    return id.replace("Slate-", "-")
+
+
 def domain_of(id: str) -> str:
     """Ecommerce, News or LiveStream."""
     return name_of(id).partition("-")[0].removesuffix("Slate")
@@ -203,14 +209,20 @@ def train_policy(id: str, kind: str, steps: int, generations: int, starts: int =
     }
     task, file = Task(id), policy_file(id, kind)
     if kind == "best-known":
-        agent, curve = LatentPolicy(), []
+        first = policy_file(single_of(id), kind)
+        agent, curve, best = LatentPolicy(), [], (-np.inf, LatentPolicy())
+        if first != file:  # a slate's policy begins as that of one item, which finds better slates than a random start
+            agent = LatentPolicy.of(read_bytes(first, f"{kind} policy"), first, learning_rate=AFTERWARDS)
+            origin |= {"began as": first.name, "digest": digest_of(first.read_bytes())}
 
         def progress(done: int, values: dict[str, float]) -> None:
+            nonlocal best
             if done * CURVE_POINTS // steps > len(curve):
-                returns = evaluate(agent.snapshot(), task, CURVE_USERS, CURVE_SEED).returns
-                curve.append(
-                    {"steps": done, "return": round(float(returns.mean()), 4), "se": round(standard_error(returns), 4)}
-                )
+                snapshot = agent.snapshot()
+                returns = evaluate(snapshot, task, CURVE_USERS, CURVE_SEED).returns
+                mean = float(returns.mean())
+                curve.append({"steps": done, "return": round(mean, 4), "se": round(standard_error(returns), 4)})
+                best = max(best, (mean, snapshot), key=lambda scored: scored[0])
 
         agent.fit(task, steps, TRAINING_SEED, progress)
         origin |= {
@@ -220,7 +232,7 @@ def train_policy(id: str, kind: str, steps: int, generations: int, starts: int =
             "curve_users": CURVE_USERS,
             "curve": curve,
         }
-        write_atomically(file, agent.as_bytes(origin))
+        write_atomically(file, best[1].as_bytes(origin))  # the best of the curve, whose users are in no suite
         return file
     searches = [search(task, kind, generations, seed=seed) for seed in range(starts)]
     scores = [float(evaluate(found.agent, task, AUDIT_USERS, CURVE_SEED).returns.mean()) for found in searches]
@@ -238,9 +250,11 @@ def train_policies(ids: Sequence[str], steps: int, generations: int, command: st
                    workers: int = 1, kinds: Sequence[str] = tuple(KINDS)) -> None:  # fmt: skip
     """Find the policies that are missing, or all of them anew, several at a time."""
     wanted = [(id, kind) for kind in sorted(kinds) for id in ids if retrain or not policy_file(id, kind).is_file()]
+    later = [(id, kind) for id, kind in wanted if kind == "best-known" and single_of(id) != id]
     settings = (steps, generations, STARTS, command)
-    for n, path in enumerate(_files(wanted, settings, workers), 1):
-        console.print(Text(f"{n}/{len(wanted)} {path.name}"))
+    for part in ([pair for pair in wanted if pair not in later], later):
+        for n, path in enumerate(_files(part, settings, workers), 1):
+            console.print(Text(f"{n}/{len(part)} {path.name}"))
 
 
 def _files(wanted: list[tuple[str, str]], settings: tuple[int, int, int, str], workers: int) -> Iterator[Path]:
