@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from recgym.registry import fitted_worlds, register_installed, register_world, registered_worlds
 
-__version__ = "0.1.1"
+__version__ = "0.2.0"
 
 _WHERE = {
     "World": "world",

@@ -226,7 +226,9 @@ def shop(step: Step) -> None:
     if step.shown():
         level = k.adapt * level + (1 - k.adapt) * np.mean([price[i] for i in step.shown()])
         level = min(max(level, -k.most_level), k.most_level)
-        worth = [k.content + k.good * step.attribute("quality", i) + k.fit * (u @ step.x(i)) - price[i] for i in step.shown()]
+        worth = [
+            k.content + k.good * step.attribute("quality", i) + k.fit * (u @ step.x(i)) - price[i] for i in step.shown()
+        ]
         s = k.memory * s + (1 - k.memory) * sigmoid(worth).mean()
     s = max(s - sum(k.regret * sigmoid(-k.bad * step.attribute("quality", i)) for i in bought), 0.0)
     close("level", step.new("level"), level)
@@ -273,7 +275,8 @@ def news(step: Step) -> None:
     close("interest", step.new("interest"), unit(k.blend * fast + (1 - k.blend) * slow) if step.clicks() else u)
     if step.shown():
         worth = [
-            k.content + k.good * step.attribute("quality", i) - k.bad * step.attribute("clickbait", i) for i in step.shown()
+            k.content + k.good * step.attribute("quality", i) - k.bad * step.attribute("clickbait", i)
+            for i in step.shown()
         ]
         s = k.memory * s + (1 - k.memory) * sigmoid(worth).mean()
     close("satisfaction", step.new("satisfaction"), s)
@@ -447,6 +450,9 @@ def test_users_arrive_as_the_docstring_says(name: str) -> None:
             assert np.median(values) == pytest.approx(getattr(k, trait), rel=8 * spread / np.sqrt(n))
             middle = np.log(np.quantile(values, 0.8413) / np.quantile(values, 0.1587)) / 2
             assert middle == pytest.approx(spread, rel=0.05)
+    for column, most in (("level", "most_level"), ("fatigue", "most"), ("satiation", "most_sated"), ("pages", "pages")):
+        if hasattr(k, most):  # ranges, whose ends random steps do not reach
+            assert world.owned[column].high == getattr(k, most)
     for column, initial in (("level", "level_0"), ("satisfaction", "s_0")):
         if hasattr(k, initial):
             assert (users[column] == np.float32(getattr(k, initial))).all()
@@ -481,3 +487,74 @@ def test_the_constants_stand_in_the_docstring(name: str) -> None:
         if key in ("b", "c", "h", "f", "g"):  # a log-normal number with that mean
             spread = DOMAINS[name][0][f"{key}_sd"][0]
             assert f"exp({spread:g} n - {spread**2 / 2:g})" in words, (key, words)
+
+
+@pytest.mark.parametrize("name", DOMAINS)
+def test_expected_objectives_are_those_of_the_docstring(name: str) -> None:
+    """The mean of what a click leads to, and of what happens without one, from the same equations in closed form."""
+    world, k, rng = env_of(f"recgym/{name}Slate-v0").world, constants(name), np.random.default_rng(3)
+    users = world.arrive(mix(range(400)))
+    for _ in range(6):
+        slate = random_slates(rng, users.candidates, world.slate_size)
+        users = world.step(users, slate, world.noise(users), forced(rng, slate, world.choice.single))[0]
+    items = users.candidates[:, :5]
+    v, outside, given, otherwise = world.appraise(users, items)
+    v, outside = v.astype(np.float64), outside.astype(np.float64)
+    signals = world.market.observe(items, users.clock).astype(np.float64)
+    quality = world.catalog["quality"][items].astype(np.float64)
+    if name == "Ecommerce":
+        s, full = users.satisfaction[:, None].astype(np.float64), users.cart_item >= 0
+        later, paid = k.later * full.sum(axis=1), k.later * (full * users.cart_price.astype(np.float64)).sum(axis=1)
+        cart = sigmoid(v - k.cart)
+        buy = cart * sigmoid(v - k.buy - signals[:, :, world.market.column("log_price")])
+        price = 100 * signals[:, :, world.market.column("price")]
+        zero = np.zeros(len(users))
+        want = np.stack([0 * v + 1, cart, buy + later[:, None], buy * price + paid[:, None], 0 * v + s], axis=2)
+        assert otherwise == pytest.approx(np.stack([zero, zero, later, paid, s[:, 0]], axis=1), rel=1e-4, abs=1e-7)
+        assert full.any()
+    elif name == "News":
+        bait = world.catalog["clickbait"][items].astype(np.float64)
+        mean = k.mu + k.hold * quality - k.gap * bait + k.mood * (users.satisfaction[:, None] - 0.5)
+        cdf = np.vectorize(NormalDist().cdf)
+        end = np.log(k.longest)
+        minutes = np.exp(mean + k.sigma**2 / 2) * cdf((end - mean - k.sigma**2) / k.sigma)
+        minutes += k.longest * cdf((mean - end) / k.sigma)
+        content = cdf((mean - np.log(k.enough)) / k.sigma)
+        want = np.stack([0 * v + 1, minutes, content, content * sigmoid(k.share + k.share_q * quality), 0 * v], axis=2)
+        assert not otherwise.any()
+    else:
+        on_screen = users.watching[:, None]
+        w = np.concatenate([v, outside[:, None]], axis=1)
+        shown = np.concatenate([items, on_screen], axis=1)
+        there = (shown >= 0) & (w > -np.inf)
+        now = world.market.observe(shown, users.clock).astype(np.float64)
+        most = np.minimum(600 * now[:, :, world.market.column("remaining")], users.budget[:, None].astype(np.float64))
+        most, mean = np.minimum(most, k.epoch), np.exp(k.mean + k.slope * np.where(there, w, 0.0))
+        minutes = mean * (1 - np.exp(-most / mean))
+        before = np.zeros(shown.shape)
+        before[:, -1] = users.visit
+        reaches = (before < k.long) & (k.long - before <= most)
+        long = np.where(reaches, np.exp(-np.maximum(k.long - before, 0) / mean), 0.0)
+        free = np.ones(shown.shape)
+        free[:, -1] = users.liked == 0
+        like = free * sigmoid(k.like + k.slope * np.where(there, w, 0.0))
+        same = (users.fan_item[:, None] == shown[:, :, None]) & (shown >= 0)[:, :, None]
+        together = (same * users.fan_minutes[:, None].astype(np.float64)).sum(axis=2)
+        cdf = np.vectorize(NormalDist().cdf)
+        wallet, middle = users.wallet[:, None].astype(np.float64), np.log(k.amount)
+        end = (np.log(wallet) - middle) / k.amount_sd
+        money = np.exp(middle + k.amount_sd**2 / 2) * cdf(end - k.amount_sd) + wallet * cdf(-end)
+        gift = money * sigmoid(k.gift + k.slope * np.where(there, w, 0.0) + k.devoted * np.log(1 + together))
+        joins = np.ones(shown.shape)
+        joins[:, -1] = 0.0
+        every = np.where(
+            (there & (most > 0))[:, :, None], np.stack([0 * minutes, minutes, long, like, gift], axis=2), 0.0
+        )
+        every[:, :, 0] = joins
+        want = every[:, :-1]
+        assert otherwise == pytest.approx(every[:, -1], rel=1e-4, abs=1e-7)
+        assert (on_screen >= 0).any()
+        assert long[:, -1].any()
+        assert together.any()
+    there = items >= 0
+    assert given[there] == pytest.approx(want[there], rel=1e-4, abs=1e-7)
