@@ -216,7 +216,6 @@ def test_other_versions_may_differ_by_chance_only(folder):
     change(folder, "popularity", newer)
     assert failed(folder, sample=99) == {}
     change(folder, "popularity", better)
-    change(folder, "popularity", better)
     assert "other versions" in failed(folder, sample=99)["again: shop, popularity"]
 
 
