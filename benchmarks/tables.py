@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.data import is_file
 from benchmarks.files import error_file, read_manifest
-from benchmarks.metrics import Statistic, bootstrap_interval, iqm, mean, normalised, standard_error
+from benchmarks.metrics import Statistic, bootstrap_interval, iqm, mean, normalised, pareto_front, standard_error
 from benchmarks.packed import read_results
 from benchmarks.result import Result, evaluated
 from benchmarks.suite import SUITES, Job
@@ -256,7 +256,40 @@ def sections(results: Results) -> list[Section]:
     header = ("agent", "return", "normalised", "length", "trained", "seconds")
     for task in results.tasks:
         out.append(Section(task, header, [task_row(results, task, label) for label in ranked(results, task)]))
-    return out
+    return out + [_front(results, task) for task in results.tasks if len(results.fronts.get(task, ())) == 2]
+
+
+def _front(results: Results, task: str) -> Section:
+    """What agents have of the two objectives of a task that are traded off, and which of them no other beats in both."""
+    names = results.fronts[task]
+    cells = {label: results.cells[task, label] for label in results.on(task) if results.cells[task, label].complete}
+    cells = {label: c for label, c in cells.items() if all(name in r.objectives for r in c.results for name in names)}
+    values = {
+        label: np.array([[r.objectives[name] for name in names] for r in cell.results]) for label, cell in cells.items()
+    }
+    means = {label: runs.mean(axis=0) for label, runs in values.items()}
+
+    def unbeaten(labels: list[str]) -> set[str]:
+        return (
+            {label for label, on in zip(labels, pareto_front([means[label] for label in labels])) if on}
+            if labels
+            else set()
+        )
+
+    families: dict[str, list[str]] = {}
+    for label, cell in cells.items():
+        families.setdefault(cell.job.agent, []).append(label)
+    own = {label for labels in families.values() for label in unbeaten(labels)}
+    everywhere = unbeaten(list(cells))
+    rows = []
+    for labels in families.values():
+        for label in labels:
+            texts = [f"{mean:.4g} ± {standard_error(runs):.2g}" if len(runs) > 1 else f"{mean:.4g}"
+                     for mean, runs in zip(means[label], values[label].T)]  # fmt: skip
+            own_text = UNKNOWN if len(labels) == 1 else "yes" if label in own else "no"
+            rows.append((results.title(label), *texts, own_text, "yes" if label in everywhere else "no"))
+    title = f"{task}: {names[0]} against {names[1]} (unbeaten: no other has more of both; ± over training seeds)"
+    return Section(title, ("agent", *names, "unbeaten by the same agent", "unbeaten by all"), rows)
 
 
 def ranked(results: Results, task: str) -> list[str]:

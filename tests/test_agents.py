@@ -20,6 +20,11 @@ import torch
 
 from baselines import REGISTRY, Agent, Task, agent_class, evaluate, make_agent
 from baselines.agent import MovingAverage
+from baselines.policies import KINDS, POLICY_SEED, policy_digests, policy_file, provenance
+from baselines.reference import candidate_feature
+from baselines.rules import search
+from benchmarks import audit, tune
+from recgym import ENV_IDS
 from recgym.errors import ConfigError
 from recgym.files import arrays_as_bytes, parse_arrays
 
@@ -359,3 +364,94 @@ def test_names_of_no_agent(name: Any) -> None:
     """Some raised what importing them raised."""
     with pytest.raises(ConfigError, match=r"^agent: "):
         make_agent(name)
+
+
+# Yardsticks
+
+
+@pytest.mark.parametrize("id", ENV_IDS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_committed_policies_play_their_environment(id: str, kind: str) -> None:
+    assert policy_file(id, kind).stat().st_size < 20_000
+    origin = provenance(id, kind)
+    assert origin["id"] == id
+    assert origin["curve"]
+    digests = policy_digests([id], kind)
+    first, again = (evaluate(make_agent(kind, **more), id, 20, seed=10**9) for more in ({}, {"digests": digests}))
+    assert np.array_equal(first.returns, again.returns)
+    with pytest.raises(ConfigError, match=f"{kind} digests: must be '{digests[id]}' for {id}, as its file is"):
+        evaluate(make_agent(kind, digests={id: "0" * 16}), id, 2)
+    with pytest.raises(ConfigError, match=f"{kind} digests: must have the environment, got '{id}'"):
+        evaluate(make_agent(kind, digests={"recgym/Other-v0": "0" * 16}), id, 2)
+    with pytest.raises(ConfigError, match=f"{kind} policy: must be of an environment among .*'News-v0'.*RecoGym-v1"):
+        evaluate(make_agent(kind), "recgym/RecoGym-v1", 2)
+
+
+def test_policies_are_made_for_users_of_their_own() -> None:
+    assert POLICY_SEED > tune.TUNING_USER_SEED + 10**6
+    seeds = (POLICY_SEED + 10**9, audit.CURVE_SEED, audit.TRAINING_SEED)
+    assert all(POLICY_SEED <= seed <= POLICY_SEED + 10**9 for seed in seeds)
+    assert audit.TRAINING_SEED + 10**6 < audit.CURVE_SEED
+
+
+def test_a_heuristic_weighs_what_everyone_sees() -> None:
+    env = Task("recgym/LiveStreamSlate-v0").make(64)
+    observation, info = env.reset(seed=1)
+    heat = candidate_feature(env, observation, "heat")
+
+    def acts(**settings: Any) -> Any:
+        agent = make_agent("heuristic", **settings)
+        agent.start(env)
+        return agent.act(observation, info["action_mask"])
+
+    order = np.argsort(-np.where(info["action_mask"][:, 1:], heat, -np.inf), axis=1, kind="stable")[:, :5] + 1
+    assert np.array_equal(acts(weights={"heat": 1.0}, quiet={"always": -9.0}), order)
+    assert not acts(weights={"heat": 1.0}, quiet={"always": 9.0}).any()
+    some = acts(weights={"heat": 1.0}, quiet={"always": 0.5})
+    above = np.take_along_axis(heat, order - 1, axis=1) > np.float32(0.5)
+    assert np.array_equal(some, np.where(above, order, 0))
+    assert 0 < (some == 0).sum() < some.size
+    with pytest.raises(ConfigError, match=r"Heuristic.weights: got 'heet'. Did you mean 'heat'"):
+        acts(weights={"heet": 1.0})
+    with pytest.raises(ConfigError, match=r"Heuristic.quiet: got 'alway'. Did you mean 'always'"):
+        acts(weights={"heat": 1.0}, quiet={"alway": 1.0})
+
+
+def test_one_step_at_the_weights_of_the_reward_is_the_myopic_oracle() -> None:
+    env = Task("recgym/NewsSlate-v0").make(2)
+    paid = dict(zip(env.world.objectives, env.weights[0].tolist(), strict=True))
+    agents = [make_agent("one-step", weights=paid), make_agent("myopic")]
+    assert np.array_equal(*(evaluate(agent, "recgym/NewsSlate-v0", 20, seed=5).returns for agent in agents))
+    with pytest.raises(ConfigError, match=r"OneStep.weights: got 'clik'. Did you mean 'click'"):
+        evaluate(make_agent("one-step", weights={"clik": 1.0}), "recgym/News-v0", 2)
+
+
+@pytest.mark.parametrize("kind", ["heuristic", "one-step"])
+def test_a_search_finds_weights_and_is_repeated_exactly(kind: str) -> None:
+    task = Task("recgym/News-v0", {"horizon": 15})
+    found, again = (search(task, kind, generations=3, tried=10, users=40) for _ in range(2))
+    assert found == again
+    assert len(found.curve) == 3
+    random = evaluate(make_agent("random"), task, 300, seed=10**9).returns.mean()
+    assert evaluate(found.agent, task, 300, seed=10**9).returns.mean() > 1.3 * random
+    with pytest.raises(ConfigError, match="tried: must be an integer"):
+        search(task, kind, tried=2)
+
+
+def test_the_latent_policy_learns_and_is_read_back(tmp_path: Path) -> None:
+    task = Task("recgym/LiveStreamSlate-v0", {"horizon": 30})
+    settings = {"envs": 128, "segment": 25, "batch_size": 800}
+    agent, again = (make_agent("best-known", **settings) for _ in range(2))
+    agent.fit(task, 32_000, seed=3)
+    again.fit(task, 32_000, seed=3)
+    score = evaluate(agent, task, 300, seed=10**9).returns
+    assert np.array_equal(evaluate(again, task, 300, seed=10**9).returns, score)
+    assert score.mean() > 1.5 * evaluate(make_agent("random"), task, 300, seed=10**9).returns.mean()
+    agent.save(tmp_path)
+    read = agent_class("best-known").load(tmp_path)
+    assert np.array_equal(evaluate(read, task, 300, seed=10**9).returns, score)
+    with pytest.raises(ConfigError, match="policy: must be of a world with as many numbers of a choice"):
+        evaluate(agent, "recgym/News-v0", 2)
+    make_agent("best-known").save(tmp_path / "untrained")
+    untrained = agent_class("best-known").load(tmp_path / "untrained")
+    assert evaluate(untrained, "recgym/News-v0", 5).lengths.min() > 0

@@ -27,10 +27,10 @@ from rich.console import Console
 from baselines.agent import Task
 from baselines.registry import make_agent
 from benchmarks import __main__ as cli
-from benchmarks import display, references, report, run, suite, tables
+from benchmarks import audit, display, references, report, run, suite, tables
 from benchmarks.result import Result
 from benchmarks.suite import Contender, Job, NamedTask, Suite
-from recgym import CLASSIC_IDS
+from recgym import CLASSIC_IDS, ENV_IDS
 from recgym.errors import ConfigError
 
 SCALE = ("planner", "random")
@@ -151,7 +151,7 @@ def test_one_agent_may_run_with_several_settings():
     assert labels(("linucb", {}), ("linucb", {"alpha": 0.5})) == ["linucb", "linucb alpha=0.5"]
     assert labels(("linucb", {"alpha": 0.5}), ("linucb", {}), beside=core) == ["linucb alpha=0.5"], "one is there"
     assert labels(("a:X", {}), ("b:X", {})) == ["a:X", "b:X"]
-    assert labels(("planner", {}), ("planner", {"iterations": 2}), beside=core) == ["planner", "planner iterations=2"]
+    assert labels(("planner", {}), ("planner", {"iterations": 2}), beside=core) == ["planner iterations=2"]
     assert not suite.contenders(["planner"])[0].trained
     both = suite.contenders(["linucb", "dqn"], [{"x": 1}])
     assert [c.hyperparameters for c in both] == [{"x": 1}] * 2
@@ -243,9 +243,9 @@ def test_a_learning_curve_has_its_points_at_fixed_steps(monkeypatch, every):
 @pytest.mark.parametrize("agent", ["linucb", "slateq", "reinforce", "dqn", "ppo"])
 def test_a_learning_curve_changes_nothing_in_training(agent):
     task = Task("recgym/EcommerceSlate-v0" if agent == "slateq" else "recgym/Ecommerce-v0", {"horizon": 8, "items": 30})
-    settings = {"dqn": {"learning_starts": 64}, "ppo": {"n_steps": 2, "batch_size": 128}, "slateq": {"learning_starts": 64, "n_steps": 2},
+    settings = {"dqn": {"learning_starts": 64}, "ppo": {"n_steps": 2, "batch_size": 128, "learning_rate": 0.03}, "slateq": {"learning_starts": 64, "n_steps": 2},
                 "reinforce": {"segment": 2}}.get(agent, {})  # fmt: skip
-    job = Job(task, agent, settings, 640, 0, 50)
+    job = Job(task, agent, settings, 640, 0, 200)
     with_curve, without = run.execute(job, curve_points=4), run.execute(job, curve_points=0)
     assert len(with_curve.curve) == 4
     assert without.curve == []
@@ -441,6 +441,59 @@ def test_a_folder_without_results_is_refused(tmp_path):
 
 
 # References
+
+
+AUDITED = "recgym/LiveStream-v0"
+
+
+def test_the_audit_says_what_does_not_hold(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        audit, "counts", lambda id, users: {"click": 10.0, "impressions": 40.0, "like": 3.0, "steps with gift": 0.1}
+    )
+    console = quiet()
+    wrong = audit.run_audit(tmp_path, [AUDITED], 20, 0, 1, "the command", console)
+    data = json.loads((tmp_path / "audit.json").read_text())
+    assert data["wrong"] == wrong
+    assert any("likes per click: 0.3000, published 0.0365" in line for line in wrong)
+    assert not any("clicks per impression" in line or "gifts per click" in line for line in wrong)
+    text = (tmp_path / "audit.md").read_text()
+    for label in ("heat, nothing while watching", "nothing", "best-known", "heuristic", "one-step"):
+        assert f"| {label} |" in text
+    assert "no rule of one line above 0.5 of the gap" in text
+
+
+def test_verdicts_of_the_audit():
+    def judged(**changes: tuple[float, float]) -> list[bool]:
+        returns = {
+            "random": (1.0, 0.1),
+            "heuristic": (8.0, 0.1),
+            "one-step": (9.0, 0.1),
+            "best-known": (11.0, 0.1),
+            "match": (5.0, 0.1),
+        }
+        return [holds for _, _, holds in audit.verdicts("recgym/News-v0", {**returns, **changes})]
+
+    assert judged() == [True, True]
+    assert judged(heuristic=(9.6, 0.1)) == [False, True]
+    assert judged(match=(6.1, 0.1)) == [True, False]
+    assert [holds for _, _, holds in audit.verdicts("recgym/News-v0", {"random": (1.0, 0.1)})] == [False]
+    assert audit.near(1.9, 1.0)
+    assert not audit.near(0.4, 1.0)
+
+
+def test_levels_count_what_happens_under_popularity():
+    found = audit.counts("recgym/NewsSlate-v0", 50)
+    assert found["sessions"] == 50 + found["return"]
+    assert found["impressions"] % 5 == 0
+    assert 0 < found["steps with click"] <= found["click"] < found["impressions"]
+    assert {level.domain for level in audit.LEVELS} == {audit.domain_of(id) for id in ENV_IDS}
+    for id in ENV_IDS:
+        counted = {
+            "impressions",
+            "sessions",
+            *(w + name for name in Task(id).make(1).world.objectives for w in ("", "steps with ")),
+        }
+        assert all({level.of, level.per} <= counted for level in audit.LEVELS if level.domain == audit.domain_of(id))
 
 
 @pytest.mark.parametrize(

@@ -153,8 +153,8 @@ def end_curve(data: dict) -> None:
 
 def better(data: dict) -> None:
     """A lie that is consistent in itself."""
-    data["return"]["mean"] += 1.0
-    data["objectives"]["click"] += 1.0
+    data["return"]["mean"] += 3.0
+    data["objectives"]["click"] += 3.0
     end_curve(data)
 
 
@@ -215,7 +215,6 @@ def test_other_versions_may_differ_by_chance_only(folder):
 
     change(folder, "popularity", newer)
     assert failed(folder, sample=99) == {}
-    change(folder, "popularity", better)
     change(folder, "popularity", better)
     assert "other versions" in failed(folder, sample=99)["again: shop, popularity"]
 
@@ -373,8 +372,7 @@ def swap_files(forged: Forged) -> None:
 
 
 def trade_objectives(data: dict) -> None:
-    data["objectives"]["purchase"] -= 2 / data["return"]["n"]
-    data["objectives"]["click"] += 10 / data["return"]["n"]
+    data["objectives"]["cart"] += 2 / data["return"]["n"]  # for which nothing is paid
 
 
 def drop_a_seed(forged: Forged) -> None:

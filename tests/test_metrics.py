@@ -38,7 +38,7 @@ def test_hand_worked_statistics():
     assert metrics.normalised([2.0, 4.0, 7.0], 2.0, 6.0).tolist() == [0, 0.5, 1.25]
     assert metrics.standard_error([1, 2, 3, 4]) == pytest.approx(math.sqrt(5 / 3) / 2)
     assert metrics.standard_error([7]) == 0
-    with pytest.raises(ConfigError, match="planner score: must be above the random score 2, got 2"):
+    with pytest.raises(ConfigError, match="best score: must be above the random score 2, got 2"):
         metrics.normalised(1.0, 2.0, 2.0)
 
 

@@ -427,7 +427,7 @@ def test_a_suite_of_a_stranger(tmp_path, monkeypatch):
         {"label": "random", "agent": "random", "trained": False},
         {"label": "planner", "agent": "planner", "trained": False, "only": ["news"], "hyperparameters": {"users": 100}},
     ]
-    path = written(tmp_path / "mine.json", tasks=tasks, agents=agents, seeds=[0, 10_000], users=20)
+    path = written(tmp_path / "mine.json", tasks=tasks, agents=agents, seeds=[0, 10_000], users=20, stretch=None)
     assert Task("stranger_shop:mine/Shop-v0").make(2).world.horizon == 6
     console = Console(file=io.StringIO(), width=80)
     monkeypatch.setattr(cli, "console", console)
@@ -465,7 +465,7 @@ def test_a_suite_of_a_stranger(tmp_path, monkeypatch):
     assert call("submit-check", "one", "--suite", path, "--sample", "2", "--seed", "1", *trust) == 0
     assert call("submit-check", "one", "--suite", "core-v1", "--sample", "0") == 1
     assert "'mine-v0' is not 'core-v1'" in " ".join(console.file.getvalue().split())
-    changed = written(tmp_path / "mine.json", tasks=tasks, agents=agents, seeds=[0, 10_000], users=21)
+    changed = written(tmp_path / "mine.json", tasks=tasks, agents=agents, seeds=[0, 10_000], users=21, stretch=None)
     assert call("submit-check", "one", "--suite", changed, "--sample", "0") == 1
 
 
