@@ -404,6 +404,9 @@ def _audit(
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Training user-steps of the best known policy.")] = auditing.STEPS,
     generations: Annotated[int, typer.Option(min=1, help="Of each search for weights.")] = auditing.GENERATIONS,
+    starts: Annotated[
+        int, typer.Option(min=1, help="Searches for each weights, of which the best is kept.")
+    ] = auditing.STARTS,
     users: Annotated[int, typer.Option(min=2, help="Evaluation users, one episode each.")] = auditing.AUDIT_USERS,
     planner: Annotated[
         int, typer.Option(min=0, help="Evaluation users of the planner, which is slow; 0: without it.")
@@ -417,7 +420,7 @@ def _audit(
     for name in ids:
         require_option("id", name, ENV_IDS)
     auditing.train_policies(
-        ids, steps, generations, _command(), console, retrain, at_once, kind or tuple(auditing.KINDS)
+        ids, steps, generations, _command(), console, retrain, at_once, kind or tuple(auditing.KINDS), starts
     )
     wrong = auditing.run_audit(folder, ids, users, planner, at_once, _command(), console, fresh)
     for line in wrong:

@@ -119,20 +119,22 @@ class Level(NamedTuple):
 
 
 LEVELS = (
-    Level("Ecommerce", "clicks per impression", "click", "impressions", 0.040,
-          "Ali-CCP, 84 M impressions, 3.4 M clicks (Ma et al., SIGIR 2018)"),
-    Level("Ecommerce", "carts per click", "cart", "click", 0.0260, "Retailrocket, 69,332 of 2,664,312 views"),
-    Level("Ecommerce", "purchases per click", "purchase", "click", 0.0084, "Retailrocket, 22,457 of 2,664,312 views"),
+    Level("Ecommerce", "clicks per impression", "click", "impressions", 0.0405,
+          "Ali-CCP, 3.4 M clicks of 84 M impressions (Ma et al., SIGIR 2018, arXiv 1804.07931)"),
+    Level("Ecommerce", "carts per click", "cart", "click", 0.0868, "OTTO, 16,896,191 carts of 194,720,954 clicks"),
+    Level("Ecommerce", "purchases per click", "purchase", "click", 0.0262, "OTTO, 5,098,951 orders"),
     Level("Ecommerce", "clicks per session", "click", "sessions", 3.57,
-          "YOOCHOOSE, RecSys Challenge 2015, 33,003,944 clicks in 9,249,729 sessions"),
-    Level("News", "clicks per impression", "click", "impressions", 0.040,
-          "MIND (Wu et al., ACL 2020), small: 236,344 clicks of 5,843,444"),
-    Level("News", "minutes per click", "dwell", "click", 0.95,
-          "Pew Research Center 2016: 57 s of engaged time on short articles"),
-    Level("LiveStream", "clicks per impression", "click", "impressions", 0.28,
-          "KuaiLive (arXiv 2508.05633), clicks among exposed rooms"),
-    Level("LiveStream", "likes per click", "like", "click", 0.0365, "KuaiLive, 179,311 likes of 4,909,515 clicks"),
-    Level("LiveStream", "gifts per click", "steps with gift", "click", 0.0148, "KuaiLive, 72,646 gifts of 4,909,515 clicks"),
+          "YooChoose, RecSys Challenge 2015, 33,003,944 clicks in 9,249,729 sessions"),
+    Level("News", "clicks per impression", "click", "impressions", 0.0405,
+          "MIND-small, 347,727 clicks of 8,584,442 (Wu et al., ACL 2020)"),
+    Level("News", "minutes per click", "dwell", "click", 1.14,
+          "EB-NeRD (arXiv 2410.03432), mean of 598,861 reads in its public sample"),
+    Level("News", "reads above half a minute per click", "satisfied_click", "click", 0.461, "EB-NeRD, the same"),
+    Level("LiveStream", "clicks per step with a slate", "click", "steps", 0.279,
+          "KuaiLive (arXiv 2508.05633), 4,909,515 clicks and 12,705,835 exposures without one"),
+    Level("LiveStream", "likes per click", "like", "click", 0.0365, "KuaiLive, 179,311 likes"),
+    Level("LiveStream", "gifts per click", "steps with gift", "click", 0.0148, "KuaiLive, 72,646 gifts"),
+    Level("LiveStream", "minutes per click", "watch", "click", 7.5, "KuaiLive, 8.57 minutes a visit, 1.14 clicks a visit"),
 )  # fmt: skip
 
 
@@ -247,11 +249,11 @@ def train_policy(id: str, kind: str, steps: int, generations: int, starts: int =
 
 
 def train_policies(ids: Sequence[str], steps: int, generations: int, command: str, console: Console, retrain: bool = False,
-                   workers: int = 1, kinds: Sequence[str] = tuple(KINDS)) -> None:  # fmt: skip
+                   workers: int = 1, kinds: Sequence[str] = tuple(KINDS), starts: int = STARTS) -> None:  # fmt: skip
     """Find the policies that are missing, or all of them anew, several at a time."""
     wanted = [(id, kind) for kind in sorted(kinds) for id in ids if retrain or not policy_file(id, kind).is_file()]
     later = [(id, kind) for id, kind in wanted if kind == "best-known" and single_of(id) != id]
-    settings = (steps, generations, STARTS, command)
+    settings = (steps, generations, starts, command)
     for part in ([pair for pair in wanted if pair not in later], later):
         for n, path in enumerate(_files(part, settings, workers), 1):
             console.print(Text(f"{n}/{len(part)} {path.name}"))
@@ -275,7 +277,7 @@ def counts(id: str, users: int = AUDIT_USERS, seed: int = EVALUATION_SEED) -> di
     """What happens under the agent "popularity" in `EVALUATION_WEEKS`.
 
     Returns:
-        "impressions", items shown; "sessions", users and their returns; each objective by its name, summed; and
+        "impressions", items shown; "steps", steps of a user in which something was shown; "sessions", users and their returns; each objective by its name, summed; and
         "steps with " each objective: steps of a user in which it was above 0.
     """
     env = Task(id, {"weeks": [*EVALUATION_WEEKS]}).make(users, AutoresetMode.DISABLED)
@@ -283,16 +285,17 @@ def counts(id: str, users: int = AUDIT_USERS, seed: int = EVALUATION_SEED) -> di
     observation, info = env.reset(seed=seed)
     agent.start(env)
     names = env.world.objectives
-    sums, steps, impressions = np.zeros(len(names)), np.zeros(len(names)), 0
+    sums, steps, impressions, slates = np.zeros(len(names)), np.zeros(len(names)), 0, 0
     alive = np.ones(users, np.bool_)
     while alive.any():
         observation, _, terminated, truncated, info = env.step(agent.act(observation, info["action_mask"]))
         sums += info["objectives"][alive].sum(axis=0)
         steps += (info["objectives"][alive] > 0).sum(axis=0)
         impressions += int((info["slate"][alive] >= 0).sum())
+        slates += int((info["slate"][alive] >= 0).any(axis=1).sum())
         alive &= ~(terminated | truncated)
     env.close()
-    found = {"impressions": float(impressions), **dict(zip(names, sums.tolist(), strict=True)),
+    found = {"impressions": float(impressions), "steps": float(slates), **dict(zip(names, sums.tolist(), strict=True)),
              **{f"steps with {name}": float(n) for name, n in zip(names, steps, strict=True)}}  # fmt: skip
     return {**found, "sessions": users + found.get("return", 0.0)}
 
