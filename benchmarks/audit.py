@@ -42,6 +42,7 @@ from recgym.errors import require_option
 from recgym.files import read_bytes, write_atomically
 
 GAIN = 1.15  # of the best known policy over the best of heuristic and one-step
+BEST_RULE = "best rule of one line"
 MOST = 0.5  # of the gap between random and the best known policy that a rule of one line may close
 EVALUATION_WEEKS = (8, 12)  # policies are found in the environment's own, (0, 8)
 AUDIT_USERS, PLANNER_USERS = 2000, 300
@@ -382,6 +383,13 @@ def run_audit(
     return wrong
 
 
+def _overview(id: str, found: Returns, label: str) -> str:
+    """The return of an agent, of the best of many where it is `BEST_RULE`."""
+    rules = [name for name in one_liners(id) if name in found]
+    name = max(rules, key=lambda rule: found[rule][0]) if label == BEST_RULE and rules else label
+    return "{:.2f} ± {:.2f}".format(*found[name]) if name in found else "–"
+
+
 def _sections(returns: dict[str, Returns], judged: dict[str, list[tuple[str, str, bool]]],
               measured: dict[str, list[tuple[Level, float]]], origins: dict[str, dict[str, Any]]) -> list[Section]:  # fmt: skip
     yes = {True: "yes", False: "no"}
@@ -392,7 +400,10 @@ def _sections(returns: dict[str, Returns], judged: dict[str, list[tuple[str, str
         last = origin["curve"][-1]
         policies.append((name_of(id), f"{origin['steps']:,}", f"{last['return']:.2f} ± {last['se']:.2f}",
                          f"{slope(origin['curve']):+.1%}"))  # fmt: skip
+    known = ("random", "popularity", BEST_RULE, "heuristic", "myopic", "one-step", "planner", "best-known")
+    overview = [(label, *(_overview(id, found, label) for id, found in returns.items())) for label in known]
     out = [
+        Section("Returns per session (± standard error)", ("agent", *map(name_of, returns)), overview),
         Section("What is claimed (± standard error)", ("id", "claim", "measured", "holds"), claims, words=4),
         Section("The best known policy: how far it was trained", ("id", "steps", "return at the end", "rise over the last fifth"),
                 policies),
