@@ -197,7 +197,7 @@ def world(
             InterestDrift(),
             Satiation(),
             Fatigue(),
-            Adaptation("offers", memory=0.8),
+            Adaptation("offers", "least", memory=0.8),
             Satisfaction(memory=0.85, level=-0.3, attributes={"quality": 2.0}, match=0.5, price=1.0, regret=0.2),
         ),
         departure=Hazard(level=-1.0, satisfaction=5.5, fatigue=0.05),

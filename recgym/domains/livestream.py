@@ -202,7 +202,7 @@ def world(
         dynamics=(
             InterestDrift(),
             Fatigue(ignored=0.1, half_life=20.0),
-            Adaptation("heat_seen", memory=0.7, limit=1.0, initial=0.4),
+            Adaptation("heat_seen", "most", memory=0.7, limit=1.0, initial=0.4),
         ),
         departure=Budget(prompt=1.0, browse=1.0, recovery=2.0),
         reward=Weighted({"watch": 0.1, "like": 1.0, "gift": 2.0}),

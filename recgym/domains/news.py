@@ -186,7 +186,7 @@ def world(
         dynamics=(
             TwoSpeedDrift(),
             Fatigue(ignored=0.1, clicked=0.3, half_life=20.0),
-            Satisfaction(memory=0.65, level=1.0, attributes={"quality": 1.5, "clickbait": -4.0}),
+            Satisfaction(memory=0.65, level=1.0, attributes={"quality": 1.5, "clickbait": -4.0}, by="least"),
         ),
         departure=Sessions(restore=0.5, loyalty=0.95),
         reward=Weighted({"click": 1.0, "dwell": 0.5}),

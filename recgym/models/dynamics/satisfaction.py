@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from recgym.catalog import Catalog
-from recgym.errors import require, require_number
+from recgym.errors import require, require_number, require_option
 from recgym.kernel import inlined, kernel, normal, sigmoid, sigmoid_all
 from recgym.lanes import dot
 from recgym.models.dynamics.base import Dynamics
@@ -18,7 +18,7 @@ from recgym.types import F32, Array, Column, Feedback, Sizes, Users, copied, emp
 class Satisfaction(Dynamics):
     """Satisfaction with what is shown and with what was bought: s <- memory s + (1 - memory) m - r, clipped to [0, 1].
 
-    m is the mean over the shown items of sigmoid(level + sum_a attributes[a] * item attribute a + match interest .
+    m is the mean (or the least) over the shown items of sigmoid(level + sum_a attributes[a] * item attribute a + match interest .
     embedding - price p), with the interest that the dynamics before this one have left and the relative log price p; where
     nothing is shown, m = s. r is the sum over the items bought of regret sigmoid(-2 q), where q is the attribute `quality`:
     low quality is found out at home.
@@ -31,6 +31,7 @@ class Satisfaction(Dynamics):
         level, match, price: coefficients. Reads `feedback.offers` where `price` is not 0, `feedback.bought` where `regret`
             is not.
         attributes: item attribute -> coefficient.
+        by: "mean" or "least": what of the slate counts. With the least, one bad item spoils the slate.
     """
 
     memory: float = 0.9
@@ -40,8 +41,10 @@ class Satisfaction(Dynamics):
     price: float = 0.0
     regret: float = 0.0
     initial: float = 0.5
+    by: str = "mean"
 
     def __post_init__(self) -> None:
+        require_option("Satisfaction.by", self.by, ["mean", "least"])
         for name in ("memory", "regret", "initial"):
             require_number(f"Satisfaction.{name}", getattr(self, name), 0, 1)
         for name in ("level", "match", "price"):
@@ -72,7 +75,7 @@ class Satisfaction(Dynamics):
         offers = feedback.offers if self.price else feedback.utility
         _satisfaction(
             satisfaction, worth, users.interest, catalog.embedding, self._worth(catalog), offers, feedback.slate,
-            self.memory, self.level, self.match, self.price,
+            self.by == "least", self.memory, self.level, self.match, self.price,
         )  # fmt: skip
         if self.regret:
             _regret(satisfaction, catalog.attributes, catalog.column("quality"), feedback.bought, self.regret)
@@ -80,7 +83,7 @@ class Satisfaction(Dynamics):
 
 
 @inlined
-def _satisfaction(satisfaction, worth, interest, embedding, appeal, offers, slate, memory, level, match, price):
+def _satisfaction(satisfaction, worth, interest, embedding, appeal, offers, slate, worst, memory, level, match, price):
     for b in range(slate.shape[0]):
         for s in range(slate.shape[1]):
             i = slate[b, s]
@@ -91,12 +94,15 @@ def _satisfaction(satisfaction, worth, interest, embedding, appeal, offers, slat
                     worth[b, s] -= price * offers[b, s]
     sigmoid_all(worth)  # 0 where nothing is shown
     for b in range(slate.shape[0]):
-        total, shown = 0.0, 0
+        total, least, shown = 0.0, 1.0, 0
         for s in range(slate.shape[1]):
-            total += worth[b, s]
-            shown += slate[b, s] >= 0
+            if slate[b, s] >= 0:
+                total += worth[b, s]
+                least = min(least, np.float64(worth[b, s]))
+                shown += 1
         if shown > 0:
-            satisfaction[b] = min(max(memory * satisfaction[b] + (1.0 - memory) * total / shown, 0.0), 1.0)
+            m = least if worst else total / shown
+            satisfaction[b] = min(max(memory * satisfaction[b] + (1.0 - memory) * m, 0.0), 1.0)
 
 
 @kernel
