@@ -27,21 +27,21 @@ class EcommerceEnv(RecEnv):
 
     ## Description
 
-    A step is one shelf, of S items, and takes half a minute. There, item i has the quality q (a standard normal number within
-    +-3), a brand in [-1, 1] that correlates with it, and a relative price p, the logarithm of its price over the usual
-    price of its category; promotions lower p by ln(1 - discount) for 12 to 48 hours of each week. x is the item's embedding
-    and u the shopper's interest, both of length 1. The utility of the item is
+    A step is one shelf, of S items, and takes half a minute. There, item i has the quality q (a standard normal number
+    within +-3), a brand in [-1, 1] that correlates with it, and a relative price p, the logarithm of its price over the
+    usual price of its category; promotions lower p by ln(1 - discount) for 12 to 48 hours of each week. x is the item's
+    embedding and u the shopper's interest, both of length 1. The utility of the item is
 
         v = 2.5 u.x + 0.2 q + 1.2 brand - b p + 2 level + c popularity - satiation[topic] - 0.5 fatigue[topic]
 
-    where b = 2.3 exp(0.2 n - 0.02) and c = 0.5 exp(0.3 n - 0.045) differ from shopper to shopper; each n is a standard normal
-    number. At most one item is clicked: that in position k = 1, 2, ... from the top with the probability
+    where b = 2.3 exp(0.2 n - 0.02) and c = 0.5 exp(0.3 n - 0.045) differ from shopper to shopper; each n is a standard
+    normal number. At most one item is clicked: that in position k = 1, 2, ... from the top with the probability
 
         P(k) = exp(v_k - 0.5 ln k) / (exp(4.9) + sum over j of exp(v_j - 0.5 ln j)).
 
     A clicked item goes into the cart with probability sigmoid(v - 6.5), and is then bought at once with probability
-    sigmoid(v - 6.8 - p). Otherwise it stays in the cart, which holds five items, the newest first. Each item that is in the cart
-    before a step is bought in it with probability 0.008, at the price that it had.
+    sigmoid(v - 6.8 - p). Otherwise it stays in the cart, which holds five items, the newest first. Each item that is in
+    the cart before a step is bought in it with probability 0.008, at the price that it had.
 
     **What links today to tomorrow: a reference price.** Shoppers get used to the prices that they are shown, and judge an
     offer against these (Kalyanaram and Winer, Marketing Science 14(3), G161-G169, 1995; Greenleaf, Marketing Science 14(1),
@@ -49,25 +49,27 @@ class EcommerceEnv(RecEnv):
 
         level <- 0.8 level + 0.2 (mean p of the items shown), within +-2.
 
-    Dear items earn little now, but whoever has just seen them finds the next offer cheap; a shop that is always cheap is
-    soon taken for granted. Against that stands the satisfaction s, which follows quality, match and price of what is shown:
+    Dear items earn little now, but whoever has just seen them finds the next offer cheap; a shop that is always cheap
+    is soon taken for granted. Against that stands the satisfaction s, which follows quality, match and price of what is
+    shown:
 
         s <- 0.85 s + 0.15 (mean over the items shown of sigmoid(-0.3 + 2 q + 0.5 u.x - p)),
 
     less 0.2 sigmoid(-2 q) for each item bought, within [0, 1]. The shopper leaves after the step with probability
-    sigmoid(-1 - 5.5 s + 0.05 F), where F is the sum of the fatigue over all topics. So the price earns the click, quality keeps the
-    customer, and both depend on what was shown before. Where nothing is shown, level and s stay (but for what was bought).
+    sigmoid(-1 - 5.5 s + 0.05 F), where F is the sum of the fatigue over all topics. So the price earns the click,
+    quality keeps the customer, and both depend on what was shown before. Where nothing is shown, level and s stay (but
+    for what was bought).
 
     Besides, in each step: a click pulls the interest, u <- normalise(0.98 u + 0.02 x), before s is computed. Satiation
-    halves every 60 minutes; then each item bought adds 2 to its topic and takes 0.7 from the complementary one (topics 0 and 1, 2
-    and 3, ...), within +-4. Fatigue halves every 5 minutes; then each item that is shown and not clicked adds 0.1 to its topic, up
-    to 3.
+    halves every 60 minutes; then each item bought adds 2 to its topic and takes 0.7 from the complementary one (topics
+    0 and 1, 2 and 3, ...), within +-4. Fatigue halves every 5 minutes; then each item that is shown and not clicked
+    adds 0.1 to its topic, up to 3.
 
     The calendar has 12 weeks. Items live 4 weeks on average, are out of stock 5 % of the time, and 20 of those in stock
-    are retrieved for a step: the best match in each of 20 random groups of 4, sorted by match. The match is the inner product of
-    the item's embedding with the taste profile plus the mean embedding of the last clicked items. Popularity (views) and
-    click rate of an item are those of its present life up to this week, under a policy of the past: they do not
-    depend on the agent.
+    are retrieved for a step: the best match in each of 20 random groups of 4, sorted by match. The match is the inner
+    product of the item's embedding with the taste profile plus the mean embedding of the last clicked items. Popularity
+    (views) and click rate of an item are those of its present life up to this week, under a policy of the past: they do
+    not depend on the agent.
 
     ## Action Space
 
@@ -77,9 +79,9 @@ class EcommerceEnv(RecEnv):
 
     ## Observation Space
 
-    What the platform knows. Interest, satisfaction and moods are hidden, so this is a POMDP. `observation="flat"` (default)
-    is a float32 `Box` vector, `"dict"` has the same numbers by block, `"latent"` adds the hidden state for debugging.
-    `env.unwrapped.observation_layout` maps the names of the blocks to slices, shapes and named parts:
+    What the platform knows. Interest, satisfaction and moods are hidden, so this is a POMDP. `observation="flat"`
+    (default) is a float32 `Box` vector, `"dict"` has the same numbers by block, `"latent"` adds the hidden state for
+    debugging. `env.unwrapped.observation_layout` maps the names of the blocks to slices, shapes and named parts:
 
     | block | shape | content |
     |---|---|---|
@@ -88,20 +90,21 @@ class EcommerceEnv(RecEnv):
     | `candidates` | (20, 10) | quality signal (correlates 0.8 with q), brand, log relative price p, discount, price (hundreds), popularity, click rate, match to the profile, match to the history, recent exposure of the topic |
     | `mask` | (20,) | 1 where there is a candidate |
 
-    `embeddings=True` adds the taste profile, 16 numbers, in front of `user`, and the embedding of the item, 16 numbers, in
-    front of each row of `history` and `candidates`. Then what an item is can be learned, not only how well it matches.
+    `embeddings=True` adds the taste profile, 16 numbers, in front of `user`, and the embedding of the item, 16 numbers,
+    in front of each row of `history` and `candidates`. Then what an item is can be learned, not only how well it
+    matches.
 
     ## Rewards
 
-    1 for a click and 10 for a purchase. The objectives are click, cart, purchase, revenue (currency units) and satisfaction
-    (that of the shopper before the step, whatever happens in it): `reward={"revenue": 1.0}` gives them other weights,
-    `reward="vector"` pays all five. `like_dislike=True` pays +1 for a clicked item and -1 for an ignored one.
-    `info["objectives"]` always has the vector.
+    1 for a click and 10 for a purchase. The objectives are click, cart, purchase, revenue (currency units) and
+    satisfaction (that of the shopper before the step, whatever happens in it): `reward={"revenue": 1.0}` gives them
+    other weights, `reward="vector"` pays all five. `like_dislike=True` pays +1 for a clicked item and -1 for an ignored
+    one. `info["objectives"]` always has the vector.
 
     ## Starting State
 
-    A new shopper, whose interest mixes 2 to 4 topics; level 0, satisfaction 0.5, no fatigue, no satiation, an empty cart; a
-    random minute of the weeks `weeks`, more often in the evening. 10 % of the shoppers have no profile.
+    A new shopper, whose interest mixes 2 to 4 topics; level 0, satisfaction 0.5, no fatigue, no satiation, an empty
+    cart; a random minute of the weeks `weeks`, more often in the evening. 10 % of the shoppers have no profile.
 
     ## Episode End
 
@@ -109,25 +112,26 @@ class EcommerceEnv(RecEnv):
 
     ## Levels
 
-    How often things happen, per figure of published data and here under the agent "popularity" (ids of S = 1 / S = 5):
+    How often things happen, in published data and here under the agent "popularity" (ids of S = 1 / S = 5):
 
     | figure | published | source | here |
     |---|---|---|---|
-    | clicks per impression | 4.05 % | Ali-CCP (Ma et al., SIGIR 2018, arXiv 1804.07931) | 0.0x |
-    | carts per click | 8.68 %; 2.6 % per view | OTTO (otto-de/recsys-dataset: 194,720,954 clicks, 16,896,191 carts, 5,098,951 orders); Retailrocket (data card), the lower end | 0.0x |
-    | purchases per click | 2.62 %; 0.84 % per view | OTTO; Retailrocket | 0.0x |
-    | clicks per session | 3.57 | YooChoose (RecSys Challenge 2015) | 0.0x |
+    | clicks per impression | 4.05 % | Ali-CCP (Ma et al., SIGIR 2018, arXiv 1804.07931) | 5.9 % / 2.8 % |
+    | carts per click | 8.68 %; 2.6 % per view | OTTO (otto-de/recsys-dataset: 194,720,954 clicks, 16,896,191 carts, 5,098,951 orders); Retailrocket (data card), the lower end | 6.7 % / 6.9 % |
+    | purchases per click | 2.62 %; 0.84 % per view | OTTO; Retailrocket | 4.0 % / 4.0 % |
+    | clicks per session | 3.57 | YooChoose (RecSys Challenge 2015) | 2.9 / 4.9 |
 
     OTTO and Retailrocket count clicks and views that no recommendation led to, and carts of items that were found
-    otherwise; their sessions are not ours, so only these ratios compare. Nothing published says how satisfied shoppers are.
+    otherwise; their sessions are not ours, so only these ratios compare. Nothing published says how satisfied shoppers
+    are.
 
     ## Arguments
 
     Of the world: `items` (6000, up to a million), `topics` (20), `dimensions` (16), `seed` of the catalogue and the
     market (0), `cold_start`, the share of users without a profile (0.1), `profile_noise` (0.7), `quality_correlation`
-    of the quality signal with the true quality (0.8), `weeks` of the calendar of 12 in which sessions start, as first and
-    one past the last ((0, 8), which leaves (8, 12), with other items, to evaluate on), `price_sensitivity` (1.0), a factor
-    on b and on the coefficient of the level. The keywords `horizon`, `history`, `embeddings` (False),
+    of the quality signal with the true quality (0.8), `weeks` of the calendar of 12 in which sessions start, as first
+    and one past the last ((0, 8), which leaves (8, 12), with other items, to evaluate on), `price_sensitivity` (1.0), a
+    factor on b and on the coefficient of the level. The keywords `horizon`, `history`, `embeddings` (False),
     `slate_size`, `candidates` (a number K, `"all"` or a component) and those of the parts of the `World` (`population`,
     `market`, `preference`, `choice`, `response`, `dynamics`, `departure`, `reward`) replace its own; a part is given as
     a component or in JSON form (`{"kind": "Cascade", "attention": 0.8}`). `world="open-bandit"`, a folder written by

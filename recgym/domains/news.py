@@ -26,25 +26,26 @@ class NewsEnv(RecEnv):
 
     ## Description
 
-    A step is one page, of S articles. An article has the quality q (a standard normal number within +-3) and a clickbait in
-    [0, 1], 0.4 on average. It is there for 48 hours; its freshness halves every 2 to 24 hours, by topic; its
-    popularity is how much others read it, with bursts and breaking events that lift a topic. x is the embedding of the
-    article and u the reader's interest, both of length 1. The utility of the article is
+    A step is one page, of S articles. An article has the quality q (a standard normal number within +-3) and a
+    clickbait in [0, 1], 0.4 on average. It is there for 48 hours; its freshness halves every 2 to 24 hours, by topic;
+    its popularity is how much others read it, with bursts and breaking events that lift a topic. x is the embedding of
+    the article and u the reader's interest, both of length 1. The utility of the article is
 
         v = 3 u.x + 2.5 clickbait + f freshness + g popularity - fatigue[topic]
 
-    where f = exp(0.3 n - 0.045) and g = exp(0.3 n - 0.045) differ from reader to reader; each n is a standard normal number.
-    The reader goes down the page as in a cascade: clicks an article that is looked at with probability
+    where f = exp(0.3 n - 0.045) and g = exp(0.3 n - 0.045) differ from reader to reader; each n is a standard normal
+    number. The reader goes down the page as in a cascade: clicks an article that is looked at with probability
 
         a = sigmoid(v - 6)
 
-    and looks at the next one with probability 0.8, or 0.48 after a click. The minutes on a clicked article are log-normal: their
-    logarithm has the mean
+    and looks at the next one with probability 0.8, or 0.48 after a click. The minutes on a clicked article are
+    log-normal: their logarithm has the mean
 
         -0.6 + 0.4 q - 0.8 clickbait + 0.5 (s - 0.5)
 
-    and the standard deviation 1.4, and they are at most 15. A click is satisfied when it is read for more than 0.5 minutes; a
-    satisfied reader shares the article with probability sigmoid(-3 + 0.4 q). A page takes 0.25 minutes, plus those of reading.
+    and the standard deviation 1.4, and they are at most 15. A click is satisfied when it is read for more than 0.5
+    minutes; a satisfied reader shares the article with probability sigmoid(-3 + 0.4 q). A page takes 0.25 minutes, plus
+    those of reading.
 
     **What links today to tomorrow: the peak-end rule.** How a visit is remembered depends on how it ended (Kahneman,
     Fredrickson, Schreiber and Redelmeier, Psychological Science 4(6), 401-405, 1993). The satisfaction s has a short memory
@@ -52,26 +53,26 @@ class NewsEnv(RecEnv):
 
         s <- 0.65 s + 0.35 (mean over the articles shown of sigmoid(1 + 1.5 q - 4 clickbait)), within [0, 1].
 
-    Each step costs 1 of the reader's patience, and each satisfied click gives 0.5 back, up to what it was at first. When it has run
-    out, the session is over: with probability 0.95 s^2 the reader returns 60 to 360 minutes later, with full patience, else
-    never. So clickbait early in a session earns clicks, and at its end it loses the reader; what is due depends on the time in the
-    session, which the platform sees (`pages`, at most 50).
+    Each step costs 1 of the reader's patience, and each satisfied click gives 0.5 back, up to what it was at first.
+    When it has run out, the session is over: with probability 0.95 s^2 the reader returns 60 to 360 minutes later, with
+    full patience, else never. So clickbait early in a session earns clicks, and at its end it loses the reader; what is
+    due depends on the time in the session, which the platform sees (`pages`, at most 50).
 
     Besides, in each step: clicks pull a fast and a slow interest, one clicked article after the other, fast <-
-    normalise(0.9 fast + 0.1 x) and slow <- normalise(0.99 slow + 0.01 x); then u = normalise(0.5 fast + 0.5 slow). Fatigue
-    halves every 20 minutes, those away included; then each article shown adds 0.1 to its topic, or 0.3 if it is clicked, up
-    to 3.
+    normalise(0.9 fast + 0.1 x) and slow <- normalise(0.99 slow + 0.01 x); then u = normalise(0.5 fast + 0.5 slow).
+    Fatigue halves every 20 minutes, those away included; then each article shown adds 0.1 to its topic, or 0.3 if it is
+    clicked, up to 3.
 
-    The calendar has 12 weeks. 20 of the articles that are there are retrieved for a step: the best match in each of
-    20 random groups of 4, sorted by match. The match is the inner product of the article's embedding with the taste profile plus the
-    mean embedding of the last clicked articles. The click rate of an article is that of its life up to now, under a policy of
-    the past: it does not depend on the agent, nor does its popularity.
+    The calendar has 12 weeks. 20 of the articles that are there are retrieved for a step: the best match in each of 20
+    random groups of 4, sorted by match. The match is the inner product of the article's embedding with the taste
+    profile plus the mean embedding of the last clicked articles. The click rate of an article is that of its life up to
+    now, under a policy of the past: it does not depend on the agent, nor does its popularity.
 
     ## Action Space
 
-    `recgym/News-v0`, S = 1: `Discrete(20)`, the candidate shown. `recgym/NewsSlate-v0`, S = 5: `MultiDiscrete([20] * 5)`,
-    top position first; an article repeated in a slate counts once. `action="embedding"`: `Box(-1, 1, (16,))`, for the
-    candidates with the largest inner products. `null_action=True` makes 0 "show nothing".
+    `recgym/News-v0`, S = 1: `Discrete(20)`, the candidate shown. `recgym/NewsSlate-v0`, S = 5: `MultiDiscrete([20] *
+    5)`, top position first; an article repeated in a slate counts once. `action="embedding"`: `Box(-1, 1, (16,))`, for
+    the candidates with the largest inner products. `null_action=True` makes 0 "show nothing".
 
     ## Observation Space
 
@@ -86,8 +87,8 @@ class NewsEnv(RecEnv):
     | `candidates` | (20, 9) | quality signal (correlates 0.8 with q), hype (a noisy look at clickbait), freshness, popularity, age, click rate, match to the profile, match to the history, recent exposure of the topic |
     | `mask` | (20,) | 1 where there is a candidate |
 
-    `embeddings=True` adds the taste profile, 16 numbers, in front of `user`, and the embedding of the article, 16 numbers,
-    in front of each row of `history` and `candidates`.
+    `embeddings=True` adds the taste profile, 16 numbers, in front of `user`, and the embedding of the article, 16
+    numbers, in front of each row of `history` and `candidates`.
 
     ## Rewards
 
@@ -97,9 +98,9 @@ class NewsEnv(RecEnv):
 
     ## Starting State
 
-    A new reader, whose interest mixes 2 to 4 topics; satisfaction 0.5, no fatigue; a patience that is log-normal with median 18
-    steps and spread 0.2, within [5, 50]; a random minute of the weeks `weeks`, more often in the evening. 10 % of the readers
-    have no profile.
+    A new reader, whose interest mixes 2 to 4 topics; satisfaction 0.5, no fatigue; a patience that is log-normal with
+    median 18 steps and spread 0.2, within [5, 50]; a random minute of the weeks `weeks`, more often in the evening. 10
+    % of the readers have no profile.
 
     ## Episode End
 
@@ -111,24 +112,25 @@ class NewsEnv(RecEnv):
 
     | figure | published | source | here |
     |---|---|---|---|
-    | clicks per article shown | 4.05 % | MIND-small, 347,727 clicks of 8,584,442 (Wu et al., ACL 2020) | 0.0x |
-    | minutes on an article, mean | 1.15 | EB-NeRD (Kruse et al. 2024, arXiv 2410.03432), statistics of its public sample by third parties | 0.0x |
-    | minutes on an article, median | 0.35 | EB-NeRD, likewise | 0.0x |
-    | read for more than half a minute | 46 % | EB-NeRD, likewise | 0.0x |
+    | clicks per article shown | 4.05 % | MIND-small, 347,727 clicks of 8,584,442 (Wu et al., ACL 2020) | 5.1 % / 2.3 % |
+    | minutes on an article, mean | 1.15 | EB-NeRD (Kruse et al. 2024, arXiv 2410.03432), statistics of its public sample by third parties | 1.04 / 1.00 |
+    | minutes on an article, median | 0.35 | EB-NeRD, likewise | 0.39 / 0.36 |
+    | read for more than half a minute | 46 % | EB-NeRD, likewise | 43 % / 41 % |
 
-    MIND-small has 1.51 clicks per impression log, which is a list of 37 articles; a page here has 1 or 5, so that figure has no
-    counterpart. Nor have shares and returns, for which nothing published was found.
+    MIND-small has 1.51 clicks per impression log, which is a list of 37 articles; a page here has 1 or 5, so that
+    figure has no counterpart. Nor have shares and returns, for which nothing published was found.
 
     ## Arguments
 
     Of the world: `items` (12,000, up to a million), `topics` (20), `dimensions` (16), `seed` of the catalogue and the
     market (0), `cold_start`, the share of users without a profile (0.1), `profile_noise` (0.7), `quality_correlation`
-    of the quality signal with the true quality (0.8), `weeks` of the calendar of 12 in which sessions start, as first and
-    one past the last ((0, 8), which leaves (8, 12), with other items, to evaluate on). The keywords `horizon`, `history`,
-    `embeddings` (False), `slate_size`, `candidates` (a number K, `"all"` or a component) and those of the parts of the
-    `World` (`population`, `market`, `preference`, `choice`, `response`, `dynamics`, `departure`, `reward`) replace its own; a
-    part is given as a component or in JSON form (`{"kind": "Cascade", "attention": 0.8}`). `world="open-bandit"`, a folder
-    written by `World.save` or a `World` replaces the whole world. Of the environment: see `recgym.RecVectorEnv`.
+    of the quality signal with the true quality (0.8), `weeks` of the calendar of 12 in which sessions start, as first
+    and one past the last ((0, 8), which leaves (8, 12), with other items, to evaluate on). The keywords `horizon`,
+    `history`, `embeddings` (False), `slate_size`, `candidates` (a number K, `"all"` or a component) and those of the
+    parts of the `World` (`population`, `market`, `preference`, `choice`, `response`, `dynamics`, `departure`, `reward`)
+    replace its own; a part is given as a component or in JSON form (`{"kind": "Cascade", "attention": 0.8}`).
+    `world="open-bandit"`, a folder written by `World.save` or a `World` replaces the whole world. Of the environment:
+    see `recgym.RecVectorEnv`.
 
     ## Version History
 
