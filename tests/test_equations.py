@@ -224,7 +224,7 @@ def shop(step: Step) -> None:
     fatigue = step.tired(0.0, k.minutes)
     close("fatigue", step.new("fatigue"), fatigue)
     if step.shown():
-        level = k.adapt * level + (1 - k.adapt) * np.mean([price[i] for i in step.shown()])
+        level = k.adapt * level + (1 - k.adapt) * np.min([price[i] for i in step.shown()])
         level = min(max(level, -k.most_level), k.most_level)
         worth = [
             k.content + k.good * step.attribute("quality", i) + k.fit * (u @ step.x(i)) - price[i] for i in step.shown()
@@ -278,7 +278,7 @@ def news(step: Step) -> None:
             k.content + k.good * step.attribute("quality", i) - k.bad * step.attribute("clickbait", i)
             for i in step.shown()
         ]
-        s = k.memory * s + (1 - k.memory) * sigmoid(worth).mean()
+        s = k.memory * s + (1 - k.memory) * sigmoid(worth).min()
     close("satisfaction", step.new("satisfaction"), s)
     stamina, spent = float(step.old("stamina")), max(float(step.old("spent")) + k.cost - k.restore * satisfied, 0.0)
     fatigue, pages, away = step.tired(k.clicked, k.page + total), min(float(step.old("pages")) + 1, k.pages), 0.0
@@ -356,7 +356,7 @@ def live(step: Step) -> None:
     close("fatigue", step.new("fatigue"), step.tired(0.0, float(step.fed("dt"))))
     seen = [item] if item >= 0 else step.shown()
     if seen:
-        level = k.adapt * level + (1 - k.adapt) * np.mean([step.signal("heat", i) for i in seen])
+        level = k.adapt * level + (1 - k.adapt) * np.max([step.signal("heat", i) for i in seen])
         level = min(max(level, -k.most_level), k.most_level)
     close("level", step.new("level"), level)
     spent += k.prompt * (watching >= 0 and len(step.shown()) > 0)

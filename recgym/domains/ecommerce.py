@@ -47,7 +47,7 @@ class EcommerceEnv(RecEnv):
     offer against these (Kalyanaram and Winer, Marketing Science 14(3), G161-G169, 1995; Greenleaf, Marketing Science 14(1),
     82-104, 1995; Popescu and Wu, Operations Research 55(3), 413-429, 2007). After each step
 
-        level <- 0.8 level + 0.2 (mean p of the items shown), within +-2.
+        level <- 0.8 level + 0.2 (least p of the items shown), within +-2.
 
     Dear items earn little now, but whoever has just seen them finds the next offer cheap; a shop that is always cheap
     is soon taken for granted. Against that stands the satisfaction s, which follows quality, match and price of what is

@@ -55,7 +55,7 @@ class LiveStreamEnv(RecEnv):
     **What links today to tomorrow: an adaptation level.** Viewers get used to heat and feel only what exceeds it (Helson,
     Adaptation-Level Theory, 1964). After each step
 
-        level <- 0.7 level + 0.3 (heat of the stream on screen, or mean heat of the slate where nothing was on screen),
+        level <- 0.7 level + 0.3 (heat of the stream on screen, or the most heat in the slate where nothing was on screen),
 
     within +-1; where nothing was seen it stays. A dull stream makes the next hot one exciting; nothing but hot streams
     bore. Against that stands the patience. A recommendation to a viewer who is watching costs 1 of it, a step of

@@ -51,7 +51,7 @@ class NewsEnv(RecEnv):
     Fredrickson, Schreiber and Redelmeier, Psychological Science 4(6), 401-405, 1993). The satisfaction s has a short memory
     of what was shown, where good articles raise it and clickbait lowers it:
 
-        s <- 0.65 s + 0.35 (mean over the articles shown of sigmoid(1 + 1.5 q - 4 clickbait)), within [0, 1].
+        s <- 0.65 s + 0.35 (least over the articles shown of sigmoid(1 + 1.5 q - 4 clickbait)), within [0, 1].
 
     Each step costs 1 of the reader's patience, and each satisfied click gives 0.5 back, up to what it was at first.
     When it has run out, the session is over: with probability 0.95 s^2 the reader returns 60 to 360 minutes later, with
