@@ -111,13 +111,23 @@ class DQN(ValueAgent):
     Args:
         reward_scale: factor on rewards in training [1]. Errors beyond 1 count linearly in the Huber loss, which pulls
             towards the median; the median reward is 0 whatever is shown.
+        n_steps: rewards summed up before a value takes over; they are those of the policy of that time, uncorrected [1;
+            what is shown moves a hidden mood, which pays some steps later].
+        gamma: discount [0.99].
         learning_rate: [1e-4].
     """
 
     reward_scale: float = 0.1
+    n_steps: int = 3
+    gamma: float = 0.99
 
     algorithm = stable_baselines3.DQN
     policies = (DQNPolicy, CandidatePolicy)
+    arguments = (*ValueAgent.arguments, "n_steps")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._counts(1, "n_steps")
 
     def _nets(self, policy: Any) -> tuple[nn.Module, ...]:
         return policy.q_net, policy.q_net_target
