@@ -73,6 +73,7 @@ class Agent(ABC):
 
     privileged = False  # whether it reads the simulator's hidden state: then it is a reference, not a competitor
     objective_weights: dict[str, float] | None = None  # objective -> weight in training; None: the task's own reward
+    expected_reward = False  # whether it is trained on expected rewards, see `recgym.RecVectorEnv`
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -84,12 +85,16 @@ class Agent(ABC):
         """Checks of the hyper-parameters."""
 
     def training(self, task: Task | str) -> Task:
-        """The task in which the agent is trained for a task, or for that of an id: it pays by the `objective_weights`.
+        """The task in which the agent is trained for a task, or for that of an id.
+
+        It pays by the `objective_weights`, and what is to be expected where `expected_reward` says so.
 
         Raises:
             ConfigError: the agent has objective weights and the task a like_dislike reward.
         """
         task = Task(task) if isinstance(task, str) else task
+        if self.expected_reward:
+            task = Task(task.id, {**task.options, "expected_reward": True})
         if self.objective_weights is None:
             return task
         clash = task.options.get("like_dislike", False)

@@ -136,6 +136,8 @@ class Reinforce(TorchAgent, OnlineAgent):
         envs: users stepped together. segment: steps of all of them between two rounds of learning.
         epochs: how often a segment is used. batch_size: user-steps per gradient step. threads: of torch in training.
         objective_weights: weights of the objectives it is trained for; None: the task's own reward.
+        expected_reward: whether it is trained on expected instead of realised rewards, which vary less and which only a
+            simulator knows.
         item_prior: clicks, see `ItemStatistics`, whose numbers join the features of candidates; 0: they do not.
     """
 
@@ -157,6 +159,7 @@ class Reinforce(TorchAgent, OnlineAgent):
     batch_size: int = 256
     threads: int = 1
     objective_weights: dict[str, float] | None = None
+    expected_reward: bool = False
     item_prior: float = 0.0
     weights: dict[str, dict[str, Tensor]] = field(default_factory=dict, init=False, repr=False, compare=False)
     wants_last = False

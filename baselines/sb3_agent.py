@@ -67,6 +67,8 @@ class SB3Agent(TorchAgent):
         device: where it is trained, as torch writes it: "cpu", "cuda", "cuda:1" or "mps"; it always acts on the CPU.
             Networks this small gain nothing.
         objective_weights: weights of the objectives it is trained for; None: the task's own reward.
+        expected_reward: whether it is trained on expected instead of realised rewards, which vary less and which only a
+            simulator knows.
     """
 
     head: str = "candidate"
@@ -81,6 +83,7 @@ class SB3Agent(TorchAgent):
     threads: int = 1
     device: str = "cpu"
     objective_weights: dict[str, float] | None = None
+    expected_reward: bool = False
 
     algorithm: ClassVar[Any]  # of Stable-Baselines3
     policies: ClassVar[tuple[type[Any], ...]]  # its own, and one with the candidate head
