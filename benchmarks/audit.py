@@ -48,6 +48,7 @@ EVALUATION_WEEKS = (8, 12)  # policies are found in the environment's own, (0, 8
 AUDIT_USERS, PLANNER_USERS = 2000, 300
 STEPS, GENERATIONS, STARTS = 5_000_000, 20, 2  # of training, and of each search
 AFTERWARDS = 2e-3  # learning rate of a policy that does not begin at random
+SEARCH_USERS = {"heuristic": 300, "one-step": 75}  # of each vector of weights; an oracle is slow
 CURVE_POINTS, CURVE_USERS = 20, 500
 CURVE_SEED = POLICY_SEED + 9 * 10**8  # of the users of curves, and of those who choose among searches
 TRAINING_SEED = POLICY_SEED + 8 * 10**8
@@ -237,7 +238,8 @@ def train_policy(id: str, kind: str, steps: int, generations: int, starts: int =
         }
         write_atomically(file, best[1].as_bytes(origin))  # the best of the curve, whose users are in no suite
         return file
-    searches = [search(task, kind, generations, seed=seed) for seed in range(starts)]
+    scored = SEARCH_USERS[kind]
+    searches = [search(task, kind, generations, users=scored, seed=seed) for seed in range(starts)]
     scores = [float(evaluate(found.agent, task, AUDIT_USERS, CURVE_SEED).returns.mean()) for found in searches]
     best = searches[int(np.argmax(scores))]
     origin |= {"generations": generations, "starts": starts, "scores": [round(score, 4) for score in scores],
