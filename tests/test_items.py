@@ -181,7 +181,7 @@ def test_files_hold_the_counts(name: str, tmp_path) -> None:
     np.testing.assert_array_equal(*values)
     assert loaded.item_counts["shown"].sum() == 640
     for other in (hidden_quality(), Task("recgym/News-v0", {"world": recgym.load_world("news", seed=1)})):
-        with pytest.raises(ConfigError, match="env: must have the 24000 items of which statistics are known"):
+        with pytest.raises(ConfigError, match="env: must have the 12000 items of which statistics are known"):
             loaded.start(other.make(2))
     (tmp_path / "items.npz").unlink()
     with pytest.raises(ConfigError, match=r"items\.npz"):
