@@ -68,9 +68,9 @@ def test_counts_are_those_of_a_loop_over_the_log(id: str, options: dict) -> None
     assert clicked.sum() > 20
     group = statistics._group
     if options:
-        assert len(np.unique(group)) == 2000
+        assert len(np.unique(group)) == len(group)
     else:  # few items have the same attributes, which are clipped; they are one
-        assert len(np.unique(group)) > 1980
+        assert len(np.unique(group)) > 0.97 * len(group)
     np.testing.assert_array_equal(statistics.shown, np.bincount(group, shown))
     np.testing.assert_array_equal(statistics.clicked, np.bincount(group, clicked))
     for c in range(feedback.shape[1]):
