@@ -404,6 +404,7 @@ def _sections(returns: dict[str, Returns], judged: dict[str, list[tuple[str, str
                          f"{slope(origin['curve']):+.1%}"))  # fmt: skip
     known = ("random", "popularity", BEST_RULE, "heuristic", "myopic", "one-step", "planner", "best-known")
     overview = [(label, *(_overview(id, found, label) for id, found in returns.items())) for label in known]
+    overview = [row for row in overview if {*row[1:]} != {"–"}]
     out = [
         Section("Returns per session (± standard error)", ("agent", *map(name_of, returns)), overview),
         Section("What is claimed (± standard error)", ("id", "claim", "measured", "holds"), claims, words=4),
