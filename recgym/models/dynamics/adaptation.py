@@ -12,7 +12,6 @@ from recgym.kernel import kernel
 from recgym.models.dynamics.base import Dynamics
 from recgym.types import Array, Column, Feedback, Sizes, Users, copied
 
-
 SUMMARIES = {"mean": 0, "least": 1, "most": 2}
 
 
