@@ -151,7 +151,7 @@ def test_one_agent_may_run_with_several_settings():
     assert labels(("linucb", {}), ("linucb", {"alpha": 0.5})) == ["linucb", "linucb alpha=0.5"]
     assert labels(("linucb", {"alpha": 0.5}), ("linucb", {}), beside=core) == ["linucb alpha=0.5"], "one is there"
     assert labels(("a:X", {}), ("b:X", {})) == ["a:X", "b:X"]
-    assert labels(("planner", {}), ("planner", {"iterations": 2}), beside=core) == ["planner iterations=2"]
+    assert labels(("pctr", {}), ("pctr", {"alpha": 2}), beside=core) == ["pctr alpha=2"]
     assert not suite.contenders(["planner"])[0].trained
     both = suite.contenders(["linucb", "dqn"], [{"x": 1}])
     assert [c.hyperparameters for c in both] == [{"x": 1}] * 2
