@@ -160,12 +160,12 @@ class Watch(Response):
 def _on_screen(item, v, left, joined, prompted, slate, click, utility, signals, watching, on_air, remaining):
     """A click puts another stream on screen; else what is on screen stays, with the item and v that are given."""
     for b in range(slate.shape[0]):
-        left[b] = LONGEST_STREAM * on_air[b, 0, remaining]
+        left[b] = LONGEST_STREAM * np.float64(on_air[b, 0, remaining])
         for s in range(slate.shape[1]):
             prompted[b] = prompted[b] or (watching[b] >= 0 and slate[b, s] >= 0)
             if click[b, s] and slate[b, s] != watching[b]:  # to choose what is on screen is to stay
                 item[b], v[b], joined[b] = slate[b, s], utility[b, s], s
-                left[b] = LONGEST_STREAM * signals[b, s, remaining]
+                left[b] = LONGEST_STREAM * np.float64(signals[b, s, remaining])
 
 
 @kernel
