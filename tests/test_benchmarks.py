@@ -447,15 +447,15 @@ AUDITED = "recgym/LiveStream-v0"
 
 
 def test_the_audit_says_what_does_not_hold(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        audit, "counts", lambda id, users: {"click": 10.0, "impressions": 40.0, "like": 3.0, "steps with gift": 0.1}
-    )
+    made_up = {"click": 10.0, "impressions": 40.0, "steps": 40.0, "like": 3.0, "steps with gift": 0.1, "watch": 75.0}
+    monkeypatch.setattr(audit, "counts", lambda id, users: made_up)
     console = quiet()
     wrong = audit.run_audit(tmp_path, [AUDITED], 20, 0, 1, "the command", console)
     data = json.loads((tmp_path / "audit.json").read_text())
     assert data["wrong"] == wrong
     assert any("likes per click: 0.3000, published 0.0365" in line for line in wrong)
-    assert not any("clicks per impression" in line or "gifts per click" in line for line in wrong)
+    near = ("clicks per impression", "clicks per step", "gifts per click", "minutes per click")
+    assert not any(name in line for name in near for line in wrong)
     text = (tmp_path / "audit.md").read_text()
     for label in ("heat, nothing while watching", "nothing", "best-known", "heuristic", "one-step"):
         assert f"| {label} |" in text
@@ -484,13 +484,14 @@ def test_verdicts_of_the_audit():
 def test_levels_count_what_happens_under_popularity():
     found = audit.counts("recgym/NewsSlate-v0", 50)
     assert found["sessions"] == 50 + found["return"]
-    assert found["impressions"] % 5 == 0
+    assert found["impressions"] == 5 * found["steps"] > 0
     assert 0 < found["steps with click"] <= found["click"] < found["impressions"]
     assert {level.domain for level in audit.LEVELS} == {audit.domain_of(id) for id in ENV_IDS}
     for id in ENV_IDS:
         counted = {
             "impressions",
             "sessions",
+            "steps",
             *(w + name for name in Task(id).make(1).world.objectives for w in ("", "steps with ")),
         }
         assert all({level.of, level.per} <= counted for level in audit.LEVELS if level.domain == audit.domain_of(id))
