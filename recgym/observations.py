@@ -18,6 +18,7 @@ from recgym.errors import ConfigError, require
 from recgym.forms import Form
 from recgym.kernel import inlined, kernel
 from recgym.lanes import copy_row, dot
+from recgym.models.candidates import mean_of_history
 from recgym.types import F32, I32, Array, Column, Users, empty
 from recgym.world import World
 
@@ -175,6 +176,7 @@ class FlatObservation(Observation):
         else:
             candidates, signals = empty((len(out), 0), I32), empty((len(out), 0, 0), F32)
         taste = empty(users.profile.shape, F32)
+        mean_of_history(taste, users.history, world.catalog.embedding)
         _encode(
             out, taste, users.profile, users.known, users.t, world.horizon, users.clock, users.last,
             tuple([users.__dict__[name] for name in self._columns]) or (users.known,), self._column_highs, self._vector_width,
@@ -288,9 +290,6 @@ def _encode(
         for v in range(column_highs.shape[0]):
             out[b, at + v] = columns[v][b] / column_highs[v]
         at += column_highs.shape[0] + vector_width
-        for k in range(d):
-            taste[b, k] = 0.0  # to be the mean embedding of the history
-        clicked = 0
         rows = out[b, at : at + H * (e + C)].reshape((H, e + C))
         at += H * (e + C)
         for h in range(H):
@@ -299,14 +298,9 @@ def _encode(
                 for k in range(e + C):
                     rows[h, k] = 0.0
                 continue
-            clicked += 1
             copy_row(rows, h, 0, embedding, i, e)
-            for k in range(d):
-                taste[b, k] += embedding[i, k]
             for c in range(C):
                 rows[h, e + c] = history_feedback[b, h, c]
-        for k in range(d):
-            taste[b, k] /= np.float32(max(clicked, 1))
         rows = out[b, at : at + K * (e + A + F + 3)].reshape((K, e + A + F + 3))
         at += K * (e + A + F + 3)
         for j in range(K):

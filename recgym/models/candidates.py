@@ -80,7 +80,8 @@ class Retrieval(_Some):
         shape = (noise.shape[1], self.candidates)
         out, spare, score, spare_score = empty(shape, I32), empty(shape, I32), empty(shape, F32), empty(shape, F32)
         query = empty(users.profile.shape, F32)
-        _query(query, users.profile, users.history, catalog.embedding)
+        mean_of_history(query, users.history, catalog.embedding)
+        _add(query, users.profile)
         _retrieve(
             out, score, noise, users.clock, query, catalog.embedding,
             market.slot, market.offsets, market.listed, market.factors, self.pool,
@@ -90,21 +91,29 @@ class Retrieval(_Some):
 
 
 @inlined
-def _query(query, profile, history, embedding):
-    """profile + mean embedding of the items in the history."""
-    B, d = profile.shape
+def mean_of_history(mean, history, embedding):
+    """The mean embedding (B, d) of the items in the history; 0 where it is empty."""
+    B, d = mean.shape
     for b in range(B):
         clicked = 0
         for k in range(d):
-            query[b, k] = 0.0
+            mean[b, k] = 0.0
         for h in range(history.shape[1]):
             i = history[b, h]
             if i >= 0:
                 clicked += 1
                 for k in range(d):
-                    query[b, k] += embedding[i, k]
+                    mean[b, k] += embedding[i, k]
         for k in range(d):
-            query[b, k] = profile[b, k] + query[b, k] / np.float32(max(clicked, 1))
+            mean[b, k] /= np.float32(max(clicked, 1))
+
+
+@kernel
+def _add(query, profile):
+    """query <- query + profile."""
+    for b in range(query.shape[0]):
+        for k in range(query.shape[1]):
+            query[b, k] += profile[b, k]
 
 
 @inlined
