@@ -157,8 +157,7 @@ def world(
     **parts: Any,
 ) -> World:
     """The shop; arguments as in `EcommerceEnv`."""
-    check_sizes(items, topics, dimensions, seed, quality_correlation)
-    require_weeks("weeks", weeks, WEEKS)
+    check_arguments(items, topics, dimensions, seed, quality_correlation, weeks)
     require_number("price_sensitivity", price_sensitivity, 0, 100)
     rng = np.random.default_rng([seed, 1])
     centroids = draw_topics(rng, topics, dimensions)
@@ -221,12 +220,15 @@ def check_embeddings(name: str, rows: int, dimensions: int) -> None:
     require(rows * dimensions <= 200_000_000, name, rule, rows)
 
 
-def check_sizes(items: int, topics: int, dimensions: int, seed: int, quality_correlation: float) -> None:
+def check_arguments(
+    items: int, topics: int, dimensions: int, seed: int, quality_correlation: float, weeks: tuple[int, int]
+) -> None:
     """The rules that all three domains share."""
-    require_count("items", items, 1, 1_000_000)  # they take 8 GiB in the news, and less in the other domains
+    require_count("items", items, 1, 1_000_000)  # they take 4.4 GB in live streams, and less in the other domains
     require_count("topics", topics, 1, 100_000)
     require_count("dimensions", dimensions, 1, 4096)
     check_embeddings("items", items, dimensions)
     check_embeddings("topics", topics, dimensions)
     require_count("seed", seed, 0, 2**63)
     require_number("quality_correlation", quality_correlation, 0, 1)
+    require_weeks("weeks", weeks, WEEKS)

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from recgym.catalog import Catalog
-from recgym.domains.ecommerce import check_sizes, logging_rate
+from recgym.domains.ecommerce import check_arguments, logging_rate
 from recgym.envs import RecEnv
-from recgym.market import WEEKS, LiveMarket
+from recgym.market import LiveMarket
 from recgym.models.candidates import Retrieval
 from recgym.models.choice import MultinomialLogit
 from recgym.models.departure import Budget
@@ -17,7 +17,7 @@ from recgym.models.dynamics import Adaptation, Fatigue, InterestDrift
 from recgym.models.preference import Loyal
 from recgym.models.response import Watch
 from recgym.models.reward import Weighted
-from recgym.population import TopicMixture, draw_items, draw_topics, noisy_copy, require_weeks
+from recgym.population import TopicMixture, draw_items, draw_topics, noisy_copy
 from recgym.world import World
 
 
@@ -161,8 +161,7 @@ def world(
     **parts: Any,
 ) -> World:
     """The platform; arguments as in `LiveStreamEnv`."""
-    check_sizes(items, topics, dimensions, seed, quality_correlation)
-    require_weeks("weeks", weeks, WEEKS)
+    check_arguments(items, topics, dimensions, seed, quality_correlation, weeks)
     rng = np.random.default_rng([seed, 3])
     centroids = draw_topics(rng, topics, dimensions)
     topic, embedding = draw_items(rng, items, centroids)

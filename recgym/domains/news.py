@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from recgym.catalog import Catalog
-from recgym.domains.ecommerce import check_sizes, logging_rate
+from recgym.domains.ecommerce import check_arguments, logging_rate
 from recgym.envs import RecEnv
-from recgym.market import WEEKS, NewsMarket
+from recgym.market import NewsMarket
 from recgym.models.candidates import Retrieval
 from recgym.models.choice import Cascade
 from recgym.models.departure import Sessions
@@ -17,7 +17,7 @@ from recgym.models.dynamics import Fatigue, Satisfaction, TwoSpeedDrift
 from recgym.models.preference import DotProduct
 from recgym.models.response import Dwell
 from recgym.models.reward import Weighted
-from recgym.population import TopicMixture, draw_items, draw_topics, noisy_copy, require_weeks
+from recgym.population import TopicMixture, draw_items, draw_topics, noisy_copy
 from recgym.world import World
 
 
@@ -151,8 +151,7 @@ def world(
     **parts: Any,
 ) -> World:
     """The newspaper; arguments as in `NewsEnv`."""
-    check_sizes(items, topics, dimensions, seed, quality_correlation)
-    require_weeks("weeks", weeks, WEEKS)
+    check_arguments(items, topics, dimensions, seed, quality_correlation, weeks)
     rng = np.random.default_rng([seed, 2])
     centroids = draw_topics(rng, topics, dimensions)
     topic, embedding = draw_items(rng, items, centroids)

@@ -40,11 +40,13 @@ class Watch(Response):
         devotion: >= 0.
         fans: number of streamers whose minutes a user remembers, >= 1; the least watched is forgotten first.
 
-    The feedback gets four more arrays: `watched_item` (B,) int32, what was on screen, -1 = nothing; `prompted` (B,)
+    The feedback gets five more arrays: `watched_item` (B,) int32, what was on screen, -1 = nothing; `prompted` (B,)
     bool, whether something was recommended to a user who was watching; `enjoyment` (B,) float32, sigmoid(enjoy + v); `slice`
-    (B,) float32, the share of the epoch that was watched. The last two are 0 where nothing was on screen.
+    (B,) float32, the share of the epoch that was watched, both 0 where nothing was on screen; and `heat_seen` (B, S + 1)
+    float32, the heat of what was on screen in the last column, or of each position of the slate where nothing was, and -inf
+    elsewhere.
 
-    The market must have the signal `remaining` (minutes to the end / `LONGEST_STREAM`), the population the traits
+    The market must have the signals `remaining` (minutes to the end / `LONGEST_STREAM`) and `heat`, the population the traits
     `budget` (minutes) and `wallet` (currency units).
     """
 
@@ -90,14 +92,13 @@ class Watch(Response):
         return 4  # minutes, like, gift, amount
 
     def reads(self) -> tuple[str, ...]:
-        return ("users.budget", "users.wallet", "signals.remaining")
+        return ("users.budget", "users.wallet", "signals.remaining", "signals.heat")
 
     def __call__(self, users: Users, catalog: Catalog, market: Market, slate: Array, signals: Array,
                  utility: Array, outside: Array, click: Array, noise: Array) -> Outcome:  # fmt: skip
         B, S = slate.shape
         remaining = market.column("remaining")
         on_air = market.observe(users.watching.reshape(-1, 1), users.clock)
-        heat_seen = empty((B, S + 1), F32)
         # What is on screen: its item (-1 = nothing), its utility v, the minutes until it ends, and the position of the
         # slate that it was joined from (-1 = it was on screen before).
         item, v, left, joined = copied(users.watching), copied(outside), empty(B, F64), filled(B, -1, I32)
@@ -105,6 +106,7 @@ class Watch(Response):
         _on_screen(
             item, v, left, joined, prompted, slate, click, utility, signals, users.watching, on_air, remaining
         )  # fmt: skip
+        heat_seen = empty((B, S + 1), F32)
         _seen(heat_seen, slate, item, joined, signals, on_air, market.column("heat"))
         minutes, enjoyment, share = zeros(B, F64), empty(B, F32), zeros(B, F32)
         _watch(
@@ -127,8 +129,7 @@ class Watch(Response):
         _record(channels, objectives, joined, minutes, long_watch, like_now, given, self.epoch)
         return (
             dict(channels=channels, objectives=objectives, dt=dt, watched_item=item, prompted=prompted,
-                 enjoyment=enjoyment, slice=share,
-                 heat_seen=heat_seen),
+                 enjoyment=enjoyment, slice=share, heat_seen=heat_seen),
             dict(watching=watching, is_watching=is_watching, visit=visit, liked=liked, fan_item=fan_item,
                  fan_minutes=fan_minutes, budget=budget, wallet=wallet),
         )  # fmt: skip
