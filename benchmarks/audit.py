@@ -29,11 +29,8 @@ from baselines.policies import KINDS, ORIGIN, POLICY_SEED, digest_of, policy_dig
 from baselines.reference import Popularity
 from baselines.rules import Heuristic, search
 from benchmarks import limit_threads
-from benchmarks.data import lines_of
-from benchmarks.files import read_manifest
 from benchmarks.metrics import ratio, standard_error
-from benchmarks.packed import read_results
-from benchmarks.report import markdown_table, show
+from benchmarks.references import name_of, publish, results_of
 from benchmarks.run import run_suite
 from benchmarks.suite import EVALUATION_SEED, Contender, NamedTask, Suite, training_seeds
 from benchmarks.tables import Section
@@ -55,11 +52,14 @@ TRAINING_SEED = POLICY_SEED + 8 * 10**8
 Returns = dict[str, tuple[float, float]]  # agent -> mean return and its standard error
 
 # Rules of one line: weights of visible numbers of a candidate.
-SHOP = {
+ANYWHERE = {
     "match": {"match_profile": 1.0},
     "match to the history": {"match_history": 1.0},
     "quality": {"quality_signal": 1.0},
     "click rate": {"click_rate": 1.0},
+}
+SHOP = {
+    **ANYWHERE,
     "cheapest": {"log_price": -1.0},
     "dearest": {"log_price": 1.0},
     "largest discount": {"discount": 1.0},
@@ -73,10 +73,7 @@ SHOP = {
         "match_profile": 1.0, "quality_signal": 1.0, "click_rate": 1.0, "log_price": 0.5},
 }  # fmt: skip
 NEWS = {
-    "match": {"match_profile": 1.0},
-    "match to the history": {"match_history": 1.0},
-    "quality": {"quality_signal": 1.0},
-    "click rate": {"click_rate": 1.0},
+    **ANYWHERE,
     "most clickbait": {"hype": 1.0},
     "least clickbait": {"hype": -1.0},
     "newest": {"age": -1.0},
@@ -89,10 +86,7 @@ NEWS = {
         "match_profile": 1.0, "quality_signal": 2.0, "popularity": 0.6, "age": -0.8},
 }  # fmt: skip
 LIVE = {
-    "match": {"match_profile": 1.0},
-    "match to the history": {"match_history": 1.0},
-    "quality": {"quality_signal": 1.0},
-    "click rate": {"click_rate": 1.0},
+    **ANYWHERE,
     "heat": {"heat": 1.0},
     "newest": {"age": -1.0},
     "match + quality": {"match_profile": 1.0, "quality_signal": 1.0},
@@ -138,11 +132,6 @@ LEVELS = (
     Level("LiveStream", "gifts per click", "steps with gift", "click", 0.0148, "KuaiLive, 72,646 gifts"),
     Level("LiveStream", "minutes per click", "watch", "click", 7.5, "KuaiLive, 8.57 minutes a visit, 1.14 clicks a visit"),
 )  # fmt: skip
-
-
-def name_of(id: str) -> str:
-    """An id without "recgym/"."""
-    return id.removeprefix("recgym/")
 
 
 def single_of(id: str) -> str:
@@ -280,8 +269,8 @@ def counts(id: str, users: int = AUDIT_USERS, seed: int = EVALUATION_SEED) -> di
     """What happens under the agent "popularity" in `EVALUATION_WEEKS`.
 
     Returns:
-        "impressions", items shown; "steps", steps of a user in which something was shown; "sessions", users and their returns; each objective by its name, summed; and
-        "steps with " each objective: steps of a user in which it was above 0.
+        "impressions", items shown; "steps", steps of a user in which something was shown; "sessions", users and their
+        returns; each objective by its name, summed; and "steps with " each objective: steps of a user in which it was above 0.
     """
     env = Task(id, {"weeks": [*EVALUATION_WEEKS]}).make(users, AutoresetMode.DISABLED)
     agent = Popularity()
@@ -361,13 +350,10 @@ def run_audit(
     console, folder = console or Console(), Path(folder)
     suite = audit_suite(ids, users, planner_users)
     run_suite(suite, folder, workers, command, console, fresh)
-    entries = suite.entries()
-    found, _ = read_results(folder, [entry.job.key for entry in entries], read_manifest(folder).shared)
-    returns: dict[str, Returns] = {id: {} for id in ids}
-    for entry in entries:
-        if entry.job.key in found:
-            score = found[entry.job.key].returns
-            returns[entry.job.task.id][entry.label] = (score.mean, score.se)
+    returns: dict[str, Returns] = {
+        id: {label: (result.returns.mean, result.returns.se) for label, result in found.items()}
+        for id, found in results_of(suite, folder).items()
+    }
     judged = {id: verdicts(id, returns[id]) for id in ids}
     measured = {id: levels(id, users) for id in ids}
     origins = {id: {kind: provenance(id, kind) for kind in KINDS} for id in ids}
@@ -375,13 +361,9 @@ def run_audit(
     wrong += [f"{name_of(id)}: {level.name}: {ours:.4f}, published {level.published:g}"
               for id in ids for level, ours in measured[id] if not near(ours, level.published)]  # fmt: skip
     sections = _sections(returns, judged, measured, origins)
-    data = {"command": command, "returns": returns, "verdicts": judged, "policies": origins, "wrong": wrong,
+    data = {"returns": returns, "verdicts": judged, "policies": origins,
             "levels": {id: [{**level._asdict(), "ours": ours} for level, ours in pairs] for id, pairs in measured.items()}}  # fmt: skip
-    write_atomically(folder / "audit.json", lines_of(data).encode())
-    lines = ["```", command, "```", "", *(line for section in sections for line in markdown_table(section))]
-    write_atomically(folder / "audit.md", "\n".join([*lines, *(f"- {line}" for line in wrong), ""]).encode())
-    for section in sections:
-        show(section, console)
+    publish(folder, "audit", command, data, sections, wrong, console)
     return wrong
 
 

@@ -27,7 +27,7 @@ from benchmarks.metrics import standard_error
 from benchmarks.packed import read_results
 from benchmarks.result import Result, evaluated
 from benchmarks.run import CURVE_USERS, execute, file_hashes
-from benchmarks.suite import SEED_STRIDE, SUITES, Entry, Job, NamedTask, Suite, digest
+from benchmarks.suite import SEED_STRIDE, SUITES, UNTRAINED, Entry, Job, NamedTask, Suite, digest
 from recgym import CLASSIC_IDS, ENV_IDS
 from recgym.errors import ConfigError, RecgymError, require, require_count, require_option
 from recgym.registry import own_names
@@ -40,7 +40,6 @@ BETWEEN = 0.04  # standard deviation between training runs of one agent over tha
 UNSTABLE = ("cost", "software", "files")  # parts of a result that may differ between two equal runs
 REQUIRED = ("recgym", "python", "numpy", "numba", "gymnasium", "platform")  # names in "software"
 COUNTS = ("click", "cart", "purchase", "like", "share", "long_watch", "satisfied_click")  # objectives that are counted
-REFERENCES = ("random", "popularity", "myopic", "planner", "heuristic", "one-step", "best-known", "ranked", "varied")
 
 
 class Verdict(NamedTuple):
@@ -380,7 +379,7 @@ def _again(
     def rank(i: int) -> int:
         if pool[i].job.key in untouched:
             return 3
-        if pool[i].job.agent in REFERENCES:
+        if pool[i].job.agent in UNTRAINED:
             return 2
         return 0 if numbers.count(_numbers(pool[i], found)) > 1 else 1  # what looks like another job's first
 

@@ -79,7 +79,7 @@ def classics_suite(ids: Sequence[str] = CLASSIC_IDS, users: int = REFERENCE_USER
     """Random, an informed heuristic where there is one, and the two oracles on the literature's environments."""
     for id in ids:
         require_option("id", id, CLASSIC_IDS)
-    named = {_name(id) for id in ids}
+    named = {name_of(id) for id in ids}
     heuristics = [replace(h, only=tuple(n for n in h.only if n in named)) for h in HEURISTICS]
     planner = Contender("planner", "planner", {"users": 500}, trained=False, users=min(users, CLASSICS_PLANNER_USERS))
     oracles = (planner,
@@ -88,12 +88,13 @@ def classics_suite(ids: Sequence[str] = CLASSIC_IDS, users: int = REFERENCE_USER
     return Suite("classics-references-v0", _tasks(ids), oracles, training_seeds(1), users)
 
 
-def _name(id: str) -> str:
+def name_of(id: str) -> str:
+    """An id without "recgym/"."""
     return id.removeprefix("recgym/")
 
 
 def _tasks(ids: Sequence[str]) -> tuple[NamedTask, ...]:
-    return tuple(NamedTask(_name(id), Task(id), 0) for id in ids)
+    return tuple(NamedTask(name_of(id), Task(id), 0) for id in ids)
 
 
 def _heuristic(label: str, agent: str, only: Sequence[str], **hyperparameters: Any) -> Contender:
@@ -106,7 +107,7 @@ HEURISTICS = (
     _heuristic("most clickbait", "ranked", ["LongTermSatisfaction-v0", "LongTermSatisfaction-Hard-v0"], by="clickbait"),
     _heuristic("least clickbait", "ranked", ["LongTermSatisfaction-v0", "LongTermSatisfaction-Hard-v0"], by="clickbait",
                descending=False),
-    _heuristic("varied topics", "varied", [_name(id) for id in CLASSIC_IDS if "Bored" in id or "TopK-Uncertain" in id]),
+    _heuristic("varied topics", "varied", [name_of(id) for id in CLASSIC_IDS if "Bored" in id or "TopK-Uncertain" in id]),
     _heuristic("most viewed", "ranked", ["RecoGym-v1"], by="views"),
 )  # fmt: skip
 
@@ -134,23 +135,35 @@ def run_references(
     console = console or Console()
     folder, suite = Path(folder), classics_suite(ids, users) if classics else references_suite(ids, users)
     run_suite(suite, folder, workers, command, console, fresh)
-    rows: dict[str, Row] = {id: {} for id in ids}
-    entries = suite.entries()
-    found, _ = read_results(folder, [entry.job.key for entry in entries], read_manifest(folder).shared)
-    for entry in entries:
-        if entry.job.key in found:
-            rows[entry.job.task.id][entry.label] = describe(found[entry.job.key])
+    rows: dict[str, Row] = {id: {label: describe(result) for label, result in found.items()}
+                            for id, found in results_of(suite, folder).items()}  # fmt: skip
     gains = {id: gain(row) for id, row in rows.items()}
     checked = (lambda row: [f"{entry} has no result" for entry in missing(row)]) if classics else check
     wrong = [f"{id}: {line}" for id, row in rows.items() for line in checked(row)]
     sections = _classic_sections(rows) if classics else _sections(rows, gains)
-    data = {"command": command, "references": rows, "gains": gains, "wrong": wrong}
-    write_atomically(folder / "references.json", lines_of(data).encode())
+    publish(folder, "references", command, {"references": rows, "gains": gains}, sections, wrong, console)
+    return wrong
+
+
+def results_of(suite: Suite, folder: Path) -> dict[str, dict[str, Result]]:
+    """Id -> label -> the result, of a suite with one job for each that has been run into a folder; jobs without one are missing."""
+    results: dict[str, dict[str, Result]] = {named.task.id: {} for named in suite.tasks}
+    entries = suite.entries()
+    found, _ = read_results(folder, [entry.job.key for entry in entries], read_manifest(folder).shared)
+    for entry in entries:
+        if entry.job.key in found:
+            results[entry.job.task.id][entry.label] = found[entry.job.key]
+    return results
+
+
+def publish(folder: Path, name: str, command: str, data: dict[str, Any], sections: Sequence[Section],
+            wrong: Sequence[str], console: Console) -> None:  # fmt: skip
+    """Write NAME.json with the data, and NAME.md with the sections and a line for each thing that is wrong; print the sections."""
+    write_atomically(folder / f"{name}.json", lines_of({"command": command, **data, "wrong": wrong}).encode())
     lines = ["```", command, "```", "", *(line for section in sections for line in markdown_table(section))]
-    write_atomically(folder / "references.md", "\n".join([*lines, *(f"- {line}" for line in wrong), ""]).encode())
+    write_atomically(folder / f"{name}.md", "\n".join([*lines, *(f"- {line}" for line in wrong), ""]).encode())
     for section in sections:
         show(section, console)
-    return wrong
 
 
 def describe(result: Result) -> dict[str, Any]:
