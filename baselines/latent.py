@@ -192,6 +192,7 @@ class LatentPolicy(Agent):
         return Seen(torch.as_tensor(choices), torch.as_tensor(user), torch.as_tensor(look.free))
 
     def fit(self, task: Task, steps: int, seed: int = 0, progress: Progress | None = None) -> None:
+        """Train a policy, or go on with the one that was trained before or comes from `of`; the committed one is no beginning."""
         env = task.make(self.envs, AutoresetMode.SAME_STEP)
         env.fuse()
         rng, rounds = np.random.default_rng(seed), max(1, steps // (self.segment * self.envs))
