@@ -136,7 +136,14 @@ SPEC_OPTIONS = [
     {"choice": {"kind": "Cascade", "attention": 0.8}},
     {"candidates": "all", "items": 40},
     {"horizon": 7, "cold_start": 0.25},
-    {"dynamics": [{"kind": "Fatigue"}, {"kind": "Satisfaction"}, {"kind": "Satiation"}]},
+    {
+        "dynamics": [
+            {"kind": "Fatigue"},
+            {"kind": "Satisfaction"},
+            {"kind": "Satiation"},
+            {"kind": "Adaptation", "to": "offers", "by": "least"},
+        ]
+    },
     {"candidates": {"kind": "Uniform", "candidates": 6}},
     {"reward": "vector"},
 ]

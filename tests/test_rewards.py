@@ -51,7 +51,8 @@ class Competitive(Reward):
     """Looks at the other users."""
 
     def __call__(self, feedback: Any, catalog: Any, users: Any) -> Any:
-        return feedback.outside - feedback.outside.max() + feedback.click.sum()
+        chance = feedback.probability.sum(axis=1)
+        return chance - chance.max()
 
 
 def novel(feedback: Any, catalog: Any, users: Any) -> Any:

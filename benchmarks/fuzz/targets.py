@@ -135,7 +135,7 @@ def _attempt_results(rng: np.random.Generator, folder: Path) -> None:
 def _prepare_suites(folder: Path) -> None:
     from benchmarks.suite import SUITES, save_suite
 
-    for name in ("core-v0", "pareto-v0", "generalization-v0"):
+    for name in ("core-v1", "pareto-v1", "generalization-v1"):
         save_suite(dataclasses.replace(SUITES[name], name="mine-v0"), folder / name / "mine.json")
 
 
