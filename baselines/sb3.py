@@ -293,14 +293,15 @@ class RecurrentPPO(PPO):
 
 
 @dataclass(kw_only=True)
-class EmbeddingAgent(OffPolicy):
+class VectorAgent(OffPolicy):
     """Base of SAC and TD3, with the arguments of `OffPolicy`.
 
-    They act with a vector in [-1, 1]^d, and the env shows the candidates with the largest dot product (Dulac-Arnold et
-    al., "Deep reinforcement learning in large discrete action spaces", 2015, arXiv 1512.07679, without the critic's
-    choice among the nearest): tasks need ``action="embedding"`` and, in the three domains, ``embeddings=True``, since without
-    embeddings in the observation no user can be told from another by where to look. The critic learns the value of vectors, of which only
-    the direction matters.
+    They act with a vector in [-1, 1]^n. Under ``action="weights"`` these are the weights of what is visible of a
+    candidate, and a constant vector is a rule already. Under ``action="embedding"`` the env shows the candidates with
+    the largest dot product (Dulac-Arnold et al., "Deep reinforcement learning in large discrete action spaces", 2015,
+    arXiv 1512.07679, without the critic's choice among the nearest), so that price, age and all else that is no taste
+    cannot be chosen by; in the three domains it needs ``embeddings=True``, since without embeddings in the observation no
+    user can be told from another by where to look. In both forms only the direction of the vector matters.
 
     Args:
         head: "mean" by default: it reads the candidates that are there, in any order, and the user's clicks.
@@ -325,8 +326,10 @@ class EmbeddingAgent(OffPolicy):
 
     def _policy(self, env: RecVectorEnv) -> tuple[type[Any], dict[str, Any]]:
         policy = super()._policy(env)
+        if env.actions.form == "weights":
+            return policy
         parts = [part.name for part in env.observation_layout["history"].parts]
-        rule = f"must be True for {self.name}, which needs observations that show embeddings"
+        rule = f'must be True for {self.name} with action="embedding", which needs observations that show embeddings'
         require("embedding" in parts, "embeddings", rule, env.world.embeddings)
         return policy
 
@@ -335,8 +338,8 @@ class EmbeddingAgent(OffPolicy):
 
 
 @dataclass(kw_only=True)
-class SAC(EmbeddingAgent):
-    """Soft actor-critic (Haarnoja et al., ICML 2018) on embeddings, with the arguments of `EmbeddingAgent`.
+class SAC(VectorAgent):
+    """Soft actor-critic (Haarnoja et al., ICML 2018) on weights or embeddings, with the arguments of `VectorAgent`.
 
     Args:
         ent_coef: weight of the entropy at the start, learned from there on [1; rewards per step are smaller, and training
@@ -368,8 +371,8 @@ class SAC(EmbeddingAgent):
 
 
 @dataclass(kw_only=True)
-class TD3(EmbeddingAgent):
-    """Twin delayed DDPG (Fujimoto et al., ICML 2018) on embeddings, with the arguments of `EmbeddingAgent`.
+class TD3(VectorAgent):
+    """Twin delayed DDPG (Fujimoto et al., ICML 2018) on weights or embeddings, with the arguments of `VectorAgent`.
 
     Args:
         noise: standard deviation of the noise on actions in training [0; with that, it always shows the same items].
@@ -384,7 +387,7 @@ class TD3(EmbeddingAgent):
 
     algorithm = stable_baselines3.TD3
     policies = (TD3Policy,)
-    arguments = (*EmbeddingAgent.arguments, "policy_delay", "target_policy_noise", "target_noise_clip")
+    arguments = (*VectorAgent.arguments, "policy_delay", "target_policy_noise", "target_noise_clip")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -40,7 +40,12 @@ from recgym.envs import RecVectorEnv
 from recgym.errors import require, require_count, require_number, require_option
 
 Array = NDArray[Any]
-FORMS = {"item": spaces.Discrete, "slate": spaces.MultiDiscrete, "embedding": spaces.Box}  # what messages name
+FORMS = {
+    "item": spaces.Discrete,
+    "slate": spaces.MultiDiscrete,
+    "embedding": spaces.Box,
+    "weights": spaces.Box,
+}  # what messages name
 
 
 @dataclass(kw_only=True)
@@ -61,7 +66,6 @@ class SB3Agent(TorchAgent):
         envs: users stepped together [1; each iteration of Stable-Baselines3 costs the same for 64].
         batch_size: transitions per gradient step [32 or 64; rewards come in few of them].
         reward_scale: factor on rewards in training [1].
-        expected_reward: whether it is trained on E[reward | state, slate], which only a simulator knows.
         threads: of torch in training; 0 leaves torch's setting. With 1, results do not depend on the machine's cores,
             and networks this small are no slower.
         device: where it is trained, as torch writes it: "cpu", "cuda", "cuda:1" or "mps"; it always acts on the CPU.
@@ -79,7 +83,6 @@ class SB3Agent(TorchAgent):
     envs: int = 64
     batch_size: int = 256
     reward_scale: float = 1.0
-    expected_reward: bool = False
     threads: int = 1
     device: str = "cpu"
     objective_weights: dict[str, float] | None = None

@@ -1,7 +1,7 @@
 """Forms of actions: what an agent says, and the slate that it shows.
 
 `ItemAction` names one candidate, `SlateAction` one for each position, `EmbeddingAction` points into the space of the
-embeddings. Another form is another subclass of `Action`.
+embeddings, `WeightsAction` weighs what is visible of a candidate. Another form is another subclass of `Action`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from recgym.errors import ConfigError, SlateError, brief, require
 from recgym.forms import Form
 from recgym.kernel import compiled, inlined, kernel
 from recgym.lanes import dot
+from recgym.observations import FlatObservation
 from recgym.types import BOOL, F32, I32, Array, Users, empty
 from recgym.world import World
 
@@ -265,6 +266,47 @@ class EmbeddingAction(Action):
         return slate
 
 
+class WeightsAction(Action):
+    """Weights of what is visible of a candidate, `Box(-1, 1, (F,))`: it shows the S candidates of the largest scores.
+
+    The score is a weighted sum of the numbers that the flat observation has of a candidate, except its embedding, as
+    their distance from the mean over the user's candidates in standard deviations:
+
+        z_kf    = (x_kf - mean_f) / deviation_f, 0 where all candidates have the same number
+        score_k = sum_f w_f z_kf / |w|
+
+    Only the direction of the weights counts; with zeros, candidates are shown in their order. Where recommending
+    nothing is an action, there is one more coordinate, a third of the score of showing nothing: only candidates that score
+    higher are shown. A platform's ranking is steered in this form by Hu et al., "Reinforcement learning to rank in
+    e-commerce search engine", KDD 2018.
+
+    Attributes:
+        names: what each of the F numbers is.
+    """
+
+    form = "weights"
+
+    def make_space(self) -> spaces.Space[Any]:
+        self._seen = FlatObservation(self.world)
+        numbers, at = {}, 0
+        for part in self._seen.layout["candidates"].parts:
+            if part.name != "embedding":
+                numbers[part.name] = at
+            at += part.width
+        self.names = tuple(numbers)
+        self._columns = np.array([*numbers.values()], np.int64)
+        return spaces.Box(-1.0, 1.0, (len(self.names) + self.null,), np.float32)
+
+    def decode(self, actions: Array, users: Users) -> Array:
+        B, F, S = len(actions), len(self.names), self.world.slate_size
+        seen, slate, scores = empty((B, self._seen.width), F32), empty((B, S), I32), empty((B, S), F32)
+        weights, shift = empty((B, F), F32), empty((B,), F32)
+        self._seen.encode(users, seen)
+        first = self._seen.layout["candidates"].slice.start
+        _weigh(slate, scores, weights, shift, actions, seen, first, self._columns, users.candidates, self.null)
+        return slate
+
+
 def _bounds(space: spaces.Space[Any]) -> tuple[Array, Array]:
     """Least and largest value of each number of an action, flat: int64, or float32 of a Box of floats.
 
@@ -354,6 +396,49 @@ def _nearest(slate, scores, actions, candidates, embedding, null):
                         scores[b, s + 1], slate[b, s + 1] = scores[b, s], slate[b, s]
                 if s < S:
                     scores[b, s], slate[b, s] = score, i
+
+
+@kernel
+def _weigh(slate, scores, weights, shift, actions, seen, first, columns, candidates, null):
+    B, S = slate.shape
+    K, F = candidates.shape[1], columns.shape[0]
+    width = (seen.shape[1] - first) // K - 1  # of a candidate; the mask has one number more for each
+    for b in range(B):
+        x = seen[b, first : first + K * width].reshape((K, width))
+        norm = 0.0
+        for f in range(F):
+            norm += actions[b, f] * actions[b, f]
+        norm = math.sqrt(norm)
+        offset = 0.0  # score_k = weights . x_k - offset
+        for f in range(F):
+            n, total = 0, 0.0
+            for k in range(K):
+                if candidates[b, k] >= 0:
+                    n, total = n + 1, total + x[k, columns[f]]
+            mean, squares = total / max(n, 1), 0.0
+            for k in range(K):
+                if candidates[b, k] >= 0:
+                    squares += (x[k, columns[f]] - mean) ** 2
+            deviation = math.sqrt(squares / max(n, 1))
+            weights[b, f] = actions[b, f] / (norm * deviation) if norm * deviation > 1e-12 else 0.0
+            offset += weights[b, f] * mean
+        shift[b] = offset
+        for s in range(S):
+            slate[b, s] = -1
+            scores[b, s] = 3.0 * actions[b, F] if null else -np.inf
+        for k in range(K):
+            if candidates[b, k] < 0:
+                continue
+            score = -shift[b]
+            for f in range(F):
+                score += weights[b, f] * x[k, columns[f]]
+            s = S
+            while s > 0 and score > scores[b, s - 1]:
+                s -= 1
+                if s + 1 < S:
+                    scores[b, s + 1], slate[b, s + 1] = scores[b, s], slate[b, s]
+            if s < S:
+                scores[b, s], slate[b, s] = score, candidates[b, k]
 
 
 @kernel

@@ -37,6 +37,7 @@ FORMS: dict[str, dict[str, Any]] = {
     "latent": {"world": "livestream", "observation": "latent"},
     "compact": {"world": "news", "observation": "compact", "candidates": "all"},
     "embedding": {"world": "ecommerce", "action": "embedding", "slate_size": 4, "null_action": True},
+    "weights": {"world": "livestream", "action": "weights", "slate_size": 3},
     "vector": {"world": "news", "reward": "vector"},
     "likes": {"world": "ecommerce", "like_dislike": True, "slate_size": 2},
     "logs": {"world": "open-bandit"},

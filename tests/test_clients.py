@@ -21,7 +21,7 @@ from recgym.envs import RecEnv, RecVectorEnv
 def forms() -> Iterator[tuple[str, dict[str, Any]]]:
     """Every id with every action form that it can have, in flat and dict observation."""
     for env_id in recgym.ENV_IDS:
-        actions = ("slate", "embedding") if "Slate" in env_id else ("item", "slate", "embedding")
+        actions = ("slate", "embedding", "weights") if "Slate" in env_id else ("item", "slate", "embedding", "weights")
         for action in actions:
             for observation in ("flat", "dict"):
                 yield env_id, {"action": action, "observation": observation}

@@ -62,6 +62,7 @@ def test_the_contract_of_an_environment(env_id: str, options: dict[str, Any]) ->
     "options",
     [
         {"action": "embedding"},
+        {"action": "weights"},
         {"null_action": True},
         {"expected_reward": True},
         {"like_dislike": True},

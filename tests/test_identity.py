@@ -185,6 +185,7 @@ def test_every_row_of_256() -> None:
         {"null_action": True},
         {"action": "slate"},
         {"action": "embedding"},
+        {"action": "weights"},
         {"candidates": "all", "items": 40},
         {"choice": {"kind": "Cascade", "threshold": 3.0}},
         {"horizon": 5},

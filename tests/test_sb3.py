@@ -561,7 +561,7 @@ def test_says_what_is_wrong(tmp_path) -> None:
     for device in ("cuda:77", *([] if torch.cuda.is_available() else ["cuda"])):
         with pytest.raises(ConfigError, match=rf"PPO.device: .*no such GPU, got '{device}'"):
             PPO(device=device).fit(SHOP, 64)
-    with pytest.raises(ConfigError, match="embedding"):
+    with pytest.raises(ConfigError, match='"embedding" or "weights"'):
         make_agent("sac").fit(SHOP, 64)
     for name in VECTOR:
         with pytest.raises(ConfigError, match=r"embeddings: must be True for .*, got False"):

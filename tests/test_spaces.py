@@ -12,9 +12,9 @@ from gymnasium import spaces
 
 import recgym
 from recgym import ConfigError, SlateError, mix
-from recgym.actions import Action, EmbeddingAction, ItemAction, SlateAction
+from recgym.actions import Action, EmbeddingAction, ItemAction, SlateAction, WeightsAction
 from recgym.envs import RecVectorEnv
-from recgym.observations import Observation
+from recgym.observations import FlatObservation, Observation
 from recgym.testing import random_slates
 from recgym.types import Users
 from recgym.world import World
@@ -94,6 +94,38 @@ def test_embedding_action_shows_the_best_dot_products(world_of: WorldOf, rng: np
         if null:
             there, score = there[score > given[b, d]], score[score > given[b, d]]
         best = there[np.argsort(-score, kind="stable")][:5].tolist()
+        assert decoded[b].tolist() == best + [-1] * (5 - len(best))
+
+
+@pytest.mark.parametrize("null", [False, True])
+@pytest.mark.parametrize("embeddings", [False, True])
+def test_weights_action_shows_the_best_weighted_sums(
+    world_of: WorldOf, rng: np.random.Generator, null: bool, embeddings: bool
+) -> None:
+    world = world_of("news", 5).replace(embeddings=embeddings)
+    users = played(world)
+    users.candidates[3, 7:] = -1
+    users.candidates[4, 2:] = -1  # fewer than the slate
+    actions, flat = WeightsAction(world, null=null), FlatObservation(world)
+    assert {"quality_signal", "click_rate", "match_profile", "exposure"} < {*actions.names}
+    F = len(actions.names)
+    assert actions.space == spaces.Box(-1.0, 1.0, (F + null,), np.float32)
+    seen = np.empty((9, flat.width), np.float32)
+    flat.encode(users, seen)
+    numbers = seen[:, flat.layout["candidates"].slice].reshape(9, -1, flat.layout["candidates"].shape[1])[:, :, -F:]
+    given = rng.uniform(-1, 1, (9, F + null)).astype(np.float32)
+    given[5, :F] = 0  # no weights at all: the candidates in their order
+    decoded = actions.decode(actions.batch(given, 9), users)
+    for b in range(9):
+        there = users.candidates[b] >= 0
+        x = numbers[b][there].astype(np.float64)
+        spread = x.std(axis=0)
+        z = np.where(spread > 1e-9, (x - x.mean(axis=0)) / np.maximum(spread, 1e-9), 0)
+        score = z @ given[b, :F] / max(float(np.linalg.norm(given[b, :F])), 1e-9)
+        order = np.argsort(-score, kind="stable")
+        if null:
+            order = order[score[order] > 3 * given[b, F]]
+        best = users.candidates[b][there][order][:5].tolist()
         assert decoded[b].tolist() == best + [-1] * (5 - len(best))
 
 
