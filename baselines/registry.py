@@ -30,6 +30,7 @@ REGISTRY: dict[str, str] = {
     "q-learning": "baselines.tabular:QLearning",
     "sarsa": "baselines.tabular:Sarsa",
     "reinforce": "baselines.reinforce:Reinforce",
+    "slate-ppo": "baselines.slate_ppo:SlatePPO",
     "slateq": "baselines.slateq:SlateQ",
     "full-slateq": "baselines.full_slateq:FullSlateQ",
     "dqn": "baselines.sb3:DQN",

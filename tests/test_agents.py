@@ -36,7 +36,8 @@ LEARNERS = [name for name in REGISTRY if name not in RULES]
 SMALL = {"dqn": {"learning_starts": 64}, "qrdqn": {"learning_starts": 64}, "ppo": {"n_steps": 4}, "maskable-ppo": {"n_steps": 4},
          "recurrent-ppo": {"n_steps": 4, "n_epochs": 1}, "sac": {"learning_starts": 64}, "td3": {"learning_starts": 64},
          "slateq": {"learning_starts": 64}, "full-slateq": {"learning_starts": 64}, "reinforce": {"segment": 2, "item_prior": 5.0},
-         "linucb": {"item_prior": 5.0}, "best-known": {"envs": 16, "segment": 4, "batch_size": 32}}  # fmt: skip
+         "linucb": {"item_prior": 5.0}, "best-known": {"envs": 16, "segment": 4, "batch_size": 32},
+         "slate-ppo": {"envs": 16, "segment": 4, "batch_size": 32}}  # fmt: skip
 
 
 def task_of(name: str) -> Task:
