@@ -8,6 +8,7 @@ advantages of Schulman et al., "High-dimensional continuous control using genera
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -61,10 +62,17 @@ def visible(env: RecVectorEnv, observation: Array) -> Look:
 
 
 class Policy(nn.Module):
-    """Logits of choices: two hidden layers of tanh, the same for each choice."""
+    """Logits of choices: two hidden layers of tanh, the same for each choice, and a constant for the first.
 
-    def __init__(self, choice: int, user: int, width: int) -> None:
+    Args:
+        choice, user: numbers of a choice and of a user. width: units per layer. nothing: added to the logit of choice 0.
+    """
+
+    nothing: Tensor
+
+    def __init__(self, choice: int, user: int, width: int, nothing: float = 0.0) -> None:
         super().__init__()
+        self.register_buffer("nothing", torch.tensor(nothing))
         self.choice, self.user = nn.Linear(choice, width), nn.Linear(user, width, bias=False)
         last = nn.Linear(width, 1)
         with torch.no_grad():
@@ -73,7 +81,8 @@ class Policy(nn.Module):
 
     def forward(self, choices: Tensor, user: Tensor, free: Tensor) -> Tensor:
         """(B, n, f), (B, g) and (B, n) bool -> (B, n) logits, `NEVER` of what is not free."""
-        return self.head(self.choice(choices) + self.user(user)[:, None])[:, :, 0].masked_fill(~free, NEVER)
+        logits = self.head(self.choice(choices) + self.user(user)[:, None])[:, :, 0]
+        return (logits + self.nothing * (torch.arange(free.shape[1]) == 0)).masked_fill(~free, NEVER)
 
 
 class Seen(NamedTuple):
@@ -101,15 +110,18 @@ class SlatePPO(Agent):
     """A softmax over the candidates, trained by proximal policy optimisation.
 
     Slates are drawn without replacement (Plackett-Luce) in training; afterwards the choices of the largest logits are shown,
-    the largest first. Where nothing, if that is an action, has the largest logit, nothing is shown. What is seen is
-    normalised by its mean and standard deviation among users who were shown random slates. An episode that is cut at the
-    horizon counts as one that has ended.
+    the largest first. Where nothing, if that is an action, has the largest logit, nothing is shown; at first it is as likely
+    as all candidates together, since what is hardly ever tried is never found to be worth while. What is seen is normalised
+    by its mean and standard deviation among users who were shown random slates. An episode that is cut at the horizon counts
+    as one that has ended.
 
     It takes few gradient steps of many user-steps each: a user-step costs a fifth of what it costs `Reinforce`, and
     sessions in which it pays to wait want hundreds of thousands of them.
 
     Args:
         width: units per layer.
+        single: share of the steps, at first, in which slates have one item, in [0, 1]: whom to thank for a reward is then
+            plain, and what is learned carries over.
         envs: users stepped together. segment: steps of each between two rounds of learning.
         epochs: how often a segment is used. batch_size: user-steps per gradient step.
         learning_rate: of Adam; falls linearly to a twentieth. entropy: weight of the entropy at first; falls linearly to 0.
@@ -120,6 +132,7 @@ class SlatePPO(Agent):
     """
 
     width: int = 32
+    single: float = 0.0
     envs: int = 256
     segment: int = 50
     epochs: int = 3
@@ -142,7 +155,7 @@ class SlatePPO(Agent):
             require_count(f"{name}.{count}", getattr(self, count), 1, 10**6)
         for number in ("learning_rate", "entropy", "clip"):
             require_number(f"{name}.{number}", getattr(self, number), 0, 10)
-        for share in ("gamma", "trace"):
+        for share in ("single", "gamma", "trace"):
             require_number(f"{name}.{share}", getattr(self, share), 0, 1)
         self.trained = False  # by a `fit`, or as it was read from a file
         self.scaling: dict[str, Array] = {}  # `SCALING` -> (f,) or (g,) float32: what is seen is normalised by it
@@ -197,31 +210,48 @@ class SlatePPO(Agent):
 
     def fit(self, task: Task, steps: int, seed: int = 0, progress: Progress | None = None) -> None:
         """Train the policy, or go on with the one that was trained before; the number of steps is rounded to whole segments."""
-        env = self.training(task).make(self.envs, AutoresetMode.SAME_STEP)
+        task, rounds = self.training(task), max(1, steps // (self.segment * self.envs))
+        alone = Task(task.id, {**task.options, "slate_size": 1, "action": "slate"})
+        first = round(self.single * rounds)
+        self._rng, self._done, self._rounds = np.random.default_rng(seed), 0, rounds
+        with torch_seed(seed), torch_threads(1):
+            nets: tuple[nn.Module, torch.optim.Adam] | None = None
+            for part, n in ((alone, first), (task, rounds - first)):
+                if n:
+                    nets = self._train(part, n, seed, progress, nets)
+
+    def _train(self, task: Task, rounds: int, seed: int, progress: Progress | None,
+               nets: tuple[nn.Module, torch.optim.Adam] | None) -> tuple[nn.Module, torch.optim.Adam]:  # fmt: skip
+        """Some rounds in one task, with the value network and the optimiser of the rounds before."""
+        env = task.make(self.envs, AutoresetMode.SAME_STEP)
         require_choices(env, type(self).__name__)
         env.fuse()
-        self._rng, rounds = np.random.default_rng(seed), max(1, steps // (self.segment * self.envs))
-        with torch_seed(seed), torch_threads(1):
-            if not self.trained:
-                self._measure(env, seed)
-            observation, _ = env.reset(seed=seed)
-            seen = self._seen(env, observation)
-            f, g = seen.choices.shape[2], seen.user.shape[1]
-            policy = self.policy if self.trained and self.policy is not None else Policy(f, g, self.width)
-            self.policy = policy
+        if not self.trained:
+            self._measure(env, seed)
+        observation, _ = env.reset(seed=seed)
+        seen = self._seen(env, observation)
+        f, g = seen.choices.shape[2], seen.user.shape[1]
+        if not self.trained or self.policy is None:
+            nothing = math.log(env.world.n_candidates) if env.actions.null else 0.0
+            self.policy, self.trained = Policy(f, g, self.width, nothing), True
+        policy = self.policy
+        if nets is None:
             value = nn.Sequential(nn.Linear(g, self.width), nn.Tanh(), nn.Linear(self.width, self.width), nn.Tanh(),
                                   nn.Linear(self.width, 1))  # fmt: skip
-            adam = torch.optim.Adam([*policy.parameters(), *value.parameters()], self.learning_rate)
-            self.trained, scale = True, 0.0
-            for r in range(rounds):
-                left = 1 - r / rounds
-                adam.param_groups[0]["lr"] = self.learning_rate * max(left, 0.05)
-                played, seen = self._play(env, policy, seen)
-                scale = self._improve(adam, policy, value, played, seen, scale, self.entropy * left, env.actions.null)
-                if progress:
-                    done = min((r + 1) * self.segment * self.envs, steps)
-                    progress(done, {"reward": float(torch.stack(played.reward).mean())})
+            nets = value, torch.optim.Adam([*policy.parameters(), *value.parameters()], self.learning_rate)
+        value, adam = nets
+        scale = 0.0
+        for _ in range(rounds):
+            left = 1 - self._done / self._rounds
+            adam.param_groups[0]["lr"] = self.learning_rate * max(left, 0.05)
+            played, seen = self._play(env, policy, seen)
+            scale = self._improve(adam, policy, value, played, seen, scale, self.entropy * left, env.actions.null)
+            self._done += 1
+            if progress:
+                shown = {"reward": float(torch.stack(played.reward).mean())}
+                progress(self._done * self.segment * self.envs, shown)
         env.close()
+        return nets
 
     def _measure(self, env: RecVectorEnv, seed: int) -> None:
         """Find `scaling`: means and standard deviations over a segment of users who are shown random slates."""
