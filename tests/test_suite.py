@@ -213,9 +213,10 @@ def test_agents_are_of_tasks_of_their_suite():
 
 
 def test_fronts_have_an_agent_at_five_preferences():
+    """The myopic ones where a step can trade one objective for the other; satisfaction comes from the steps before."""
     pareto = SUITES["pareto-v1"]
     for task, (first, second) in pareto.fronts.items():
-        for learner in ("one-step", "linucb", "reinforce", "dqn"):
+        for learner in ("dqn",) if "satisfaction" in (first, second) else ("one-step", "linucb", "dqn"):
             name = "weights" if learner == "one-step" else "objective_weights"
             weights = [a.hyperparameters[name] for a in pareto.agents if a.agent == learner and task in a.only]
             assert len(weights) == 5
