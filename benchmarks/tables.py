@@ -180,14 +180,14 @@ def read_folder(folder: str | os.PathLike[str]) -> Results:
         runs.setdefault((task, label), []).append(result)
         jobs.setdefault((task, label), job)
         if result:
-            if label == job.agent:  # not one with settings of its own beside it
+            if label in (job.agent, manifest.ones.get(task)):  # not one with settings of its own beside it
                 yardsticks[task][label] = result.returns.mean
             versions = [f"{name} {version}" for name, version in result.software.items() if version != "none"]
             software[", ".join(versions)] = None
         else:
             reasons[label].append((f"{task}, {label}, seed {job.seed}", _reason(error_file(folder, job.key))))
     rows = {task: {e.label for e in entries if e.task == task} | pinned.get(task, {}).keys() for task in tasks}
-    ones = {task: next((name for name in ONES if name in rows[task]), ONES[-1]) for task in tasks}
+    ones = {task: next((name for name in ONES if name in rows[task]), ONES[-1]) for task in tasks} | manifest.ones
     scales = {task: _scale({**yardsticks[task], **pinned.get(task, {})}, ones[task]) for task in tasks}
     cells = {(task, label): _cell(jobs[task, label], found, scales[task]) for (task, label), found in runs.items()}
     missing = []
@@ -365,6 +365,8 @@ def task_row(results: Results, task: str, label: str) -> tuple[str, ...]:
 
 def _one(results: Results) -> str:
     names = {"best-known": "the best known policy", "planner": "the planner"}
+    if {*results.ones.values()} - {*ONES}:  # a suite that names them
+        return "; ".join(f"{task}: {names.get(label, label)}" for task, label in results.ones.items())
     found = [names[name] for name in ONES if name in results.ones.values()]
     return found[0] if len(found) == 1 else f"{found[0]}, or {found[1]} where that is not a row"
 

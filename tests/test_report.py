@@ -254,6 +254,15 @@ def test_pinned_references_are_the_scale(tmp_path):
     assert results.estimate("<b>bold</b>", [STREAM]) is None
 
 
+def test_a_suite_names_the_one_of_a_task(tmp_path):
+    results = tables.read_folder(write(tmp_path, ones={SHOP: "reinforce 0"}))
+    assert results.ones == {SHOP: "reinforce 0", STREAM: "planner"}
+    assert results.estimate("<b>bold</b>", [SHOP]).value == pytest.approx(2.1 / 1.2)
+    assert any("shop: reinforce 0; stream: the planner" in note for note in tables.notes(results))
+    with pytest.raises(ConfigError, match="ones must be of rows"):
+        tables.read_folder(write(tmp_path, ones={STREAM: "reinforce 0"}))
+
+
 def test_the_interval_is_that_of_student_over_runs_and_users(folder):
     found = tables.read_folder(folder).estimate("<b>bold</b>", [SHOP], metrics.mean)
     runs, users = 0.1 / math.sqrt(3) / 4, 0.05 / 4

@@ -152,6 +152,7 @@ def test_no_seed_is_used_twice(name):
         ({"user_seed": 2 * 10**9 - 1}, "user_seed: must be an integer in"),
         ({"references": {"nowhere": {}}}, "references: must be of the tasks"),
         ({"fronts": {"nowhere": ("a", "b")}}, "fronts: must be of the tasks"),
+        ({"ones": {"nowhere": "random"}}, "ones: must be of the tasks"),
         ({"stretch": {"nowhere": (1.0, 0.0)}}, "stretch: must be of the tasks"),
     ],
 )
