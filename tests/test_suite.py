@@ -66,6 +66,7 @@ def test_any_change_of_a_suite_changes_its_digest():
         references={**core.references, task.name: {**score, "random": (score["random"][0], 0.5)}},
         fronts={task.name: ("click", "cart")},
         stretch={task.name: (1000.0, 0.1)},
+        ones={task.name: next(a.label for a in core.agents if not a.trained)},
     )
     assert {*changes, "about"} == {field.name for field in dataclasses.fields(Suite)}
     digests = {suite.digest(dataclasses.replace(core, **{name: value}).manifest()) for name, value in changes.items()}
