@@ -297,7 +297,8 @@ class LogisticPCTR(LinearBandit):
     Args:
         epsilon: share of random slates, constant while learning, in [0, 1].
 
-    The others: see `LinearBandit`. `values` are click probabilities; where nothing can be recommended, rewards.
+    The others: see `LinearBandit`. `values` are click probabilities; where nothing can be recommended, rewards. There are
+    no `objective_weights`: the order of items would not heed them.
     """
 
     epsilon: float = 0.05
@@ -305,6 +306,8 @@ class LogisticPCTR(LinearBandit):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        rule = "must be None: items are ranked by clicks, whatever they pay"
+        require(self.objective_weights is None, "LogisticPCTR.objective_weights", rule, self.objective_weights)
         self.pay_gram, self.pay = np.zeros((0, 0)), np.zeros(0)  # belief over what is paid; empty before the first env
 
     def start(self, env: RecVectorEnv) -> None:

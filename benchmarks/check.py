@@ -147,7 +147,7 @@ def _suite(manifest: Manifest, suite: Suite | None) -> Verdict:
         if name == "custom":
             wrong += [
                 f"{part} are pinned, which no custom run has"
-                for part in ("references", "fronts", "stretch")
+                for part in ("references", "fronts", "stretch", "ones")
                 if getattr(manifest, part)
             ]
             wrong += [f"{label}: seeds {seeds}; a run has 0, {SEED_STRIDE} and so on on every task" for label, row in rows.items()
@@ -155,7 +155,7 @@ def _suite(manifest: Manifest, suite: Suite | None) -> Verdict:
         text = f"{manifest.suite!r} is no published suite; budgets and tasks are its own"
         return _verdict("suite", wrong, text) if wrong else Verdict("suite", None, text)
     published = suite.manifest()
-    wrong += [f"{part} are not those of {name}" for part in ("references", "fronts", "stretch")
+    wrong += [f"{part} are not those of {name}" for part in ("references", "fronts", "stretch", "ones")
               if getattr(manifest, part) != published.get(part, {})]  # fmt: skip
     there = {_identity(entry) for entry in manifest.entries}
     expected = {_identity(entry) for entry in suite.entries()}

@@ -20,7 +20,7 @@ from benchmarks.suite import FORMAT, Entry, Job
 from recgym.errors import ConfigError, require, require_option
 from recgym.files import write_atomically
 
-MANIFEST_PARTS = ("format", "suite", "command", "entries", "references", "fronts", "stretch", "shared")
+MANIFEST_PARTS = ("format", "suite", "command", "entries", "references", "fronts", "stretch", "ones", "shared")
 PUBLISHED = Path(__file__).parent / "results"  # the results that come with recgym
 
 
@@ -47,6 +47,7 @@ class Manifest:
         suite: its name. command: that ran it. entries: its jobs in running order, with their names in the report.
         references: task -> agent -> pinned mean return and standard error. fronts: task -> objectives traded off there.
         stretch: task -> training steps of its best known policy, and by which share it rose over the last fifth of them.
+        ones: task -> label of the row whose return is the 1 of normalised scores there.
         shared: key of a job -> name of the published folder that holds its result instead of this one.
     """
 
@@ -56,6 +57,7 @@ class Manifest:
     references: dict[str, dict[str, list[float]]]
     fronts: dict[str, list[str]]
     stretch: dict[str, list[float]]
+    ones: dict[str, str]
     shared: dict[str, str]
 
     @classmethod
@@ -80,7 +82,12 @@ class Manifest:
         if len(names) < len(entries):
             raise ConfigError("manifest: an entry is there twice")
         tasks = {entry.task for entry in entries}
-        for part, fits_part in (("references", are_scores), ("fronts", is_front), ("stretch", is_pair)):
+        for part, fits_part in (
+            ("references", are_scores),
+            ("fronts", is_front),
+            ("stretch", is_pair),
+            ("ones", is_text),
+        ):
             found = data.get(part, {})
             fits = isinstance(found, dict) and found.keys() <= tasks and all(map(fits_part, found.values()))
             require(fits, "manifest", f"{part} must be of tasks of entries, as a suite has them", found)
@@ -90,8 +97,10 @@ class Manifest:
         require(fits, "manifest", "shared must hold names of published folders by keys of entries", shared)
         for name in data:
             require_option("part of a manifest", name, MANIFEST_PARTS)
-        references, fronts, stretch = (data.get(name, {}) for name in ("references", "fronts", "stretch"))
-        return cls(data["suite"], data["command"], entries, references, fronts, stretch, shared)
+        names = {(entry.task, entry.label) for entry in entries}
+        require({*data.get("ones", {}).items()} <= names, "manifest", "ones must be of rows", data.get("ones"))
+        references, fronts, stretch, ones = (data.get(name, {}) for name in ("references", "fronts", "stretch", "ones"))
+        return cls(data["suite"], data["command"], entries, references, fronts, stretch, ones, shared)
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -140,6 +140,17 @@ def bootstrap_interval(
     return centre - reach, centre + reach
 
 
+def half_width(scores: ArrayLike, error: float = 0.0, level: float = 0.95) -> float:
+    """Half the width of the interval of the mean of n scores by Student's t: what `bootstrap_interval` finds for one task.
+
+    Args:
+        scores: (n,), of runs. error: standard error that the runs have in common. level: coverage, in (0, 1).
+    """
+    own, n = standard_error(scores), np.asarray(scores).size
+    freedom = _freedom([own**2, error**2], [max(n - 1, 1), math.inf])
+    return _student_quantile((1 + level) / 2, freedom) * math.hypot(own, error)
+
+
 def _freedom(variances: Sequence[float], freedoms: Sequence[float]) -> float:
     """Welch-Satterthwaite degrees of freedom of a sum of independent estimates of variance."""
     spread = sum(variance**2 / freedom for variance, freedom in zip(variances, freedoms))
@@ -183,6 +194,34 @@ def pareto_front(points: ArrayLike) -> NDArray[np.bool_]:
     no_lower = (points[:, None] >= points[None]).all(axis=-1)  # [i, j]: i is as high as j in all objectives
     higher = (points[:, None] > points[None]).any(axis=-1)
     return np.logical_not(np.asarray((no_lower & higher).any(axis=0)))
+
+
+def beaten(points: ArrayLike, reach: ArrayLike) -> NDArray[np.bool_]:
+    """(n,) whether another of the (n, d) points beats a point beyond the intervals; every objective is to be high.
+
+    Another beats it that is at least as high in all objectives, and in one of them by more than both half-widths
+    together, of the (n, d) `reach`: there the intervals are apart.
+    """
+    points, reach = np.asarray(points, np.float64), np.asarray(reach, np.float64)
+    no_lower = (points[:, None] >= points[None]).all(axis=-1)  # [i, j]: i is as high as j in all objectives
+    apart = (points[:, None] - reach[:, None] > points[None] + reach[None]).any(axis=-1)
+    return np.asarray((no_lower & apart).any(axis=0))
+
+
+def trade_offs(points: ArrayLike, reach: ArrayLike) -> list[int]:
+    """The most of (n, 2) points of which any two are a trade-off beyond their intervals, from low to high in the first.
+
+    Two points are one if each is higher than the other in one objective, and the intervals, of the half-widths (n, 2)
+    `reach`, are apart in both objectives. This passes on from neighbour to neighbour, so that the longest chain is
+    found by going through the points once.
+    """
+    points, reach = np.asarray(points, np.float64).reshape(-1, 2), np.asarray(reach, np.float64).reshape(-1, 2)
+    low, high = points - reach, points + reach
+    chains: dict[int, list[int]] = {}
+    for i in np.argsort(low[:, 0], kind="stable").tolist():
+        before = [chain for j, chain in chains.items() if low[i, 0] > high[j, 0] and low[j, 1] > high[i, 1]]
+        chains[i] = [*max(before, key=len, default=[]), i]
+    return max(chains.values(), key=len, default=[])
 
 
 def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:

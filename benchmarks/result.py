@@ -12,8 +12,9 @@ from benchmarks.data import LARGEST, is_number, is_text
 from benchmarks.suite import FORMAT, TUNING_SEED, Job, key_of
 from recgym.errors import ConfigError, require, require_count, require_option
 
-PARTS = ("format", "key", "job", "privileged", "return", "length", "objectives", "curve", "cost", "software", "files")
-OPTIONAL = ("files",)  # not in results of the first runs of version 0.1
+PARTS = ("format", "key", "job", "privileged", "return", "length", "objectives", "objectives_se", "curve", "cost",
+         "software", "files")  # fmt: skip
+OPTIONAL = ("objectives_se", "files")  # not in results of earlier versions
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Result:
         cost: seconds by name: "train_seconds", "evaluation_seconds", and "curve_seconds" where the curve took time.
         software: name -> version of what the numbers may depend on.
         files: name -> SHA-256 of agent and world files that no version stands for; None: not recorded.
+        objectives_se: name -> standard error of that mean over users; None: not recorded.
 
     Raises:
         ConfigError: a part is not of the form; the message names it.
@@ -67,10 +69,21 @@ class Result:
     cost: dict[str, float]
     software: dict[str, str]
     files: dict[str, str] | None = None
+    objectives_se: dict[str, float] | None = None
 
     def __post_init__(self) -> None:
         require(isinstance(self.privileged, bool), "privileged", "must be true or false", self.privileged)
         _check_numbers("objectives", self.objectives)
+        if self.objectives_se is not None:
+            _check_numbers("objectives_se", self.objectives_se)
+            same = self.objectives_se.keys() == self.objectives.keys()
+            require(same, "objectives_se", f"must be of the objectives {[*self.objectives]}", [*self.objectives_se])
+            require(
+                min(self.objectives_se.values(), default=0) >= 0,
+                "objectives_se",
+                "must not be negative",
+                self.objectives_se,
+            )
         _check_numbers("cost", self.cost, ("train_seconds", "evaluation_seconds"))
         require(isinstance(self.curve, list), "curve", "must be a list", type(self.curve).__name__)
         for i, point in enumerate(self.curve):
@@ -97,7 +110,8 @@ class Result:
             "cost": self.cost,
             "software": self.software,
         }
-        return data if self.files is None else {**data, "files": self.files}
+        later = {"objectives_se": self.objectives_se, "files": self.files}
+        return {**data, **{name: part for name, part in later.items() if part is not None}}
 
     @classmethod
     def from_dict(cls, data: Any, key: str | None = None) -> Result:
@@ -119,9 +133,11 @@ class Result:
             require(name in data or name in OPTIONAL, "result", f"must hold {name!r}", [*data])
         _check_numbers("return", data["return"], ("mean", "se", "n"), alone=True)
         _check_numbers("length", data["length"], ("mean", "median"), alone=True)
-        require("files" not in data or data["files"] is not None, "files", "must be texts by name", None)
+        for name in OPTIONAL:
+            require(name not in data or data[name] is not None, name, "must not be null", None)
         return cls(Job.from_dict(data["job"]), data["privileged"], Returns(**data["return"]), Length(**data["length"]),
-                   data["objectives"], data["curve"], data["cost"], data["software"], data.get("files"))  # fmt: skip
+                   data["objectives"], data["curve"], data["cost"], data["software"], data.get("files"),
+                   data.get("objectives_se"))  # fmt: skip
 
 
 def _check_numbers(part: str, found: Any, names: tuple[str, ...] = (), alone: bool = False) -> None:

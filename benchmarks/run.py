@@ -347,6 +347,7 @@ def execute(
         },
         software={**software(), "device": device},
         files=files,
+        objectives_se=dict(zip(score.names, map(standard_error, score.objectives.T), strict=True)),
     )
 
 

@@ -201,6 +201,7 @@ class Suite:
         seeds: of the training runs. users: evaluation users, the same for all agents. user_seed: of the first.
         references: pinned scores of random and planner by task name: the 0 and 1 of normalised scores; else what the
             rows "random" and "best-known", or "planner", earn.
+        ones: task name -> label of an agent that learns nothing there, whose return is the 1 instead.
         fronts: task name -> the two objectives that agents trade off there by their `objective_weights`.
         stretch: task name -> training steps of its best known policy, and by which share its return rose over the last
             fifth of them: how far the 1 was stretched.
@@ -216,6 +217,7 @@ class Suite:
     references: Scores = field(default_factory=dict)
     fronts: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     stretch: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    ones: Mapping[str, str] = field(default_factory=dict)
     about: str = ""
 
     def __post_init__(self) -> None:
@@ -236,9 +238,13 @@ class Suite:
         for agent in self.agents:
             for name in agent.only:
                 require_option(f"{self.name} agent {agent.label!r} only", name, [task.name for task in self.tasks])
-        for what, names in (("references", self.references), ("fronts", self.fronts), ("stretch", self.stretch)):
+        for what, names in (("references", self.references), ("fronts", self.fronts), ("stretch", self.stretch),
+                            ("ones", self.ones)):  # fmt: skip
             tasks = [task.name for task in self.tasks]
             require({*names} <= {*tasks}, f"{self.name} {what}", f"must be of the tasks {tasks}", list(names))
+        for task, label in self.ones.items():
+            fits = [a.label for a in self.agents if not a.trained and (not a.only or task in a.only)]
+            require_option(f"{self.name} ones {task!r}", label, fits)
 
     def to_dict(self) -> dict[str, Any]:
         """The suite as plain JSON values, as the files of `benchmarks/suites` hold it; what is a default is left out."""
@@ -268,6 +274,7 @@ class Suite:
             **({"references": scores} if scores else {}),
             **({"fronts": fronts} if fronts else {}),
             **({"stretch": {task: list(pair) for task, pair in self.stretch.items()}} if self.stretch else {}),
+            **({"ones": dict(self.ones)} if self.ones else {}),
         }
 
     @classmethod
@@ -294,6 +301,8 @@ class Suite:
         stretch = data.get("stretch", {})
         fits = isinstance(stretch, dict) and all(map(is_pair, stretch.values()))
         require(fits, "stretch", "must have steps and a rise by task", stretch)
+        ones = data.get("ones", {})
+        require(isinstance(ones, dict) and all(map(is_label, ones.values())), "ones", "must have a label by task", ones)
         return cls(
             data["name"],
             tasks,
@@ -304,6 +313,7 @@ class Suite:
             {task: {name: (mean, se) for name, (mean, se) in pinned.items()} for task, pinned in scores.items()},
             {task: (first, second) for task, (first, second) in fronts.items()},
             {task: (steps, rise) for task, (steps, rise) in stretch.items()},
+            ones,
             data.get("about", ""),
         )
 
@@ -323,6 +333,8 @@ class Suite:
             data["fronts"] = {task: list(objectives) for task, objectives in self.fronts.items()}
         if self.stretch:
             data["stretch"] = {task: list(pair) for task, pair in self.stretch.items()}
+        if self.ones:
+            data["ones"] = dict(self.ones)
         return data
 
     def entries(self) -> list[Entry]:
@@ -355,7 +367,7 @@ def references(planner_users: int | None = None) -> tuple[Contender, ...]:
 
 
 LABEL = f"must be text of 1 to {LONGEST_NAME} characters"
-OPTIONAL_PARTS = ("about", "user_seed", "references", "fronts", "stretch")  # of a suite as plain data
+OPTIONAL_PARTS = ("about", "user_seed", "references", "fronts", "stretch", "ones")  # of a suite as plain data
 
 
 def _named_task(where: str, data: Any) -> NamedTask:

@@ -15,7 +15,17 @@ import numpy as np
 
 from benchmarks.data import is_file
 from benchmarks.files import error_file, read_manifest
-from benchmarks.metrics import Statistic, bootstrap_interval, iqm, mean, normalised, pareto_front, standard_error
+from benchmarks.metrics import (
+    Statistic,
+    beaten,
+    bootstrap_interval,
+    half_width,
+    iqm,
+    mean,
+    normalised,
+    standard_error,
+    trade_offs,
+)
 from benchmarks.packed import read_results
 from benchmarks.result import Result, evaluated
 from benchmarks.suite import SUITES, Job
@@ -170,14 +180,14 @@ def read_folder(folder: str | os.PathLike[str]) -> Results:
         runs.setdefault((task, label), []).append(result)
         jobs.setdefault((task, label), job)
         if result:
-            if label == job.agent:  # not one with settings of its own beside it
+            if label in (job.agent, manifest.ones.get(task)):  # not one with settings of its own beside it
                 yardsticks[task][label] = result.returns.mean
             versions = [f"{name} {version}" for name, version in result.software.items() if version != "none"]
             software[", ".join(versions)] = None
         else:
             reasons[label].append((f"{task}, {label}, seed {job.seed}", _reason(error_file(folder, job.key))))
     rows = {task: {e.label for e in entries if e.task == task} | pinned.get(task, {}).keys() for task in tasks}
-    ones = {task: next((name for name in ONES if name in rows[task]), ONES[-1]) for task in tasks}
+    ones = {task: next((name for name in ONES if name in rows[task]), ONES[-1]) for task in tasks} | manifest.ones
     scales = {task: _scale({**yardsticks[task], **pinned.get(task, {})}, ones[task]) for task in tasks}
     cells = {(task, label): _cell(jobs[task, label], found, scales[task]) for (task, label), found in runs.items()}
     missing = []
@@ -259,37 +269,64 @@ def sections(results: Results) -> list[Section]:
     return out + [_front(results, task) for task in results.tasks if len(results.fronts.get(task, ())) == 2]
 
 
+class Front(NamedTuple):
+    """What agents have of the two objectives of a task that are traded off; "beyond": beyond their 95 % intervals.
+
+    Args:
+        names: of the objectives. families: agent -> labels of its rows. means, reach: label -> (2,) mean of each objective
+            and half the width of its interval, which is infinite where it is not known.
+    """
+
+    names: tuple[str, ...]
+    families: dict[str, list[str]]
+    means: dict[str, np.ndarray]
+    reach: dict[str, np.ndarray]
+
+    def unbeaten(self, labels: list[str]) -> set[str]:
+        """Those of the labels that no other of them beats beyond, see `metrics.beaten`."""
+        off = beaten(*self._of(labels))
+        return {label for label, lost in zip(labels, off) if not lost}
+
+    def trade_offs(self, labels: list[str]) -> list[str]:
+        """The most of the labels that are trade-offs beyond of one another, see `metrics.trade_offs`."""
+        return [labels[i] for i in trade_offs(*self._of(labels))]
+
+    def _of(self, labels: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        return tuple(np.array([found[label] for label in labels]).reshape(-1, 2) for found in (self.means, self.reach))  # type: ignore[return-value]
+
+
+def front(results: Results, task: str) -> Front:
+    """The front of a task of two objectives; rows that are not complete, or lack an objective, are left out."""
+    found = Front(results.fronts[task], {}, {}, {})
+    for label in results.on(task):
+        cell = results.cells[task, label]
+        if not cell.complete or not all(name in r.objectives for r in cell.results for name in found.names):
+            continue
+        runs = np.array([[r.objectives[name] for name in found.names] for r in cell.results])
+        errors = [[r.objectives_se[name] for name in found.names] for r in cell.results if r.objectives_se]
+        known = len(errors) == len(runs)
+        users = np.mean(errors, axis=0) if known else np.full(2, np.inf)
+        found.families.setdefault(cell.job.agent, []).append(label)
+        found.means[label] = runs.mean(axis=0)
+        found.reach[label] = np.array([half_width(x, error) if known else np.inf for x, error in zip(runs.T, users)])
+    return found
+
+
 def _front(results: Results, task: str) -> Section:
-    """What agents have of the two objectives of a task that are traded off, and which of them no other beats in both."""
-    names = results.fronts[task]
-    cells = {label: results.cells[task, label] for label in results.on(task) if results.cells[task, label].complete}
-    cells = {label: c for label, c in cells.items() if all(name in r.objectives for r in c.results for name in names)}
-    values = {
-        label: np.array([[r.objectives[name] for name in names] for r in cell.results]) for label, cell in cells.items()
-    }
-    means = {label: runs.mean(axis=0) for label, runs in values.items()}
-
-    def unbeaten(labels: list[str]) -> set[str]:
-        return (
-            {label for label, on in zip(labels, pareto_front([means[label] for label in labels])) if on}
-            if labels
-            else set()
-        )
-
-    families: dict[str, list[str]] = {}
-    for label, cell in cells.items():
-        families.setdefault(cell.job.agent, []).append(label)
-    own = {label for labels in families.values() for label in unbeaten(labels)}
-    everywhere = unbeaten(list(cells))
-    rows = []
-    for labels in families.values():
+    """What agents have of the two objectives of a task that are traded off, and which of them no other beats."""
+    found = front(results, task)
+    everywhere, rows = found.unbeaten([*found.means]), []
+    for labels in found.families.values():
+        own, mutual = found.unbeaten(labels), found.trade_offs(labels)
         for label in labels:
-            texts = [f"{mean:.4g} ± {standard_error(runs):.2g}" if len(runs) > 1 else f"{mean:.4g}"
-                     for mean, runs in zip(means[label], values[label].T)]  # fmt: skip
-            own_text = UNKNOWN if len(labels) == 1 else "yes" if label in own else "no"
-            rows.append((results.title(label), *texts, own_text, "yes" if label in everywhere else "no"))
-    title = f"{task}: {names[0]} against {names[1]} (unbeaten: no other has more of both; ± over training seeds)"
-    return Section(title, ("agent", *names, "unbeaten by the same agent", "unbeaten by all"), rows)
+            known, alone = np.isfinite(found.reach[label]).all(), len(labels) == 1
+            texts = [f"{mean:.4g} ± {reach:.2g}" if known else f"{mean:.4g}"
+                     for mean, reach in zip(found.means[label], found.reach[label])]  # fmt: skip
+            answers = [UNKNOWN if not known or (alone and where is not everywhere) else "yes" if label in where else "no"
+                       for where in (mutual, own, everywhere)]  # fmt: skip
+            rows.append((results.title(label), *texts, *answers))
+    title = f"{task}: {found.names[0]} against {found.names[1]} (± half a 95 % interval)"
+    return Section(title, ("agent", *found.names, "trade-off", "unbeaten by the same agent", "unbeaten by all"), rows)
 
 
 def ranked(results: Results, task: str) -> list[str]:
@@ -328,8 +365,34 @@ def task_row(results: Results, task: str, label: str) -> tuple[str, ...]:
 
 def _one(results: Results) -> str:
     names = {"best-known": "the best known policy", "planner": "the planner"}
+    if {*results.ones.values()} - {*ONES}:  # a suite that names them
+        return "; ".join(f"{task}: {names.get(label, label)}" for task, label in results.ones.items())
     found = [names[name] for name in ONES if name in results.ones.values()]
     return found[0] if len(found) == 1 else f"{found[0]}, or {found[1]} where that is not a row"
+
+
+def _front_notes(results: Results) -> list[str]:
+    """How to read the tables of fronts, and how many rows of each agent trade off one objective for the other."""
+    lines = []
+    for task in results.tasks:
+        if len(results.fronts.get(task, ())) != 2:
+            continue
+        found = front(results, task)
+        for labels in found.families.values():
+            if len(labels) > 1:
+                mutual = found.trade_offs(labels)
+                lines.append(
+                    f"{task}: {len(mutual)} of {len(labels)} rows of {results.cells[task, labels[0]].job.agent} are trade-offs "
+                    f"of one another: {', '.join(mutual)}."
+                )
+    if not lines:
+        return []
+    return [
+        "Fronts: a row beats another if it has no less of both objectives and the 95 % intervals are apart in one. Two rows "
+        "are a trade-off if each has more of one objective, the intervals apart in both; the column has the most rows of "
+        "an agent of which any two are.",
+        *lines,
+    ]
 
 
 def notes(results: Results) -> list[str]:
@@ -343,9 +406,10 @@ def notes(results: Results) -> list[str]:
         "Length: mean steps per episode. Trained: user-steps per run. Seconds: of training, per run.",
         *(
             f"The best known policy of {task} was trained for {steps:,.0f} steps; over the last fifth of them its return "
-            f"rose by {rise:.1%}."
+            f"{'fell' if rise < 0 else 'rose'} by {abs(rise):.1%}."
             for task, (steps, rise) in results.stretch.items()
         ),
+        *_front_notes(results),
         *(f"Missing: {line}" for line in results.missing),
         *(
             [

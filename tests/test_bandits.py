@@ -364,6 +364,7 @@ def test_learns_what_it_prefers(kind: type[LinearBandit]) -> None:
 @pytest.mark.parametrize(
     ("make", "fragment"),
     [
+        (lambda: LogisticPCTR(objective_weights={"click": 1.0}), r"objective_weights: must be None"),
         (lambda: LinUCB(alpha=-1), r"LinUCB.alpha: .*got -1"),
         (lambda: Thompson(scale=-1), r"Thompson.scale: .*got -1"),
         (lambda: Thompson(scale=float("nan")), r"Thompson.scale: .*got nan"),

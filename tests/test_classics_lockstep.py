@@ -179,10 +179,9 @@ def interest_exploration(world: World) -> None:
 
 
 def sardine_world(task: str, items: Array | None = None) -> World:
-    """A task with the package's own items, as they are under its licence in the fixture, and its own influence."""
-    world = sardine_classic.world(task=task, faithful=True)
-    table = load("sardine_items")["rerank" if "Rerank" in task else "topk"] if items is None else items
-    return world.replace(catalog=sardine_classic.catalog(table))
+    """A task by default: with the package's own items and influence; or with other items."""
+    world = sardine_classic.world(task=task)
+    return world if items is None else world.replace(catalog=sardine_classic.catalog(items))
 
 
 def sardine(name: str, world: World) -> None:
@@ -387,8 +386,8 @@ def test_a_broken_copy_is_caught(name: str, fault: str, breaks: Callable[[World]
 
 
 def test_the_corrected_influence_moves_towards_what_was_clicked() -> None:
-    """The default follows the paper's equation: the mean over items, a vector."""
-    world = sardine_classic.world(task="SlateTopK-BoredInf")
+    """`faithful=False` follows the paper's equation: the mean over items, a vector."""
+    world = sardine_classic.world(task="SlateTopK-BoredInf", faithful=False)
     users = world.arrive(mix(range(500)))
     slate = users.candidates[:, :10].copy()
     click = np.zeros(slate.shape, np.bool_)
@@ -397,8 +396,6 @@ def test_the_corrected_influence_moves_towards_what_was_clicked() -> None:
     mean = world.catalog.embedding[slate[:, [3, 5]]].mean(axis=1, dtype=np.float64)
     wanted = 0.95 * users.interest.astype(np.float64) + 0.05 * mean
     close(after.interest, wanted / np.linalg.norm(wanted, axis=1, keepdims=True), "influence", 1e-6)
-    original, _ = sardine_classic.world(task="SlateTopK-BoredInf", faithful=True).step(
-        users, slate, quiet(world, 500), click
-    )
+    original, _ = sardine_classic.world(task="SlateTopK-BoredInf").step(users, slate, quiet(world, 500), click)
     ones = np.full(10, math.sqrt(0.1))
     assert ((original.interest @ ones) > (users.interest @ ones) - 1e-6).all()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import product
+from itertools import combinations, product
 from pathlib import Path
 
 import numpy as np
@@ -185,3 +185,47 @@ def test_hypervolume_is_the_number_of_dominated_unit_cells(d):
         points = np.random.default_rng(seed).integers(0, 6, (8, d))
         cells = sum(any((point > cell).all() for point in points) for cell in product(range(6), repeat=d))
         assert metrics.hypervolume(points, np.zeros(d)) == cells
+
+
+def test_half_width_is_that_of_the_bootstrap():
+    for scores, error in (([1.0, 2.0, 4.0], 0.0), ([1.0], 0.5), ([3.0, 3.1, 2.7, 3.3], 0.2)):
+        rng = np.random.default_rng(0)
+        low, high = metrics.bootstrap_interval([scores], metrics.mean, rng, [error], resamples=40_000)
+        assert metrics.half_width(scores, error) == pytest.approx((high - low) / 2, rel=0.02)
+    assert metrics.half_width([1.0, 2.0, 3.0]) == pytest.approx(4.30265 / math.sqrt(3), rel=1e-4), "printed t"
+    assert metrics.half_width([5.0], 2.0) == pytest.approx(1.95996 * 2, rel=1e-4), "users alone: normal"
+
+
+def test_who_is_beaten_beyond_the_intervals():
+    points = [[1, 4], [2, 3], [2.05, 3], [2.5, 3], [1, 4], [0, 0]]
+    tight, wide = np.full((6, 2), 0.1), np.full((6, 2), 10.0)
+    assert metrics.beaten(points, tight).tolist() == [False, True, True, False, False, True]
+    assert metrics.beaten(points, np.full((6, 2), 0.24)).tolist() == [False, True, False, False, False, True]
+    assert not metrics.beaten(points, wide).any(), "nothing is known"
+    assert metrics.beaten(points, np.zeros((6, 2))).tolist() == [not on for on in metrics.pareto_front(points)]
+    assert not metrics.beaten([[1, 2], [2, 1.99]], [[0.1, 0.1], [0.1, 0.1]]).any(), "less of one, though not surely"
+
+
+def test_the_most_points_that_trade_off_one_objective_for_the_other():
+    points = np.array([[3.0, 1], [1, 3], [2, 2], [2.05, 1.9], [0, 0]])
+    reach = np.full((5, 2), 0.2)
+    assert metrics.trade_offs(points, reach) == [1, 2, 0]
+    assert metrics.trade_offs(points, np.full((5, 2), 0.02)) == [1, 2, 3, 0]
+    assert len(metrics.trade_offs(points, np.full((5, 2), 0.6))) == 2, "the middle is no longer told apart"
+    assert len(metrics.trade_offs([[1, 1]] * 5, np.zeros((5, 2)))) == 1, "five identical rows are no trade-off"
+    assert len(metrics.trade_offs(points, np.full((5, 2), np.inf))) == 1
+    assert metrics.trade_offs(np.zeros((0, 2)), np.zeros((0, 2))) == []
+    rng = np.random.default_rng(3)
+    for _ in range(50):
+        points, reach = rng.random((7, 2)), rng.random((7, 2)) * 0.15
+        low, high = points - reach, points + reach
+
+        def apart(i: int, j: int, low=low, high=high) -> bool:
+            return bool((low[i, 0] > high[j, 0] and low[j, 1] > high[i, 1])
+                        or (low[j, 0] > high[i, 0] and low[i, 1] > high[j, 1]))  # fmt: skip
+
+        most = max(len(s) for n in range(8) for s in combinations(range(7), n)
+                   if all(apart(i, j) for i, j in combinations(s, 2)))  # fmt: skip
+        found = metrics.trade_offs(points, reach)
+        assert len(found) == most
+        assert all(apart(i, j) for i, j in combinations(found, 2))

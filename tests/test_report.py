@@ -198,6 +198,37 @@ def test_a_front_and_its_hypervolume(html, tmp_path):
     assert results.fronts == {SHOP: ("click", "cart")}, "a suite says in which order"
 
 
+def test_what_the_report_says_of_a_front(tmp_path):
+    """Means (1, 3), (2, 2), (3, 1) of three runs without spread: the interval is that of the users."""
+
+    def found(error: float) -> tuple[dict[str, tuple[str, ...]], list[str]]:
+        write(tmp_path, fronts={SHOP: ["click", "cart"]})
+        for _, _, job in CHOSEN.entries():
+            file = run.result_file(tmp_path, job.key)
+            if error and file.exists():
+                data = json.loads(file.read_text())
+                run.write_json(file, {**data, "objectives_se": dict.fromkeys(data["objectives"], error)})
+        results = tables.read_folder(tmp_path)
+        return {row[0]: row for row in tables.sections(results)[-1].rows}, tables.notes(results)
+
+    rows, lines = found(0.1)
+    assert rows["reinforce 0.5"] == ("reinforce 0.5", "2 ± 0.2", "2 ± 0.2", "yes", "yes", "yes")
+    assert rows["random"][3:] == ("–", "–", "no")
+    line = f"{SHOP}: 3 of 3 rows of reinforce are trade-offs of one another: reinforce 0, reinforce 0.5, reinforce 1."
+    assert line in lines
+    rows, lines = found(0.4)
+    assert [rows[f"reinforce {p}"][3] for p in ("0", "0.5", "1")] == ["yes", "no", "yes"], "intervals of 0.78 overlap"
+    assert any("2 of 3 rows of reinforce" in line for line in lines)
+    rows, lines = found(0.0)
+    assert rows["reinforce 0"] == ("reinforce 0", "1", "3", "–", "–", "–"), "results without errors tell nothing"
+
+
+@pytest.mark.parametrize(("rise", "said"), [(0.0235, "rose by 2.4%"), (-0.0063, "fell by 0.6%")])
+def test_the_note_on_how_far_the_one_was_stretched(tmp_path, rise, said):
+    notes = tables.notes(tables.read_folder(write(tmp_path, stretch={SHOP: [3e6, rise]})))
+    assert any(said in note for note in notes)
+
+
 def test_agents_on_some_tasks_have_no_score_over_all(folder):
     results = tables.read_folder(folder)
     assert results.on(STREAM) == results.on(SHOP, STREAM) == ["planner", "<b>bold</b>", "random", "slow", "dear"]
@@ -221,6 +252,15 @@ def test_pinned_references_are_the_scale(tmp_path):
     results = tables.read_folder(tmp_path)
     assert results.estimate("<b>bold</b>", [SHOP]).value == pytest.approx(4.1 / 8), "without their runs too"
     assert results.estimate("<b>bold</b>", [STREAM]) is None
+
+
+def test_a_suite_names_the_one_of_a_task(tmp_path):
+    results = tables.read_folder(write(tmp_path, ones={SHOP: "reinforce 0"}))
+    assert results.ones == {SHOP: "reinforce 0", STREAM: "planner"}
+    assert results.estimate("<b>bold</b>", [SHOP]).value == pytest.approx(2.1 / 1.2)
+    assert any("shop: reinforce 0; stream: the planner" in note for note in tables.notes(results))
+    with pytest.raises(ConfigError, match="ones must be of rows"):
+        tables.read_folder(write(tmp_path, ones={STREAM: "reinforce 0"}))
 
 
 def test_the_interval_is_that_of_student_over_runs_and_users(folder):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 from recgym.catalog import Catalog
 from recgym.envs import RecEnv
 from recgym.errors import require, require_count, require_option
+from recgym.files import parse_arrays, read_bytes
 from recgym.market import StaticMarket
 from recgym.models.candidates import All
 from recgym.models.choice import PositionBased
@@ -54,7 +57,7 @@ class SardineEnv(RecEnv):
 
     ## Description
 
-    SARDINE (Deffayet et al., ACM TORS 2024, arXiv 2311.16586; sardine-rec 1.0.8): eight tasks,
+    SARDINE (Deffayet et al., ACM TORS 2024, arXiv 2311.16586; sardine-rec 1.0.8): eight tasks, with its items,
     `recgym/Sardine-SingleItem-Static-v0`, `-SingleItem-BoredInf-`, `-SingleItem-Uncertain-`, `-SlateTopK-Bored-`,
     `-SlateTopK-BoredInf-`, `-SlateTopK-Uncertain-`, `-SlateRerank-Static-`, `-SlateRerank-Bored-`.
 
@@ -88,9 +91,8 @@ class SardineEnv(RecEnv):
 
     ## Arguments
 
-    `task`, one of the eight names; `seed` of the items (0), which are drawn by the published recipe; `faithful` (False):
-    True keeps a fault of the original, whose mean of the clicked items runs over their coordinates too, so that every
-    click pulls towards the vector of ones.
+    `task`, one of the eight names; `seed` of the items: None (default) takes the package's own, a number draws others by
+    its recipe; `faithful` (True): False has the influence of the paper, see above.
 
     ## The original
 
@@ -98,14 +100,16 @@ class SardineEnv(RecEnv):
 
     ## Version History
 
-    * v0: first version. recgym 0.1.1 computes the same in another order: numbers may differ from 0.1.0 in their last digits.
+    * v0: first version. Since recgym 0.2.0 the defaults are those of the original, whose numbers are met: its own items and
+      its influence. Before, `seed` was 0 and `faithful` False, which still give the numbers of 0.1.
     """
 
 
-def world(*, task: str = "SlateTopK-BoredInf", seed: int = 0, faithful: bool = False, **parts: Any) -> World:
+def world(*, task: str = "SlateTopK-BoredInf", seed: int | None = None, faithful: bool = True, **parts: Any) -> World:
     """The world of a task, see `SardineEnv`."""
     require_option("task", task, TASKS)
-    require_count("seed", seed, 0, 2**63)
+    if seed is not None:
+        require_count("seed", seed, 0, 2**63)
     require(isinstance(faithful, bool), "faithful", "must be True or False", faithful)
     t = TASKS[task]
     dynamics: list[Dynamics] = []
@@ -115,7 +119,9 @@ def world(*, task: str = "SlateTopK-BoredInf", seed: int = 0, faithful: bool = F
         dynamics.append(MeanDrift(t.influence, scalar=faithful))
     return World.of(
         parts,
-        catalog=catalog(draw_embeddings(np.random.default_rng([seed, 7]), t.items)),
+        catalog=catalog(
+            shipped_embeddings(t.items) if seed is None else draw_embeddings(np.random.default_rng([seed, 7]), t.items)
+        ),
         population=SparseInterests(0.4, 3, 5, TOPICS),
         market=StaticMarket.of(t.items),
         candidates=All(),
@@ -134,6 +140,13 @@ def world(*, task: str = "SlateTopK-BoredInf", seed: int = 0, faithful: bool = F
 def catalog(embedding: NDArray[np.float64]) -> Catalog:
     """Items by their (N, 10) embeddings; the topic of an item is its largest coordinate."""
     return Catalog(embedding, embedding.argmax(axis=1), np.zeros((len(embedding), 0)), (), TOPICS)
+
+
+def shipped_embeddings(n: int) -> NDArray[np.float64]:
+    """(n, 10) embeddings of unit norm that the original comes with, n of 10 or 1000; see ``recgym/data/sardine``."""
+    path = Path(str(files("recgym") / "data" / "sardine" / "items.npz"))
+    arrays = parse_arrays(read_bytes(path, "items"), "items", path)
+    return next(arrays[name] for name in ("topk", "rerank") if len(arrays[name]) == n).astype(np.float64)
 
 
 def draw_embeddings(rng: np.random.Generator, n: int) -> NDArray[np.float64]:

@@ -59,7 +59,7 @@ Policies:
                      0, 1, ... S - 1 while bored), in descending order, ties to the lowest item. Upstream's own oracle
                      (an action of -1) differs in ties only.
 
-sardine_items.npz
+sardine_items.npz, which is in the package: recgym/data/sardine/items.npz
     topk (1000, 10) float32, rerank (10, 10) float64   the item embeddings shipped with the package, exact
     licence () str                                     its MIT licence, which asks to travel with them
 """
