@@ -375,3 +375,17 @@ def test_environments_can_be_copied_and_pickled() -> None:
 def test_what_could_not_be_made_can_be_closed() -> None:
     """`VectorEnv.__del__` of Gymnasium before 1.4 closes an env whose constructor has raised."""
     RecVectorEnv.__new__(RecVectorEnv).close()
+
+
+# --- conventions that clients rely on
+
+
+@pytest.mark.parametrize("make", [gym.make, gym.make_vec])
+def test_an_option_that_is_not_there_is_a_type_error(make: Any) -> None:
+    """TorchRL tries `frameskip`, and goes on without it after a TypeError with these words."""
+    with pytest.raises(TypeError, match="unexpected keyword argument 'frameskip'") as caught:
+        make("recgym/Ecommerce-v0", frameskip=1)
+    assert isinstance(caught.value, recgym.OptionError)
+    assert isinstance(caught.value, recgym.ConfigError)
+    with pytest.raises(recgym.OptionError, match="Did you mean 'cold_start'"):
+        make("recgym/Ecommerce-v0", coldstart=0.5)
