@@ -97,7 +97,7 @@ class FullSlateQ(SlateLearner):
         return np.where(mask, best.numpy(), -np.inf).astype(np.float32)
 
     def best(self, observation: Tensor, mask: Array) -> Array:
-        value = self.slate_values(self.nets["value"], observation, torch.from_numpy(np.array(mask)))
+        value = self.slate_values(self.nets["value"], observation, torch.from_numpy(mask > 0))
         return self._slates[value.argmax(dim=1)].numpy()
 
     def next_value(self, after: Sample) -> Tensor:

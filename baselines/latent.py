@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -22,6 +21,7 @@ from baselines.encoders import torch_seed, torch_threads
 from baselines.policies import ORIGIN, as_array, read_policy
 from baselines.reinforce import NEVER, slate_log_prob
 from baselines.requirements import require_array
+from recgym.compat import AutoresetMode
 from recgym.envs import RecVectorEnv
 from recgym.errors import ConfigError, require, require_count, require_number
 from recgym.files import parse_arrays

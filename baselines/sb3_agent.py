@@ -15,7 +15,6 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
@@ -36,6 +35,7 @@ from baselines.encoders import (
 from baselines.requirements import require_batch, require_device
 from baselines.sb3_env import SB3VecEnv
 from baselines.sb3_policies import Features
+from recgym.compat import AutoresetMode
 from recgym.envs import RecVectorEnv
 from recgym.errors import require, require_count, require_number, require_option
 

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 
+from recgym.compat import AutoresetMode
 from recgym.envs import RecVectorEnv
 from recgym.errors import require, unknown
 
@@ -36,8 +36,6 @@ class SB3VecEnv(VecEnv):
     Raises:
         ConfigError: another autoreset mode, or vector rewards.
     """
-
-    rowwise = ("action_masks", "render")  # methods of the env that return one thing per user
 
     def __init__(self, env: RecVectorEnv, reward_scale: float = 1.0) -> None:
         mode = env.metadata["autoreset_mode"]
@@ -92,12 +90,12 @@ class SB3VecEnv(VecEnv):
         return self.env.render() or [None] * self.num_envs
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
-        """The attribute of the shared env, once for each user asked for.
+        """The attribute of each user asked for, see `recgym.RecVectorEnv.call`.
 
         Raises:
             AttributeError: the env has no such attribute.
         """
-        return [getattr(self.env, attr_name) for _ in self._get_indices(indices)]
+        return self.env_method(attr_name, indices=indices)
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
         """Set an attribute of the shared env.
@@ -110,15 +108,13 @@ class SB3VecEnv(VecEnv):
         setattr(self.env, attr_name, value)
 
     def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> list[Any]:
-        """What a method of the env that returns one thing per user returns for the users asked for.
+        """What a method of the env returns for the users asked for, see `recgym.RecVectorEnv.call`.
 
         Raises:
-            ConfigError: not one of `rowwise`.
+            AttributeError: the env has no such method. ConfigError: it changes all users at once.
         """
-        if method_name not in self.rowwise:
-            unknown("method", method_name, self.rowwise)
-        rows = getattr(self.env, method_name)(*method_args, **method_kwargs)
-        return [None if rows is None else rows[i] for i in self._get_indices(indices)]
+        rows = self.env.call(method_name, *method_args, **method_kwargs)
+        return [rows[i] for i in self._get_indices(indices)]
 
     def env_is_wrapped(self, wrapper_class: type, indices: Any = None) -> list[bool]:
         """True for `Monitor`, whose records the infos hold; there are no other wrappers."""

@@ -152,7 +152,7 @@ class SlateQ(SlateLearner):
                 weights = torch.sigmoid(logits)
         else:
             weights = self._given_weights()
-        there = torch.from_numpy(np.array(mask))
+        there = torch.from_numpy(mask > 0)
         return torch.cat([weights[:, :1], weights[:, 1:].masked_fill(~there, 0.0)], dim=1)
 
     def _given_weights(self) -> Tensor:

@@ -9,10 +9,10 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode
 
 import recgym
 from recgym import ConfigError, EnvState, SlateError, World, mix
+from recgym.compat import AutoresetMode
 from recgym.envs import RecEnv, RecVectorEnv
 from recgym.models.departure import Never
 from recgym.models.reward import LikeDislike, Weighted
@@ -475,7 +475,7 @@ def test_candidates_all_actions_are_item_ids() -> None:
     items = np.array([np.flatnonzero(row)[3] for row in mask])
     assert env.step(items)[4]["slate"][:, 0].tolist() == items.tolist()
     env.reset(seed=0)
-    gone = np.array([np.flatnonzero(~row)[0] if not row.all() else 0 for row in mask])
+    gone = np.array([np.flatnonzero(row == 0)[0] if not row.all() else 0 for row in mask])
     slate = env.step(gone)[4]["slate"][:, 0]
     assert all(s == -1 for s, row in zip(slate, mask, strict=True) if not row.all())
 
