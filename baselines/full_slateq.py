@@ -77,7 +77,7 @@ class FullSlateQ(SlateLearner):
         super().start(env)
 
     def networks(self, env: RecVectorEnv) -> dict[str, nn.Module]:
-        return {"value": SlateNet(self._slates, head_of(env, self.width, False, layout=self.layout))}
+        return {"value": SlateNet(self._slates, head_of(self.layout, env.actions.n, self.width, False))}
 
     def slate_values(self, net: nn.Module, observation: Tensor, mask: Tensor) -> Tensor:
         """(B, L) float32 values of all slates by a network; -inf for those with an empty candidate, unless all have one.

@@ -1,6 +1,7 @@
 """A batch of users of recgym as a vector env of Stable-Baselines3.
 
-    model = stable_baselines3.PPO("MlpPolicy", SB3VecEnv(Task("recgym/News-v0").make(64, AutoresetMode.SAME_STEP)))
+    env = SB3VecEnv(gymnasium.make_vec("recgym/News-v0", num_envs=64, autoreset_mode="SameStep"))
+    model = stable_baselines3.PPO(CandidateActor, env)
 
 Raffin et al., "Stable-Baselines3: reliable reinforcement learning implementations", JMLR 22(268), 2021.
 """
@@ -34,11 +35,16 @@ class SB3VecEnv(VecEnv):
         reward_scale: factor on the rewards; the returns in `infos` are without it.
 
     Raises:
-        ConfigError: another autoreset mode, or vector rewards.
+        ConfigError: not a batch of users, another autoreset mode, or vector rewards.
     """
 
     def __init__(self, env: RecVectorEnv, reward_scale: float = 1.0) -> None:
-        mode = env.metadata["autoreset_mode"]
+        rule = (
+            'must be users of gymnasium.make_vec(id, num_envs=64, autoreset_mode="SameStep"), without wrappers; '
+            "a single env needs no SB3VecEnv, algorithms take it as it is"
+        )
+        require(isinstance(env, RecVectorEnv), "env", rule, env)
+        mode = env.autoreset_mode
         require(mode is AutoresetMode.SAME_STEP, "autoreset_mode", "must be SameStep", mode.value)
         require(not env.vector_reward, "reward", "Stable-Baselines3 needs one number per step", "vector")
         self.env = env

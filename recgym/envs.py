@@ -382,12 +382,11 @@ class RecVectorEnv(Specified, VectorEnv):  # pyright: ignore[reportIncompatibleV
             ConfigError: there are not B of them, or they differ.
         """
         if isinstance(values, (list, tuple)):
-            first = values[0] if len(values) == self.num_envs else None
-            same = len(values) == self.num_envs and all(one is first or np.array_equal(one, first) for one in values)
+            same = len(values) == self.num_envs and all(np.array_equal(one, values[0]) for one in values)
             require(
                 same, "values", f"must be one, or {self.num_envs} that are the same, for users share one env", values
             )
-            values = first
+            values = values[0]
         setattr(self, name, values)
 
     def get_state(self) -> EnvState:
