@@ -46,7 +46,9 @@ class RecVectorEnv(Specified, VectorEnv):  # pyright: ignore[reportIncompatibleV
     Row i of a batch reset with seed s is, bit for bit, the single environment reset with seed s + i.
 
     Args:
-        world: a World, the name of one (see `recgym.worlds`), or a folder written by `World.save`.
+        world: a World, the name of one (see `recgym.worlds`), or a folder written by `World.save`. Whoever writes the `spec`
+            of an env as JSON, as Minari does, can make it again from a name or a folder, but not from a World: save that
+            and pass the folder.
         num_envs: B >= 1.
         slate_size: S >= 1; None leaves the world's.
         action: "item", "slate", "embedding" or a form of your own, see `recgym.actions`; None: "item" where S = 1, else

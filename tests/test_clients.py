@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -164,6 +165,20 @@ def test_specs_round_trip_through_json(options: dict[str, Any]) -> None:
         assert np.array_equal(ra, rb)
         if over:
             break
+
+
+def test_a_world_in_a_folder_has_a_spec_that_can_be_written(tmp_path: Path) -> None:
+    """Minari keeps the spec as JSON and makes the env from it again."""
+    world = recgym.load_world("news", items=60).replace(horizon=9)
+    with pytest.raises(recgym.ConfigError, match=r"World\.save and pass the folder"):
+        gym.make("recgym/News-v0", world=world).spec.to_json()  # type: ignore[union-attr]
+    world.save(tmp_path / "mine")
+    env = gym.make("recgym/News-v0", world=tmp_path / "mine")
+    again = gym.make(EnvSpec.from_json(env.spec.to_json()))  # type: ignore[union-attr]
+    envs = (env, again, gym.make("recgym/News-v0", world=world))
+    steps = [[env.reset(seed=3)[0], *(env.step(action)[0] for action in range(5))] for env in envs]
+    for other in steps[1:]:
+        assert all(np.array_equal(a, b) for a, b in zip(steps[0], other, strict=True))
 
 
 def flat(observation: Any) -> Any:
