@@ -62,7 +62,7 @@ class _WithHead:
         require(fits, "action_space", f"must be of items or slates of {candidates} candidates", action_space)
         self.dueling = type(self).dueling if dueling is None else dueling
         self.head = head_of(layout, int(sizes.pop()), width, self.dueling, history)
-        super().__init__(observation_space, action_space, *args, **{"net_arch": [], **kwargs})
+        super().__init__(observation_space, action_space, *args, **{"net_arch": [], **kwargs})  # type: ignore[call-arg]
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         own = {"width": self.head["width"], "dueling": self.dueling, "history": self.head["reader"]}
