@@ -67,7 +67,7 @@ def vec_env(task: Task = SHOP, n: int = 8, **options: object) -> SB3VecEnv:
 def observe(task: Task, n: int = 16, seed: int = 7):
     env = task.make(n)
     observation, info = env.reset(seed=seed)
-    return env, observation, info["action_mask"]
+    return env, observation, info["action_mask"] > 0
 
 
 def circle_task() -> Task:
