@@ -21,7 +21,7 @@ from gymnasium.vector import VectorEnv
 from recgym.compat import AutoresetMode
 from recgym.cuda import SIMULATED, THREADS, U8, Source, column, columns, load, on_device, require_cuda
 from recgym.device import DeviceArray, Piece, Pool
-from recgym.envs import INFO, EnvState, RecVectorEnv
+from recgym.envs import I8, INFO, EnvState, RecVectorEnv
 from recgym.errors import ConfigError, SlateError, require
 from recgym.noise import mix
 from recgym.observations import DictObservation, Observation
@@ -30,7 +30,6 @@ from recgym.recording import NotFusable, Program
 from recgym.stepper import Stepper
 from recgym.types import F32, Array, Users
 
-I8 = np.dtype(np.int8)
 CHECK_EVERY = 128  # steps after which actions from the device are known to have been in the space
 ROOM = 500_000  # bytes of local memory; CUDA has 512 KB for each thread
 MODES = (AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP)

@@ -28,6 +28,7 @@ from recgym.worlds import make_world
 
 # What `info` has of the feedback, and what stands there where no step was taken.
 INFO = {"objectives": 0, "slate": -1, "click": False, "probability": 0}
+I8 = np.dtype(np.int8)  # a dtype made once: `view` is twice as fast by it
 DEVICES = ("cpu", "cuda")
 ROWWISE = ("action_masks", "render")  # methods of a vector env that return one thing per user
 
@@ -578,7 +579,7 @@ class RecEnv(Specified, gym.Env):  # pyright: ignore[reportIncompatibleVariableO
 
 def _as_int8(mask: Array) -> Array:
     """Booleans as the 0 and 1 of type int8 that Gymnasium's ``space.sample(mask)`` takes, in the same memory."""
-    return mask.view(np.int8)
+    return mask.view(I8)
 
 
 def _first(batch: Any) -> Any:
