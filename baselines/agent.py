@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -16,11 +17,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from baselines.items import ItemStatistics, check_counts
 from baselines.requirements import instance, require_batch, require_users
+from recgym.compat import AutoresetMode
 from recgym.component import typed
 from recgym.envs import RecVectorEnv
 from recgym.errors import ConfigError, require, require_count
@@ -77,6 +78,9 @@ class Agent(ABC):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        for name in ("act", "values"):
+            if name in cls.__dict__:
+                setattr(cls, name, _with_booleans(cls.__dict__[name]))
         if "__post_init__" in cls.__dict__:
             cls.__post_init__ = typed(cls.__dict__["__post_init__"])  # type: ignore[method-assign]
 
@@ -123,7 +127,8 @@ class Agent(ABC):
         """Actions of B users.
 
         Args:
-            observation: (B, width) float32, flat. mask: (B, n) bool, the choices that show something.
+            observation: (B, width) float32, flat. mask: (B, n) bool, the choices that show something; the int8 of
+                ``info["action_mask"]`` will do, as they become booleans before a class's own `act` or `values` gets them.
             explore: whether to act as in training.
 
         Returns:
@@ -228,6 +233,16 @@ class Agent(ABC):
         Raises:
             ConfigError: a file holds something else.
         """
+
+
+def _with_booleans(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method of (self, observation, mask, ...) whose mask is of booleans, whichever numbers are given."""
+
+    @functools.wraps(method)
+    def call(self: Any, observation: Any, mask: Any, *args: Any, **kwargs: Any) -> Any:
+        return method(self, observation, np.asarray(mask).astype(np.bool_, copy=False), *args, **kwargs)
+
+    return call
 
 
 class _Replaced(Exception):

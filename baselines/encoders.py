@@ -249,27 +249,22 @@ def _two_layers(width: int, outputs: int) -> nn.Sequential:
 
 
 def head_of(
-    env: RecVectorEnv,
-    width: int = 32,
-    dueling: bool = True,
-    history: str = "mean",
-    outputs: int = 1,
-    layout: Layout | None = None,
+    layout: Layout, choices: int, width: int = 32, dueling: bool = True, history: str = "mean", outputs: int = 1
 ) -> dict[str, Any]:
-    """Arguments of the `CandidateHead` of an env with flat observations, as plain numbers and names.
+    """Arguments of a `CandidateHead`, as plain numbers and names.
 
     Args:
-        layout: blocks of the head's input, where that is not the observation. Others: see `CandidateHead`.
+        layout: blocks of the head's input, such as ``env.observation_layout``. choices: per position, ``env.actions.n``: the
+            candidates, after the choice of nothing where there is one. Others: see `CandidateHead`.
 
     Raises:
         ConfigError: observations show no candidates.
     """
-    layout = env.observation_layout if layout is None else layout
     head: dict[str, Any] = {name: (layout[name].slice.start, layout[name].slice.stop) for name in ("user", "mask")}
     for name in ("history", "candidates"):
         head[name] = (layout[name].slice.start, layout[name].slice.stop, *layout[name].shape)
-    own = {"null": int(env.actions.null), "width": width, "dueling": dueling, "reader": history, "outputs": outputs}
-    return {**head, **own}
+    null = choices - layout["mask"].shape[0]
+    return {**head, "null": null, "width": width, "dueling": dueling, "reader": history, "outputs": outputs}
 
 
 def encoder_of(env: RecVectorEnv, width: int = 32, history: str = "mean", items: str = "mean") -> dict[str, Any]:

@@ -132,7 +132,7 @@ def explain(agent: Agent, observation: Array, mask: Array, background: Array | N
     require(hasattr(agent, "env"), "agent", "must have started in an env (agent.start)", type(agent).__name__)
     layout = agent.env.observations.layout
     width = max(block.slice.stop for block in layout.values())
-    observation, mask = np.asarray(observation), np.asarray(mask)
+    observation, mask = np.asarray(observation), np.asarray(mask).astype(np.bool_)
     among = observation if background is None else np.asarray(background)
     for name, array in (("observation", observation), ("background", among)):
         rule = f"must have shape ({'B' if name == 'observation' else 'M'}, {width})"

@@ -77,7 +77,7 @@ class FullSlateQ(SlateLearner):
         super().start(env)
 
     def networks(self, env: RecVectorEnv) -> dict[str, nn.Module]:
-        return {"value": SlateNet(self._slates, head_of(env, self.width, False, layout=self.layout))}
+        return {"value": SlateNet(self._slates, head_of(self.layout, env.actions.n, self.width, False))}
 
     def slate_values(self, net: nn.Module, observation: Tensor, mask: Tensor) -> Tensor:
         """(B, L) float32 values of all slates by a network; -inf for those with an empty candidate, unless all have one.
@@ -97,7 +97,7 @@ class FullSlateQ(SlateLearner):
         return np.where(mask, best.numpy(), -np.inf).astype(np.float32)
 
     def best(self, observation: Tensor, mask: Array) -> Array:
-        value = self.slate_values(self.nets["value"], observation, torch.from_numpy(np.array(mask)))
+        value = self.slate_values(self.nets["value"], observation, torch.from_numpy(mask > 0))
         return self._slates[value.argmax(dim=1)].numpy()
 
     def next_value(self, after: Sample) -> Tensor:

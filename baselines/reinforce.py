@@ -197,7 +197,7 @@ class Reinforce(TorchAgent, OnlineAgent):
 
     def networks(self, env: RecVectorEnv) -> dict[str, nn.Module]:
         """New networks for an env, (B, width) float32 -> (B, n): the logits of "policy" and the q of "value"."""
-        head = head_of(env, self.width, dueling=False, layout=self.layout)
+        head = head_of(self.layout, env.actions.n, self.width, dueling=False)
         return {name: CandidateHead(**head) for name in ("policy", "value")}
 
     def values(self, observation: Array, mask: Array) -> Array:

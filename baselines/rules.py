@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
-from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from baselines.agent import Agent, Task
 from baselines.policies import ORIGIN, POLICY_SEED, read_policy
 from baselines.reference import Look, top
+from recgym.compat import AutoresetMode
 from recgym.envs import RecVectorEnv
 from recgym.errors import require, require_count, require_number, require_option, unknown
 from recgym.files import parse_json

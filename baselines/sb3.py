@@ -25,7 +25,7 @@ from stable_baselines3.sac.policies import SACPolicy
 from stable_baselines3.td3.policies import TD3Policy
 from torch import Tensor, nn
 
-from baselines.encoders import MAX_WIDTH, CandidateHead, head_of
+from baselines.encoders import MAX_WIDTH
 from baselines.sb3_agent import OffPolicy, SB3Agent, as_tensor
 from baselines.sb3_env import SB3VecEnv
 from baselines.sb3_policies import (
@@ -39,8 +39,8 @@ from recgym.envs import RecVectorEnv
 from recgym.errors import require
 
 __all__ = [
-    "DQN", "PPO", "QRDQN", "SAC", "TD3", "CandidateHead", "CandidatePolicy", "MaskablePPO", "RecurrentPPO", "SB3Agent",
-    "SB3VecEnv", "head_of",
+    "DQN", "PPO", "QRDQN", "SAC", "TD3", "CandidateActor", "CandidatePolicy", "MaskableCandidateActor", "MaskablePPO",
+    "QuantileCandidatePolicy", "RecurrentCandidateActor", "RecurrentPPO", "SB3Agent", "SB3VecEnv",
 ]  # fmt: skip
 
 Array = NDArray[Any]
@@ -100,8 +100,8 @@ class ValueAgent(OffPolicy):
     def _optimizer(self) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
         return torch.optim.AdamW, {"weight_decay": self.weight_decay, "fused": True}
 
-    def _head(self, env: RecVectorEnv) -> dict[str, Any]:
-        return head_of(env, self.width, self.dueling, self.history)
+    def _head(self) -> dict[str, Any]:
+        return {**super()._head(), "dueling": self.dueling}
 
 
 @dataclass(kw_only=True)
@@ -162,9 +162,6 @@ class QRDQN(ValueAgent):
 
     def _mean(self, observation: Tensor) -> Tensor:
         return self._net.quantile_net(observation).mean(dim=1)
-
-    def _head(self, env: RecVectorEnv) -> dict[str, Any]:
-        return {**super()._head(env), "outputs": self.n_quantiles}
 
     def _policy(self, env: RecVectorEnv) -> tuple[type[Any], dict[str, Any]]:
         policy, arguments = super()._policy(env)

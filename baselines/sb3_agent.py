@@ -15,7 +15,6 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
@@ -29,13 +28,13 @@ from baselines.encoders import (
     MAX_WIDTH,
     TorchAgent,
     encoder_of,
-    head_of,
     torch_seed,
     torch_threads,
 )
 from baselines.requirements import require_batch, require_device
 from baselines.sb3_env import SB3VecEnv
 from baselines.sb3_policies import Features
+from recgym.compat import AutoresetMode
 from recgym.envs import RecVectorEnv
 from recgym.errors import require, require_count, require_number, require_option
 
@@ -183,9 +182,9 @@ class SB3Agent(TorchAgent):
     def _optimizer(self) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
         return torch.optim.Adam, {"eps": 1e-5, "fused": True}
 
-    def _head(self, env: RecVectorEnv) -> dict[str, Any]:
-        """Arguments of the candidate head."""
-        return head_of(env, self.width, dueling=False, history=self.history)
+    def _head(self) -> dict[str, Any]:
+        """Arguments of the policy with the candidate head."""
+        return {"width": self.width, "history": self.history}
 
     def _policy(self, env: RecVectorEnv) -> tuple[type[Any], dict[str, Any]]:
         fits = isinstance(env.single_action_space, self.action_spaces)
@@ -197,7 +196,7 @@ class SB3Agent(TorchAgent):
         kind, settings = self._optimizer()
         common = {"optimizer_class": kind, "optimizer_kwargs": settings}
         if self.head == "candidate":
-            return self.policies[1], {**common, "net_arch": [], "head": self._head(env)}
+            return self.policies[1], {**common, **self._head()}
         common["net_arch"] = [self.width, self.width]
         if self.head != "mlp":
             encoder = encoder_of(env, self.width, self.head, self.head)

@@ -1,6 +1,7 @@
 """A batch of users of recgym as a vector env of Stable-Baselines3.
 
-    model = stable_baselines3.PPO("MlpPolicy", SB3VecEnv(Task("recgym/News-v0").make(64, AutoresetMode.SAME_STEP)))
+    env = SB3VecEnv(gymnasium.make_vec("recgym/News-v0", num_envs=64, autoreset_mode="SameStep"))
+    model = stable_baselines3.PPO(CandidateActor, env)
 
 Raffin et al., "Stable-Baselines3: reliable reinforcement learning implementations", JMLR 22(268), 2021.
 """
@@ -11,11 +12,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 
+from recgym.compat import AutoresetMode
 from recgym.envs import RecVectorEnv
 from recgym.errors import require, unknown
 
@@ -34,13 +35,16 @@ class SB3VecEnv(VecEnv):
         reward_scale: factor on the rewards; the returns in `infos` are without it.
 
     Raises:
-        ConfigError: another autoreset mode, or vector rewards.
+        ConfigError: not a batch of users, another autoreset mode, or vector rewards.
     """
 
-    rowwise = ("action_masks", "render")  # methods of the env that return one thing per user
-
     def __init__(self, env: RecVectorEnv, reward_scale: float = 1.0) -> None:
-        mode = env.metadata["autoreset_mode"]
+        rule = (
+            'must be users of gymnasium.make_vec(id, num_envs=64, autoreset_mode="SameStep"), without wrappers; '
+            "a single env needs no SB3VecEnv, algorithms take it as it is"
+        )
+        require(isinstance(env, RecVectorEnv), "env", rule, env)
+        mode = env.autoreset_mode
         require(mode is AutoresetMode.SAME_STEP, "autoreset_mode", "must be SameStep", mode.value)
         require(not env.vector_reward, "reward", "Stable-Baselines3 needs one number per step", "vector")
         self.env = env
@@ -92,12 +96,12 @@ class SB3VecEnv(VecEnv):
         return self.env.render() or [None] * self.num_envs
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
-        """The attribute of the shared env, once for each user asked for.
+        """The attribute of each user asked for, see `recgym.RecVectorEnv.call`.
 
         Raises:
             AttributeError: the env has no such attribute.
         """
-        return [getattr(self.env, attr_name) for _ in self._get_indices(indices)]
+        return self.env_method(attr_name, indices=indices)
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
         """Set an attribute of the shared env.
@@ -110,15 +114,13 @@ class SB3VecEnv(VecEnv):
         setattr(self.env, attr_name, value)
 
     def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> list[Any]:
-        """What a method of the env that returns one thing per user returns for the users asked for.
+        """What a method of the env returns for the users asked for, see `recgym.RecVectorEnv.call`.
 
         Raises:
-            ConfigError: not one of `rowwise`.
+            AttributeError: the env has no such method. ConfigError: it changes all users at once.
         """
-        if method_name not in self.rowwise:
-            unknown("method", method_name, self.rowwise)
-        rows = getattr(self.env, method_name)(*method_args, **method_kwargs)
-        return [None if rows is None else rows[i] for i in self._get_indices(indices)]
+        rows = self.env.call(method_name, *method_args, **method_kwargs)
+        return [rows[i] for i in self._get_indices(indices)]
 
     def env_is_wrapped(self, wrapper_class: type, indices: Any = None) -> list[bool]:
         """True for `Monitor`, whose records the infos hold; there are no other wrappers."""

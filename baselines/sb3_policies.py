@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Self
 
+import numpy as np
 import torch
 from sb3_contrib.common.maskable.distributions import MaskableDistribution
 from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
@@ -15,7 +16,8 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
 from torch import Tensor, nn
 
-from baselines.encoders import CandidateHead, Encoder
+from baselines.encoders import CandidateHead, Encoder, head_of
+from recgym.errors import require
 
 
 class Features(BaseFeaturesExtractor):
@@ -36,21 +38,48 @@ class Features(BaseFeaturesExtractor):
 
 
 class _WithHead:
-    """A policy of Stable-Baselines3 that takes, and saves, the arguments of a `CandidateHead`."""
+    """A policy of Stable-Baselines3 with a `CandidateHead`, which knows from the observation space where candidates are."""
 
-    def __init__(self, *args: Any, head: dict[str, Any], **kwargs: Any) -> None:
-        self.head = head
-        super().__init__(*args, **kwargs)
+    dueling = True  # by default
+
+    def __init__(
+        self,
+        observation_space: Any,
+        action_space: Any,
+        *args: Any,
+        width: int = 32,
+        dueling: bool | None = None,
+        history: str = "mean",
+        **kwargs: Any,
+    ) -> None:
+        layout = getattr(observation_space, "layout", None)
+        rule = 'must be that of an env of recgym with observation="flat" (or "latent"), as the env gives it'
+        require(layout is not None, "observation_space", rule, observation_space)
+        assert layout is not None
+        sizes = {*np.ravel(getattr(action_space, "nvec", getattr(action_space, "n", ())))}  # choices at each position
+        candidates = layout["mask"].shape[0]
+        fits = len(sizes) == 1 and sizes <= {candidates, candidates + 1}
+        require(fits, "action_space", f"must be of items or slates of {candidates} candidates", action_space)
+        self.dueling = type(self).dueling if dueling is None else dueling
+        self.head = head_of(layout, int(sizes.pop()), width, self.dueling, history)
+        super().__init__(observation_space, action_space, *args, **{"net_arch": [], **kwargs})  # type: ignore[call-arg]
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
-        return super()._get_constructor_parameters() | {"head": self.head}  # type: ignore[misc]
+        own = {"width": self.head["width"], "dueling": self.dueling, "history": self.head["reader"]}
+        return super()._get_constructor_parameters() | own  # type: ignore[misc]
 
 
 class CandidatePolicy(_WithHead, DQNPolicy):
-    """Stable-Baselines3's DQN policy with a `CandidateHead` for its layers.
+    """Stable-Baselines3's DQN policy with a `CandidateHead` for its layers: one network values all candidates.
+
+        model = stable_baselines3.DQN(CandidatePolicy, gymnasium.make("recgym/Ecommerce-v0"))
 
     Args:
-        head: keyword arguments of `CandidateHead`, see `head_of`. All others: those of `DQNPolicy`.
+        width, dueling, history: see `CandidateHead`, whose `reader` is the `history`. All others: those of `DQNPolicy`.
+
+    Raises:
+        ConfigError: the spaces are not those of an env of recgym with flat observations, candidates, and items for actions
+            (or slates, for policies of actors).
     """
 
     def make_q_net(self) -> QNetwork:
@@ -63,14 +92,13 @@ class CandidatePolicy(_WithHead, DQNPolicy):
 class QuantileCandidatePolicy(_WithHead, QRDQNPolicy):
     """sb3-contrib's QR-DQN policy with a `CandidateHead` for its layers, whose outputs are the quantiles.
 
-    Args:
-        head: keyword arguments of `CandidateHead`, see `head_of`. All others: those of `QRDQNPolicy`.
+    Args: as of `CandidatePolicy`.
     """
 
     def make_quantile_net(self) -> QuantileNetwork:
         """sb3-contrib's network, with a `CandidateHead` for its layers."""
         net = super().make_quantile_net()
-        net.quantile_net = CandidateHead(**self.head)  # type: ignore[assignment]
+        net.quantile_net = CandidateHead(**{**self.head, "outputs": self.n_quantiles})  # type: ignore[assignment]
         return net.to(self.device)
 
 
@@ -148,6 +176,7 @@ class _Candidates(_WithHead):
     order of candidates does not matter. The policy has no layers of its own before them: ``net_arch=[]``.
     """
 
+    dueling = False
     shift = 0  # columns before the observation in the input of actor and critic
 
     def _build(self: Any, lr_schedule: Any) -> None:
@@ -177,15 +206,15 @@ class _Candidates(_WithHead):
 
 
 class CandidateActor(_Candidates, ActorCriticPolicy):  # type: ignore[misc]
-    """Policy of `PPO`; arguments as of `CandidatePolicy`."""
+    """Policy of Stable-Baselines3's PPO and A2C; arguments as of `CandidatePolicy`."""
 
 
 class MaskableCandidateActor(_Candidates, MaskableActorCriticPolicy):  # type: ignore[misc]
-    """Policy of `MaskablePPO`; arguments as of `CandidatePolicy`."""
+    """Policy of sb3-contrib's MaskablePPO; arguments as of `CandidatePolicy`."""
 
 
 class RecurrentCandidateActor(_Candidates, RecurrentActorCriticPolicy):  # type: ignore[misc]
-    """Policy of `RecurrentPPO`: what the LSTMs give comes before the observation, as part of the user block."""
+    """Policy of sb3-contrib's RecurrentPPO: what the LSTMs give comes before the observation, as part of the user block."""
 
     @property
     def shift(self) -> int:  # type: ignore[override]

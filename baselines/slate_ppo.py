@@ -15,7 +15,6 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
-from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -24,6 +23,7 @@ from baselines.encoders import MAX_WIDTH, torch_seed, torch_threads
 from baselines.policies import ORIGIN, as_array
 from baselines.reinforce import NEVER, slate_log_prob
 from baselines.requirements import require_array, require_batch, require_choices
+from recgym.compat import AutoresetMode
 from recgym.envs import RecVectorEnv
 from recgym.errors import ConfigError, require, require_count, require_number
 from recgym.files import parse_arrays

@@ -131,7 +131,7 @@ class SlateQ(SlateLearner):
 
     def networks(self, env: RecVectorEnv) -> dict[str, nn.Module]:
         """The network of the values and, where the choice is learned, those of the picks and of the positions."""
-        head = head_of(env, self.width, self.dueling, layout=self.layout)
+        head = head_of(self.layout, env.actions.n, self.width, self.dueling)
         nets: dict[str, nn.Module] = {"value": CandidateHead(**{**head, "null": 1 + env.actions.null})}
         if self.choice_model == "learned":
             nets["pick"] = CandidateHead(**{**head, "null": 1, "dueling": False})
@@ -152,7 +152,7 @@ class SlateQ(SlateLearner):
                 weights = torch.sigmoid(logits)
         else:
             weights = self._given_weights()
-        there = torch.from_numpy(np.array(mask))
+        there = torch.from_numpy(mask > 0)
         return torch.cat([weights[:, :1], weights[:, 1:].masked_fill(~there, 0.0)], dim=1)
 
     def _given_weights(self) -> Tensor:

@@ -198,10 +198,10 @@ class Tabular(OnlineAgent):
     def learn(self, observation: Array, action: Array, reward: Array, next_observation: Array, terminated: Array,
               info: dict[str, Any]) -> None:  # fmt: skip
         """Learn from a step of all users."""
-        mask, ended = info["action_mask"], np.zeros(len(reward), np.bool_)
+        mask, ended = info["action_mask"] > 0, np.zeros(len(reward), np.bool_)
         if "_final_obs" in info:  # the mask is of the episodes that begin
             ended = info["_final_obs"]
-            mask = np.where(ended[:, None], info["final_info"]["action_mask"], mask)
+            mask = np.where(ended[:, None], info["final_info"]["action_mask"] > 0, mask)
         slate = self.env.actions.choices(action)
         taken = (slate[:, None] == self._slates).all(axis=2).argmax(axis=1)
         state, following = self._states(observation, add=True), self._states(next_observation, add=True)

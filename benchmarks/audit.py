@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from gymnasium.vector import AutoresetMode
 from rich.console import Console
 from rich.text import Text
 
@@ -35,6 +34,7 @@ from benchmarks.run import run_suite
 from benchmarks.suite import EVALUATION_SEED, Contender, NamedTask, Suite, training_seeds
 from benchmarks.tables import Section
 from recgym import ENV_IDS
+from recgym.compat import AutoresetMode
 from recgym.errors import require_option
 from recgym.files import read_bytes, write_atomically
 

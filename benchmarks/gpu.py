@@ -34,9 +34,9 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
-from gymnasium.vector import AutoresetMode
 
 import recgym
+from recgym.compat import AutoresetMode
 from recgym.cuda import SIMULATED, load, require_cuda
 from recgym.envs import RecVectorEnv
 from recgym.files import write_atomically
@@ -145,7 +145,7 @@ def learning(id: str, users: int, device: str, iterations: int, length: int = 20
         log_probs, rewards = [], []
         for _ in range(length):
             mask = tensor(info["action_mask"])[:, None]
-            logits = policy(tensor(observation)).reshape(users, S, n).masked_fill(~mask, -1e9)
+            logits = policy(tensor(observation)).reshape(users, S, n).masked_fill(mask == 0, -1e9)
             choice = torch.distributions.Categorical(logits=logits)
             action = choice.sample()
             log_probs.append(choice.log_prob(action).sum(axis=1))

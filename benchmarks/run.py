@@ -27,7 +27,6 @@ from pathlib import Path
 import gymnasium as gym
 import llvmlite.binding
 import numpy as np
-from gymnasium.vector import AutoresetMode
 from rich.console import Console
 from rich.text import Text
 
@@ -43,6 +42,7 @@ from benchmarks.metrics import standard_error
 from benchmarks.packed import read_packed, read_results, unpack
 from benchmarks.result import Length, Result, Returns
 from benchmarks.suite import Entry, Job, Suite
+from recgym.compat import AutoresetMode
 from recgym.envs import RecVectorEnv
 from recgym.errors import ConfigError, require_option
 from recgym.files import write_atomically

@@ -30,6 +30,7 @@ _WHERE = {
     "mix": "noise",
     "RecgymError": "errors",
     "ConfigError": "errors",
+    "OptionError": "errors",
     "SlateError": "errors",
     "FitError": "errors",
 }
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from recgym.envs import RecVectorEnv as RecVectorEnv
     from recgym.errors import ConfigError as ConfigError
     from recgym.errors import FitError as FitError
+    from recgym.errors import OptionError as OptionError
     from recgym.errors import RecgymError as RecgymError
     from recgym.errors import SlateError as SlateError
     from recgym.noise import mix as mix

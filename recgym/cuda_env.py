@@ -16,18 +16,19 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import VectorEnv
 
+from recgym.compat import AutoresetMode
 from recgym.cuda import SIMULATED, THREADS, U8, Source, column, columns, load, on_device, require_cuda
 from recgym.device import DeviceArray, Piece, Pool
-from recgym.envs import INFO, EnvState, RecVectorEnv
+from recgym.envs import I8, INFO, EnvState, RecVectorEnv
 from recgym.errors import ConfigError, SlateError, require
 from recgym.noise import mix
 from recgym.observations import DictObservation, Observation
 from recgym.packed import Layout
 from recgym.recording import NotFusable, Program
 from recgym.stepper import Stepper
-from recgym.types import BOOL, F32, Array, Users
+from recgym.types import F32, Array, Users
 
 CHECK_EVERY = 128  # steps after which actions from the device are known to have been in the space
 ROOM = 500_000  # bytes of local memory; CUDA has 512 KB for each thread
@@ -67,7 +68,7 @@ class CudaVectorEnv(RecVectorEnv):
         rule = 'must be a weighted sum of objectives with device="cuda"'
         require(stepper.own_reward is None, "reward", rule, world.reward)
         rule = f'must be {" or ".join(repr(mode.value) for mode in MODES)} with device="cuda"'
-        require(self._mode in MODES, "autoreset_mode", rule, self._mode.value)
+        require(self.autoreset_mode in MODES, "autoreset_mode", rule, self.autoreset_mode.value)
         parts = [part for part in (*world.parts, self.actions, self.observations) if part is not world.reward]
         alien = [type(part).__name__ for part in parts if not part.fusable]
         require(not alien, "device", '"cuda" needs parts that say `fusable = True`', alien)
@@ -77,7 +78,7 @@ class CudaVectorEnv(RecVectorEnv):
         require(flat, "observation", 'must not have a `view` of its own with device="cuda"', self.observations.form)
         try:
             step = Program(stepper.plain, stepper.example)
-            self.sources = step_source(step), arrival_source(stepper, step, self._mode)
+            self.sources = step_source(step), arrival_source(stepper, step, self.autoreset_mode)
         except NotFusable as reason:
             raise ConfigError(f'device: the step of this world cannot be recorded for "cuda": {reason}') from None
         room = max(source.room for source in self.sources)
@@ -195,7 +196,7 @@ class CudaVectorEnv(RecVectorEnv):
         buffers = before, self._fixed, after, outcome.memory, done, self._wrong
         self._launch(self._kernels[0], self.num_envs, *buffers, self._actions, seen.memory, self._constants[0])
         self._moving, self._done = (after, before), (done, ended)
-        same = self._mode is AutoresetMode.SAME_STEP
+        same = self.autoreset_mode is AutoresetMode.SAME_STEP
         final = self._observations.take() if same else seen
         self._arrive(done if same else ended, outcome, seen, final)
         self._seen, self._latest = seen, outcome
@@ -238,9 +239,8 @@ class CudaVectorEnv(RecVectorEnv):
         return {name: self._column(outcome, name) for name in INFO} | {"action_mask": self._mask(outcome)}
 
     def _mask(self, outcome: Piece) -> DeviceArray:
-        if self._ones is None:
-            return self._column(outcome, "action_mask")
-        return DeviceArray.column(self._ones, 0, self.num_envs, (self.actions.n,), BOOL)
+        piece, start = (outcome, self.layout.places["action_mask"][0]) if self._ones is None else (self._ones, 0)
+        return DeviceArray.column(piece, start, self.num_envs, (self.actions.n,), I8)
 
     def _view(self, seen: Piece) -> Any:
         """The observation: a matrix, or its blocks by name."""
@@ -254,7 +254,7 @@ class CudaVectorEnv(RecVectorEnv):
         """(B, n) bool of the current step, or (B, S * n) for slates, on the host: see `RecVectorEnv.action_masks`."""
         require(self._latest is not None, "action_masks", "needs a reset first", "none")
         assert self._latest is not None
-        return self.actions.space_mask(np.asarray(self._mask(self._latest)))
+        return self.actions.space_mask(np.asarray(self._mask(self._latest), np.bool_))
 
     # Users, between host and device.
 
@@ -292,7 +292,7 @@ class CudaVectorEnv(RecVectorEnv):
         self.check()
         names = [name for layout in self.layouts for name, *_ in layout.columns]
         done = self._done[0].copy_to_host()[: self.num_envs]
-        if self._mode is AutoresetMode.SAME_STEP:
+        if self.autoreset_mode is AutoresetMode.SAME_STEP:
             done = np.zeros_like(done)
         return EnvState(Users.of({name: self._get(name) for name in names}), done == 1, done == 2)
 

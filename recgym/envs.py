@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -9,9 +10,10 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import VectorEnv
 
 from recgym.actions import Action
+from recgym.compat import AutoresetMode
 from recgym.component import Component
 from recgym.errors import ConfigError, require, require_count, require_option, unknown
 from recgym.models.reward import LikeDislike, Reward, RewardFunction, Weighted
@@ -26,7 +28,9 @@ from recgym.worlds import make_world
 
 # What `info` has of the feedback, and what stands there where no step was taken.
 INFO = {"objectives": 0, "slate": -1, "click": False, "probability": 0}
+I8 = np.dtype(np.int8)  # a dtype made once: `view` is twice as fast by it
 DEVICES = ("cpu", "cuda")
+ROWWISE = ("action_masks", "render")  # methods of a vector env that return one thing per user
 
 
 class EnvState(NamedTuple):
@@ -43,7 +47,9 @@ class RecVectorEnv(Specified, VectorEnv):  # pyright: ignore[reportIncompatibleV
     Row i of a batch reset with seed s is, bit for bit, the single environment reset with seed s + i.
 
     Args:
-        world: a World, the name of one (see `recgym.worlds`), or a folder written by `World.save`.
+        world: a World, the name of one (see `recgym.worlds`), or a folder written by `World.save`. Whoever writes the `spec`
+            of an env as JSON, as Minari does, can make it again from a name or a folder, but not from a World: save that
+            and pass the folder.
         num_envs: B >= 1.
         slate_size: S >= 1; None leaves the world's.
         action: "item", "slate", "embedding" or a form of your own, see `recgym.actions`; None: "item" where S = 1, else
@@ -72,11 +78,13 @@ class RecVectorEnv(Specified, VectorEnv):  # pyright: ignore[reportIncompatibleV
         actions, observations: the forms, which decode and encode; see `recgym.actions.Action` and
             `recgym.observations.Observation`.
         stepper: the users and their step, see `recgym.stepper.Stepper`.
+        autoreset_mode: of `gymnasium.vector.AutoresetMode`; ``metadata["autoreset_mode"]`` has it, too.
         options: the arguments that say what is simulated, seen and paid: ``RecVectorEnv(num_envs=n, **env.options)`` is
             the same environment for n other users.
 
     Raises:
         ConfigError: a parameter breaks a rule; the message gives parameter, rule, value and the nearest spelling.
+        OptionError: there is no such argument; it is a ConfigError and a TypeError.
     """
 
     metadata: dict[str, Any] = {
@@ -168,7 +176,7 @@ class RecVectorEnv(Specified, VectorEnv):  # pyright: ignore[reportIncompatibleV
         self._all = np.ones(num_envs, np.bool_)  # the masks of `info`: every entry holds for every user
         self._all.flags.writeable = False
         self._present = {f"_{name}": self._all for name in (*INFO, "action_mask")}
-        self._mode = autoreset_mode
+        self.autoreset_mode = autoreset_mode
         self._frames: list[Frame] = []
 
     @property
@@ -197,7 +205,7 @@ class RecVectorEnv(Specified, VectorEnv):  # pyright: ignore[reportIncompatibleV
             options: ``{"reset_mask": (B,) bool}`` resets those rows only (the first time: all).
 
         Returns:
-            Observations and info, both of all rows. Info has the keys of `step`: ``action_mask`` (B, n) bool, and what a
+            Observations and info, both of all rows. Info has the keys of `step`: ``action_mask`` (B, n) int8, and what a
             step would fill: zeros, and -1 for the slate. The masks ``_objectives``, ``_slate``... (B,) bool say which rows
             were reset; ``_action_mask`` is True for all.
 
@@ -224,7 +232,7 @@ class RecVectorEnv(Specified, VectorEnv):  # pyright: ignore[reportIncompatibleV
         info: dict[str, Any] = {name: array.copy() for name, array in self._nothing.items()}
         if rows is not None:
             new = stepper.seen(self._users("reset"))
-        info["action_mask"] = self.actions.mask(new.observation) if new.mask is None else new.mask
+        info["action_mask"] = _as_int8(self.actions.mask(new.observation) if new.mask is None else new.mask)
         info |= (
             self._present if mask is None else {**dict.fromkeys(self._present, mask.copy()), "_action_mask": self._all}
         )
@@ -262,11 +270,15 @@ class RecVectorEnv(Specified, VectorEnv):  # pyright: ignore[reportIncompatibleV
     def step(self, actions: Any) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
         """One step of every user.
 
+        With ``mask = info["action_mask"]``, random actions among the candidates that are there are
+        ``action_space.sample(tuple(mask))`` for items, and for slates, whose batch is a Box that takes no masks,
+        ``np.stack([single_action_space.sample((row,) * S) for row in mask])``.
+
         Returns:
             observations, rewards ((B,) float64, or (B, M) float32 for "vector"), terminated (left), truncated
             (horizon), and info: objectives (B, M) float32, in the order of the names `objectives`, slate (B, S) int32
-            item ids, click (B, S) bool, probability (B, S) float32 marginal click probability, action_mask (B, n) bool
-            of the next step, and for each a mask ``_objectives``, ``_slate``... (B,) bool, True and read-only; with
+            item ids, click (B, S) bool, probability (B, S) float32 marginal click probability, action_mask (B, n) int8
+            of the next step, 1 for a choice that shows a candidate (or nothing), and for each a mask ``_objectives``, ``_slate``... (B,) bool, True and read-only; with
             "SameStep" also final_obs and final_info where an episode ended. For these users the observation and
             action_mask returned belong to the new episode, and all else to the last step of the old one.
 
@@ -278,7 +290,7 @@ class RecVectorEnv(Specified, VectorEnv):  # pyright: ignore[reportIncompatibleV
 
     def advance(self, actions: Array) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
         """`step` by actions that `Action.batch` has checked."""
-        stepper, mode = self.stepper, self._mode
+        stepper, mode = self.stepper, self.autoreset_mode
         terminated_before, truncated_before, waiting = stepper.terminated, stepper.truncated, stepper.ended
         stepped = stepper.step(actions)
         before, outcome, observation = stepped
@@ -294,7 +306,10 @@ class RecVectorEnv(Specified, VectorEnv):  # pyright: ignore[reportIncompatibleV
                 terminated[rows], truncated[rows] = terminated_before[rows], truncated_before[rows]
             stepper.replace(rows, new, stepped)
         mask = self.actions.mask(terminated) if self.actions.static else outcome["action_mask"]
-        info: dict[str, Any] = {name: outcome[name] for name in INFO} | {"action_mask": mask, **self._present}
+        info: dict[str, Any] = {name: outcome[name] for name in INFO} | {
+            "action_mask": _as_int8(mask),
+            **self._present,
+        }
         if waiting or some_end(terminated, truncated):
             if mode is AutoresetMode.SAME_STEP:
                 rows, after = np.flatnonzero(terminated | truncated), stepper.state
@@ -340,6 +355,43 @@ class RecVectorEnv(Specified, VectorEnv):  # pyright: ignore[reportIncompatibleV
         """(B, n) bool of the current step, or (B, S * n) for slates: sb3-contrib's convention."""
         return self.actions.space_mask(self.actions.mask(self._users("action_masks").candidates))
 
+    def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        """What a method or an attribute gives of each user, (B,) of them, as Gymnasium's own vector envs have it.
+
+        Users share one env. A method of `ROWWISE` gives each user a row of its own, a space is that of a single user, and all
+        else is the same for everybody.
+
+        Raises:
+            AttributeError: the env has nothing of this name. ConfigError: the method changes all users at once.
+        """
+        rule = "must not be of all users at once; call it on the env itself"
+        require(name not in ("reset", "step", "advance", "get_state", "set_state", "close"), "name", rule, name)
+        value = getattr(self, f"single_{name}" if name in ("action_space", "observation_space") else name)
+        if inspect.ismethod(value):
+            value = value(*args, **kwargs)
+        return tuple(value) if name in ROWWISE and value is not None else (value,) * self.num_envs
+
+    def get_attr(self, name: str) -> tuple[Any, ...]:
+        """An attribute of each user, see `call`."""
+        return self.call(name)
+
+    def set_attr(self, name: str, values: Any) -> None:
+        """Set an attribute of the env that the users share.
+
+        Args:
+            values: the value, or a list or tuple of B of them that are all the same.
+
+        Raises:
+            ConfigError: there are not B of them, or they differ.
+        """
+        if isinstance(values, (list, tuple)):
+            same = len(values) == self.num_envs and all(np.array_equal(one, values[0]) for one in values)
+            require(
+                same, "values", f"must be one, or {self.num_envs} that are the same, for users share one env", values
+            )
+            values = values[0]
+        setattr(self, name, values)
+
     def get_state(self) -> EnvState:
         """A snapshot; arrays are shared, as nothing ever writes to them."""
         stepper = self.stepper
@@ -375,7 +427,7 @@ class RecVectorEnv(Specified, VectorEnv):  # pyright: ignore[reportIncompatibleV
         require(not both.any(), "state", "must have nobody both terminated and truncated", np.flatnonzero(both))
         ended = np.flatnonzero(state.terminated | state.truncated)
         rule = 'must have nobody whose episode has ended, as "SameStep" begins another at once'
-        require(not len(ended) or self._mode is not AutoresetMode.SAME_STEP, "state", rule, ended)
+        require(not len(ended) or self.autoreset_mode is not AutoresetMode.SAME_STEP, "state", rule, ended)
         plain = {
             name: np.require(array, requirements=["C", "A", "W", "E"]) for name, array in state.users.__dict__.items()
         }
@@ -465,6 +517,9 @@ class RecEnv(Specified, gym.Env):  # pyright: ignore[reportIncompatibleVariableO
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """One step; see `RecVectorEnv.step`. A finished episode must be reset first.
 
+        A random action among the candidates that are there is ``action_space.sample(info["action_mask"])`` for an item, and
+        ``action_space.sample((info["action_mask"],) * S)`` for a slate.
+
         Raises:
             SlateError: an action outside the space; nothing has changed then.
             ConfigError: no reset came before, or a reward of your own does not give a finite number.
@@ -483,7 +538,9 @@ class RecEnv(Specified, gym.Env):  # pyright: ignore[reportIncompatibleVariableO
             "slate": record["slate"],
             "click": record["click"],
             "probability": record["probability"],
-            "action_mask": batch.actions.mask(flat)[0].copy() if batch.actions.static else record["action_mask"],
+            "action_mask": _as_int8(
+                batch.actions.mask(flat)[0].copy() if batch.actions.static else record["action_mask"]
+            ),
         }
         reward = record["reward"] if batch.vector_reward else numbers["reward"]
         return batch.observations.view(flat[0]), reward, numbers["left"], numbers["truncated"], info
@@ -518,6 +575,11 @@ class RecEnv(Specified, gym.Env):  # pyright: ignore[reportIncompatibleVariableO
     def close(self) -> None:
         """Stop the threads."""
         self.batch.close()
+
+
+def _as_int8(mask: Array) -> Array:
+    """Booleans as the 0 and 1 of type int8 that Gymnasium's ``space.sample(mask)`` takes, in the same memory."""
+    return mask.view(I8)
 
 
 def _first(batch: Any) -> Any:

@@ -2,6 +2,7 @@
 
 RecgymError
 ├── ConfigError (ValueError)   a wrong parameter, component, name or world file
+│   └── OptionError (TypeError)   a keyword argument that an environment or a world does not have
 ├── SlateError  (ValueError)   an action outside the action space
 └── FitError    (ValueError)   logs that cannot be read or fitted
 """
@@ -25,6 +26,10 @@ class RecgymError(Exception):
 
 class ConfigError(RecgymError, ValueError):
     """A parameter breaks a rule; the message gives parameter, rule and value."""
+
+
+class OptionError(ConfigError, TypeError):
+    """An environment or a world has no such keyword argument; the message gives the nearest that it has."""
 
 
 class SlateError(RecgymError, ValueError):
@@ -81,9 +86,19 @@ def require_count(parameter: str, value: Any, low: int, high: int) -> int:
 
 def unknown(parameter: str, value: Any, options: Iterable[str]) -> NoReturn:
     """Raise a ConfigError that names the nearest valid spelling, then the valid ones: all, or the nearest of many."""
+    raise ConfigError(f"{parameter}: {_valid(f'got {brief(value)}', value, options)}")
+
+
+def unknown_option(name: str, options: Iterable[str]) -> NoReturn:
+    """Raise an OptionError for a keyword argument, worded as Python words it and with the names that `unknown` gives."""
+    raise OptionError(f"option: {_valid(f'got an unexpected keyword argument {brief(name)}', name, options)}")
+
+
+def _valid(got: str, value: Any, options: Iterable[str]) -> str:
+    """What was got, and what is valid instead."""
     options = sorted(options)
     if not options:
-        raise ConfigError(f"{parameter}: none are known here, got {brief(value)}")
+        return f"none are known here, {got}"
     word = value[:LONGEST] if isinstance(value, str) else ""
     near = difflib.get_close_matches(word, options, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
@@ -91,7 +106,7 @@ def unknown(parameter: str, value: Any, options: Iterable[str]) -> NoReturn:
     if len(options) > MOST:
         nearest = difflib.get_close_matches(word, options, n=MOST, cutoff=0.0)
         names = f"one of {len(options)} names, such as {nearest}"
-    raise ConfigError(f"{parameter}: got {brief(value)}.{hint} It must be {names}")
+    return f"{got}.{hint} It must be {names}"
 
 
 def require_option(parameter: str, value: Any, options: Iterable[str]) -> None:

@@ -61,7 +61,8 @@ class Observation(Form):
         world: what is observed.
 
     Attributes:
-        layout: the blocks by name. width: numbers in all of them. space: of one user's observation.
+        layout: the blocks by name. width: numbers in all of them. space: of one user's observation; where it is a Box, it
+            has the layout, too, as an attribute.
     """
 
     def __init__(self, world: World) -> None:
@@ -80,6 +81,8 @@ class Observation(Form):
         self.width = end
         self.space = self.make_space()
         require(isinstance(self.space, spaces.Space), "observation", "must have a space of Gymnasium's", self.space)
+        if isinstance(self.space, spaces.Box):  # for policies that are given nothing but spaces
+            self.space.layout = self.layout  # type: ignore[attr-defined]
 
     @abstractmethod
     def blocks(self) -> Blocks:

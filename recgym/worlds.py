@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from recgym.component import Component
-from recgym.errors import ConfigError, brief, require, unknown
+from recgym.errors import ConfigError, brief, require, unknown_option
 from recgym.registry import Registered, fitted_worlds, registered_worlds
 from recgym.world import World
 
@@ -23,7 +23,7 @@ def load_world(name: str | os.PathLike[str], **options: Any) -> World:
     """A World by name or folder, with its parameters and parts changed by `options`.
 
     Raises:
-        ConfigError: no such world or option; the message names the nearest.
+        ConfigError: no such world; the message names the nearest. OptionError, which is a TypeError, too: no such option.
     """
     return make_world(name, options)[0]
 
@@ -61,7 +61,7 @@ def make_world(
             )
         world = World.load(folder)
     for name in parameters:
-        unknown("option", name, {*replaceable, *others})
+        unknown_option(name, {*replaceable, *others})
     return (world.replace(**parts) if parts else world), False
 
 
@@ -90,7 +90,7 @@ def _built(
     require(not clashing, "world", f"{registered.origin} must not have arguments that environments have, too", clashing)
     for name in parameters:
         if name not in named:
-            unknown("option", name, {*named, *others})
+            unknown_option(name, {*named, *others})
     takes_parts = any(p.kind is p.VAR_KEYWORD for p in arguments)
     given = parts if takes_parts else {name: part for name, part in parts.items() if name in named}
     world = build(**parameters, **given)

@@ -1430,7 +1430,7 @@ GAMMA = np.ones((4, 2))
         (lambda: load_world("long-term-satisfaction", sensitivity=-1), r"sensitivity: .*got -1"),
         (lambda: load_world("long-term-satisfaction", items=9), r"items: .*got 9"),
         (lambda: load_world("interest-evolution", items=0), r"items: .*got 0"),
-        (lambda: load_world("interest-exploration", item=50), r"option: .*got 'item'.*Did you mean 'items'"),
+        (lambda: load_world("interest-exploration", item=50), r"option: .*argument 'item'.*Did you mean 'items'"),
         (lambda: gym.make("recgym/RecoGym-v1", observation="compakt"), r"observation: .*Did you mean 'compact'"),
         (lambda: by_name("recogym").replace(population=NormalInterests(3)), r"NormalInterests.dimensions: must be the 5 .*got 3"),
         (lambda: UserTypes(0.5, ((0.0,),)), r"UserTypes.probability: must be numbers, got 0.5"),  # no sequence

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -12,9 +13,9 @@ import numpy as np
 import pytest
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
-from gymnasium.vector import AutoresetMode
 
 import recgym
+from recgym.compat import AutoresetMode
 from recgym.envs import RecEnv, RecVectorEnv
 
 
@@ -164,6 +165,20 @@ def test_specs_round_trip_through_json(options: dict[str, Any]) -> None:
         assert np.array_equal(ra, rb)
         if over:
             break
+
+
+def test_a_world_in_a_folder_has_a_spec_that_can_be_written(tmp_path: Path) -> None:
+    """Minari keeps the spec as JSON and makes the env from it again."""
+    world = recgym.load_world("news", items=60).replace(horizon=9)
+    with pytest.raises(recgym.ConfigError, match=r"World\.save and pass the folder"):
+        gym.make("recgym/News-v0", world=world).spec.to_json()  # type: ignore[union-attr]
+    world.save(tmp_path / "mine")
+    env = gym.make("recgym/News-v0", world=tmp_path / "mine")
+    again = gym.make(EnvSpec.from_json(env.spec.to_json()))  # type: ignore[union-attr]
+    envs = (env, again, gym.make("recgym/News-v0", world=world))
+    steps = [[env.reset(seed=3)[0], *(env.step(action)[0] for action in range(5))] for env in envs]
+    for other in steps[1:]:
+        assert all(np.array_equal(a, b) for a, b in zip(steps[0], other, strict=True))
 
 
 def flat(observation: Any) -> Any:
@@ -375,3 +390,87 @@ def test_environments_can_be_copied_and_pickled() -> None:
 def test_what_could_not_be_made_can_be_closed() -> None:
     """`VectorEnv.__del__` of Gymnasium before 1.4 closes an env whose constructor has raised."""
     RecVectorEnv.__new__(RecVectorEnv).close()
+
+
+# --- conventions that clients rely on
+
+
+@pytest.mark.parametrize("make", [gym.make, gym.make_vec])
+def test_an_option_that_is_not_there_is_a_type_error(make: Any) -> None:
+    """TorchRL tries `frameskip`, and goes on without it after a TypeError with these words."""
+    with pytest.raises(TypeError, match="unexpected keyword argument 'frameskip'") as caught:
+        make("recgym/Ecommerce-v0", frameskip=1)
+    assert isinstance(caught.value, recgym.OptionError)
+    assert isinstance(caught.value, recgym.ConfigError)
+    with pytest.raises(recgym.OptionError, match="Did you mean 'cold_start'"):
+        make("recgym/Ecommerce-v0", coldstart=0.5)
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_the_autoreset_mode_is_where_gymnasium_has_it(mode: AutoresetMode) -> None:
+    native = gym.make_vec("recgym/News-v0", num_envs=2, autoreset_mode=mode.value)
+    assert native.autoreset_mode is native.metadata["autoreset_mode"] is mode  # type: ignore[attr-defined]
+
+
+def test_call_and_attributes_are_those_of_gymnasiums_vector_envs() -> None:
+    native = gym.make_vec("recgym/NewsSlate-v0", num_envs=3, render_mode="ansi")
+    sync = gym.make_vec("recgym/NewsSlate-v0", num_envs=3, vectorization_mode="sync", render_mode="ansi")
+    for env in (native, sync):
+        env.reset(seed=0)
+    for name in ("action_masks", "render"):
+        a, b = native.call(name), sync.call(name)  # type: ignore[attr-defined]
+        assert type(a) is type(b) is tuple
+        assert len(a) == 3
+        assert all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+    for name in ("objectives", "render_mode", "action_space", "observation_space"):
+        assert native.get_attr(name) == sync.get_attr(name)  # type: ignore[attr-defined]
+    for env in (native, sync):
+        for values in (7, [7, 7, 7]):
+            env.set_attr("task", values)  # type: ignore[attr-defined]
+            assert env.get_attr("task") == (7, 7, 7)  # type: ignore[attr-defined]
+        with pytest.raises(AttributeError, match="tsak"):
+            env.get_attr("tsak")  # type: ignore[attr-defined]
+        with pytest.raises(ValueError, match="alues"):
+            env.set_attr("task", [7, 7])  # type: ignore[attr-defined]
+    with pytest.raises(recgym.ConfigError, match="share one env"):
+        native.set_attr("task", [7, 7, 8])  # type: ignore[attr-defined]
+    with pytest.raises(recgym.ConfigError, match="all users at once"):
+        native.call("reset")  # type: ignore[attr-defined]
+    assert native.get_attr("world")[0].slate_size == 5  # type: ignore[attr-defined]
+    gym.make_vec("recgym/News-v0", num_envs=2, reward=lambda feedback, *_: feedback.click[:, 0]).get_attr("reward")  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_actions_are_sampled_by_the_mask_as_in_gymnasium(fused: bool) -> None:
+    """Taxi's convention: `info["action_mask"]` is int8, and `space.sample` takes it."""
+    one, slate = gym.make("recgym/LiveStream-v0"), gym.make("recgym/LiveStreamSlate-v0")
+    for env, as_mask in ((one, lambda mask: mask), (slate, lambda mask: (mask,) * 5)):
+        _, info = env.reset(seed=0)
+        if fused and env is one:  # compiling takes long
+            assert env.unwrapped.fuse()  # type: ignore[attr-defined]
+        for _ in range(5):
+            assert info["action_mask"].dtype == np.int8
+            action = env.action_space.sample(as_mask(info["action_mask"]))
+            assert info["action_mask"][action].all()
+            *_, info = env.step(action)
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_actions_of_many_users_are_sampled_by_the_mask(mode: AutoresetMode) -> None:
+    options: dict[str, Any] = dict(num_envs=4, horizon=3, autoreset_mode=mode, candidates="all", items=30)
+    items, slates = (gym.make_vec(f"recgym/{id}-v0", **options) for id in ("Ecommerce", "EcommerceSlate"))
+    one = slates.single_action_space
+    for env, sample in (
+        (items, lambda mask: items.action_space.sample(tuple(mask))),
+        (slates, lambda mask: np.stack([one.sample((row,) * 5) for row in mask])),
+    ):
+        _, info = env.reset(seed=0)
+        for _ in range(7):
+            mask = info["action_mask"]
+            assert mask.dtype == np.int8
+            assert not mask.all()
+            action = sample(mask)
+            assert np.take_along_axis(mask, action.reshape(4, -1), axis=1).all()
+            *_, info = env.step(action)
+            if "final_info" in info:
+                assert info["final_info"]["action_mask"].dtype == np.int8

@@ -116,7 +116,7 @@ def test_learns_what_depends_on_the_order(name: str) -> None:
 def test_heads_read_the_history_with_it(name: str) -> None:
     env = SHOP.make(6)
     observation = torch.from_numpy(env.reset(seed=7)[0].copy())
-    head = CandidateHead(**head_of(env, 16, history=name))
+    head = CandidateHead(**head_of(env.observation_layout, env.actions.n, 16, history=name))
     block = env.observation_layout["history"]
     observation[:, block.slice] = 0.0
     empty = head(observation)
@@ -135,7 +135,7 @@ def test_the_default_head_is_what_it_was() -> None:
     observation = torch.from_numpy(env.reset(seed=7)[0].copy())
     layout = env.observation_layout
     torch.manual_seed(0)
-    head = CandidateHead(**head_of(env, 16))
+    head = CandidateHead(**head_of(env.observation_layout, env.actions.n, 16))
     w = head.state_dict()
     layers = ("reader", "context.0", "context.2", "item", "shift", "left", "right", "cross", "advantage.1", "advantage.3",
               "value.0", "value.2")  # fmt: skip
@@ -166,7 +166,7 @@ def test_several_outputs_are_several_heads() -> None:
     env = Task("recgym/LiveStream-v0", {"null_action": True}).make(6)
     observation = torch.from_numpy(env.reset(seed=7)[0].copy())
     observation[0, env.observation_layout["mask"].slice.start] = 0.0
-    arguments = head_of(env, 16, outputs=3)
+    arguments = head_of(env.observation_layout, env.actions.n, 16, outputs=3)
     many, one = CandidateHead(**arguments), CandidateHead(**{**arguments, "outputs": 1})
     values = many(observation)
     assert values.shape == (6, 3, env.actions.n)
@@ -202,18 +202,18 @@ def test_encoders_of_observations() -> None:
 def test_says_what_is_wrong(tmp_path) -> None:
     env = SHOP.make(2)
     with pytest.raises(ConfigError, match="transformer"):
-        CandidateHead(**head_of(env, history="transfomer"))
+        CandidateHead(**head_of(env.observation_layout, env.actions.n, history="transfomer"))
     with pytest.raises(ConfigError, match="gru"):
         Encoder(**encoder_of(env, items="gruu"))
     with pytest.raises(ConfigError, match="candidates"):
-        head_of(Task(SHOP.id, {"observation": "compact"}).make(2))
+        head_of(Task(SHOP.id, {"observation": "compact"}).make(2).observation_layout, 20)
 
 
 @pytest.mark.parametrize("null", [0, 2])
 def test_fewer_candidates_have_the_values_they_had_among_all(null: int) -> None:
     env = SHOP.make(3)
     observation, _ = env.reset(seed=1)
-    head = CandidateHead(**{**head_of(env, dueling=False), "null": null})
+    head = CandidateHead(**{**head_of(env.observation_layout, env.actions.n, dueling=False), "null": null})
     rows = np.array([[4, 0, 19], [1, 2, 3], [7, -1, 8]])
     with torch.no_grad():
         every = head(torch.from_numpy(observation)).numpy()

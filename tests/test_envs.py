@@ -9,10 +9,10 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode
 
 import recgym
 from recgym import ConfigError, EnvState, SlateError, World, mix
+from recgym.compat import AutoresetMode
 from recgym.envs import RecEnv, RecVectorEnv
 from recgym.models.departure import Never
 from recgym.models.reward import LikeDislike, Weighted
@@ -470,7 +470,7 @@ def test_candidates_all_actions_are_item_ids() -> None:
     env = vector("recgym/Ecommerce-v0", 8, candidates="all", items=50)
     assert env.single_action_space == spaces.Discrete(50)
     _, info = env.reset(seed=0)
-    mask = info["action_mask"]
+    mask = info["action_mask"] > 0
     assert mask.any(axis=1).all()
     assert not mask.all()  # some are out of stock
     items = np.array([np.flatnonzero(row)[3] for row in mask])
@@ -513,7 +513,7 @@ def test_action_masks_follow_sb3_contrib() -> None:
 def test_masked_choices_show_nothing() -> None:
     env = vector("recgym/LiveStream-v0", 16, candidates=400)
     _, info = env.reset(seed=0)
-    mask = info["action_mask"]
+    mask = info["action_mask"] > 0
     short = ~mask.all(axis=1)
     assert short.any()  # at some hours fewer than 400 are on air
     action = np.array([np.flatnonzero(~row)[0] if not row.all() else 0 for row in mask])
@@ -577,6 +577,13 @@ def kinds(info: dict[str, Any]) -> dict[str, Any]:
     return {name: kinds(x) if isinstance(x, dict) else (x.dtype, x.shape) for name, x in info.items()}
 
 
+GYMNASIUM_1_0 = pytest.mark.skipif(
+    not hasattr(gym.vector, "AutoresetMode"),
+    reason="its own vector envs know no modes, and its wrappers fail by themselves",
+)
+
+
+@GYMNASIUM_1_0
 @pytest.mark.parametrize("mode", [*AutoresetMode])
 @pytest.mark.parametrize("options", [{}, {"candidates": "all", "items": 30, "observation": "dict"}], ids=str)
 def test_infos_are_those_of_gymnasium(mode: AutoresetMode, options: dict[str, Any]) -> None:
@@ -645,6 +652,7 @@ def test_the_first_reset_is_of_all_rows_whatever_the_mask() -> None:
     assert info["action_mask"].any(axis=1).all()
 
 
+@GYMNASIUM_1_0
 @pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
 def test_infos_become_lists(mode: str) -> None:
     from gymnasium.wrappers.vector import DictInfoToList, RecordEpisodeStatistics

@@ -59,7 +59,7 @@ def test_a_linear_agent_is_explained_exactly(name: str, id: str) -> None:
     env = task.make(9)
     agent.start(env)
     observation, info = env.reset(seed=5)
-    mask, among = info["action_mask"], background(env, 40)
+    mask, among = info["action_mask"] > 0, background(env, 40)
     why = agent.explain(observation, mask, among)
     assert np.array_equal(why.values, agent.values(observation, mask))
 

@@ -38,7 +38,7 @@ def test_a_registered_world_is_one_of_recgyms() -> None:
     assert isinstance(many.world.choice, Cascade)  # type: ignore[attr-defined]
     assert len(recgym.load_world("corner-shop").catalog) == 30
     assert ids == recgym.ENV_IDS  # those of the three domains, whoever registers what
-    with pytest.raises(ConfigError, match=r"option: got 'itens'\. Did you mean 'items'"):
+    with pytest.raises(ConfigError, match=r"option: got an unexpected keyword argument 'itens'\. Did you mean 'items'"):
         recgym.load_world("corner-shop", itens=3)
     with pytest.raises(ConfigError, match=r"world: got 'corner-shap'\. Did you mean 'corner-shop'"):
         recgym.load_world("corner-shap")

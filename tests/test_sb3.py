@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import permutations, product
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -14,8 +15,18 @@ from gymnasium.vector import AutoresetMode
 from test_bandits import CLICK, HORIZON, STOCK, mean_return, tiny_world
 
 from baselines import Task, agent_class, make_agent
-from baselines.encoders import ENCODERS
-from baselines.sb3 import DQN, PPO, CandidateHead, CandidatePolicy, RecurrentPPO, SB3VecEnv, head_of
+from baselines.encoders import ENCODERS, CandidateHead, head_of
+from baselines.sb3 import (
+    DQN,
+    PPO,
+    CandidateActor,
+    CandidatePolicy,
+    MaskableCandidateActor,
+    QuantileCandidatePolicy,
+    RecurrentCandidateActor,
+    RecurrentPPO,
+    SB3VecEnv,
+)  # fmt: skip
 from baselines.sb3_policies import Slates
 from recgym import Catalog, ConfigError
 from recgym.models.departure import Departure
@@ -23,6 +34,7 @@ from recgym.population import TopicMixture
 from recgym.testing import check_agent
 
 sb3 = pytest.importorskip("stable_baselines3")
+sb3_contrib = pytest.importorskip("sb3_contrib")
 LIVE = Task("recgym/LiveStream-v0")
 SHOP = Task("recgym/Ecommerce-v0")
 
@@ -55,7 +67,7 @@ def vec_env(task: Task = SHOP, n: int = 8, **options: object) -> SB3VecEnv:
 def observe(task: Task, n: int = 16, seed: int = 7):
     env = task.make(n)
     observation, info = env.reset(seed=seed)
-    return env, observation, info["action_mask"]
+    return env, observation, info["action_mask"] > 0
 
 
 def circle_task() -> Task:
@@ -351,7 +363,7 @@ def test_explores_at_the_final_rate() -> None:
 def head_and_observation(dueling: bool, null: bool):
     env, observation, _ = observe(SHOP, 6)
     torch.manual_seed(0)
-    head = CandidateHead(**{**head_of(env, 16, dueling), "null": null})
+    head = CandidateHead(**{**head_of(env.observation_layout, env.actions.n, 16, dueling), "null": null})
     return env.observation_layout, head, torch.from_numpy(observation)
 
 
@@ -459,8 +471,10 @@ def test_keeps_the_vec_env_contract() -> None:
     assert venv.get_attr("expected_reward") == [True] * 4
     with pytest.raises(ConfigError, match="indices"):
         venv.set_attr("expected_reward", False, indices=[1])
-    with pytest.raises(ConfigError, match="action_masks"):
+    with pytest.raises(AttributeError, match="action_mask"):
         venv.env_method("action_mask")
+    with pytest.raises(ConfigError, match="all users at once"):
+        venv.env_method("step", [0] * 4)
     assert venv.env_is_wrapped(sb3.common.monitor.Monitor, indices=[0]) == [True]
     assert venv.env_is_wrapped(sb3.common.atari_wrappers.NoopResetEnv) == [False] * 4
     venv.set_options({"reset_mask": np.ones(4, np.bool_)})
@@ -509,7 +523,7 @@ def test_algorithms_run(algorithm: str, slate_size: int) -> None:
 
 def test_the_candidate_policy_goes_through_the_files_of_stable_baselines3(tmp_path) -> None:
     venv = vec_env(LIVE, 8)
-    arguments = {"net_arch": [], "head": head_of(venv.env, 16, True)}
+    arguments = {"width": 16, "dueling": False}
     model = sb3.DQN(CandidatePolicy, venv, learning_starts=64, buffer_size=500, policy_kwargs=arguments, device="cpu")
     model.learn(200)
     model.save(tmp_path / "model")
@@ -517,6 +531,73 @@ def test_the_candidate_policy_goes_through_the_files_of_stable_baselines3(tmp_pa
     observation = venv.reset()
     actions = [each.predict(observation, deterministic=True)[0] for each in (model, again)]
     np.testing.assert_array_equal(*actions)
+    model.policy.save(tmp_path / "policy")
+    policy = CandidatePolicy.load(tmp_path / "policy")
+    np.testing.assert_array_equal(policy.predict(observation, deterministic=True)[0], actions[0])
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "slate_size"),
+    [("DQN", 1), ("QRDQN", 1), *product(["PPO", "A2C", "MaskablePPO", "RecurrentPPO"], [1, 3])],
+)
+@pytest.mark.parametrize("kind", ["plain", "make_vec_env", "SB3VecEnv"])
+def test_a_policy_with_a_candidate_head_takes_one_line(algorithm: str, slate_size: int, kind: str, tmp_path) -> None:
+    from stable_baselines3.common.env_util import make_vec_env
+
+    make = {
+        "plain": lambda: gym.make(LIVE.id, slate_size=slate_size),
+        "make_vec_env": lambda: make_vec_env(LIVE.id, 2, env_kwargs={"slate_size": slate_size}),
+        "SB3VecEnv": lambda: vec_env(LIVE, 2, slate_size=slate_size),
+    }[kind]
+    owner, policy, arguments = {
+        "DQN": (sb3, CandidatePolicy, REPLAY_FEW),
+        "QRDQN": (sb3_contrib, QuantileCandidatePolicy, REPLAY_FEW),
+        "PPO": (sb3, CandidateActor, ROLLOUT_FEW),
+        "A2C": (sb3, CandidateActor, {}),
+        "MaskablePPO": (sb3_contrib, MaskableCandidateActor, ROLLOUT_FEW),
+        "RecurrentPPO": (sb3_contrib, RecurrentCandidateActor, ROLLOUT_FEW),
+    }[algorithm]
+    model = getattr(owner, algorithm)(policy, make(), seed=0, device="cpu", **arguments)
+    assert any(isinstance(module, CandidateHead) for module in model.policy.modules())
+    model.learn(48)
+    model.save(tmp_path / "model")
+    again = getattr(owner, algorithm).load(tmp_path / "model", env=make(), device="cpu")
+    observation = gym.make(LIVE.id, slate_size=slate_size).reset(seed=0)[0]
+    np.testing.assert_array_equal(*(each.predict(observation, deterministic=True)[0] for each in (model, again)))
+    again.learn(16)
+
+
+REPLAY_FEW: dict[str, Any] = dict(learning_starts=16, buffer_size=100, train_freq=4)
+ROLLOUT_FEW: dict[str, Any] = dict(n_steps=16, batch_size=8, n_epochs=1)
+
+
+def test_the_candidate_policy_of_a_plain_env_learns() -> None:
+    """The trap of `trap_task`, by Stable-Baselines3's own loop over a single env."""
+    task = trap_task()
+    env = gym.make(task.id, **task.options)
+    arguments: dict[str, Any] = dict(
+        learning_starts=500, target_update_interval=300, learning_rate=3e-3, gamma=0.9, train_freq=8, buffer_size=10_000
+    )
+    model = sb3.DQN(CandidatePolicy, env, seed=1, device="cpu", batch_size=64, **arguments)
+    model.learn(4000)
+    best = (HORIZON - 1) * CLICK[1] + CLICK[0]
+    mean, _ = sb3.common.evaluation.evaluate_policy(model, model.get_env(), n_eval_episodes=200)
+    assert mean >= 0.9 * best
+
+
+def test_what_has_no_candidates_gets_a_clear_error() -> None:
+    for env, message in (
+        (gym.make("CartPole-v1"), "observation_space: must be that of an env of recgym"),
+        (gym.make(LIVE.id, observation="dict"), "observation_space: must be that of an env of recgym"),
+        (gym.make(LIVE.id, observation="compact"), "has no block 'mask'"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            sb3.DQN(CandidatePolicy, env)
+    with pytest.raises(ConfigError, match="action_space: must be of items or slates"):
+        sb3.PPO(CandidateActor, gym.make(LIVE.id, action="embedding"))
+    for env in (gym.make(LIVE.id), gym.make_vec(LIVE.id, num_envs=2, vectorization_mode="sync")):
+        with pytest.raises(ConfigError, match=r"env: must be users of gymnasium\.make_vec"):
+            SB3VecEnv(env)  # type: ignore[arg-type]
 
 
 def test_reports_progress_and_can_be_scored_meanwhile() -> None:

@@ -143,7 +143,7 @@ def test_lists_slates() -> None:
         agent.start(env)
     assert {tuple(slate) for slate in unordered._slates} == {(0, 0), *combinations(range(1, 11), 2)}
     assert len(ordered._slates) == 1 + 10 * 9
-    mask = np.ones_like(info["action_mask"])
+    mask = np.ones_like(info["action_mask"], np.bool_)
     mask[1:] = False
     mask[1, [0, 4]], mask[2, [0, 2, 3]] = True, True
     allowed = [{tuple(slate) for slate in unordered._slates[row]} for row in unordered._allowed(mask)]

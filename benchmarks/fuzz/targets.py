@@ -91,9 +91,8 @@ def _prepare_agents(folder: Path) -> None:
 
 
 def _attempt_agent(rng: np.random.Generator, folder: Path) -> None:
-    from gymnasium.vector import AutoresetMode
-
     from baselines.registry import agent_class
+    from recgym.compat import AutoresetMode
 
     (where,) = folder.iterdir()
     mutate_folder(rng, where)

@@ -6,8 +6,8 @@ import tempfile
 from typing import Any
 
 import numpy as np
-from gymnasium.vector import AutoresetMode
 
+from recgym.compat import AutoresetMode
 from recgym.testing.arrays import (
     check_same,
 )
@@ -46,7 +46,7 @@ def check_agent(
         player.start(env)
         for _ in range(steps):
             flat = observation["flat"] if isinstance(observation, dict) and "flat" in observation else observation
-            mask = info["action_mask"]
+            mask = info["action_mask"] > 0
             before = {"observation": np.array(flat), "mask": mask.copy()}
             action = np.asarray(player.act(flat, mask, explore=explore))
             check_same(

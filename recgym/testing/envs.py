@@ -7,8 +7,8 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode
 
+from recgym.compat import AutoresetMode
 from recgym.envs import RecEnv, RecVectorEnv
 from recgym.noise import mix
 from recgym.noise import noise as draw_noise
