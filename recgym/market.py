@@ -430,9 +430,11 @@ def _shop_signals(out, items, clock, period, offers):
             i = items[b, s]
             if i < 0:
                 continue
-            on = offers[i, w, 0] <= minute and minute < offers[i, w, 1]  # no branches: it cannot be predicted
-            discount = offers[i, w, 2] if on else np.float32(0.0)
-            out[b, s, 0] = offers[i, w, 4] + (offers[i, w, 3] if on else np.float32(0.0))
+            discount, change = offers[i, w, 2], offers[i, w, 3]
+            on = (offers[i, w, 0] <= minute) & (minute < offers[i, w, 1])  # no branches: it cannot be predicted
+            discount = discount if on else np.float32(0.0)
+            change = change if on else np.float32(0.0)
+            out[b, s, 0] = offers[i, w, 4] + change
             out[b, s, 1] = discount
             out[b, s, 2] = offers[i, w, 5] * (np.float32(1.0) - discount)
             out[b, s, 3] = offers[i, w, 6]

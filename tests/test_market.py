@@ -630,9 +630,9 @@ def test_sorting_many_candidates_takes_no_square_of_their_number() -> None:
     K = 300_000  # of which insertion would move 2 * 10^10 numbers
     rng = np.random.default_rng(0)
     score = rng.integers(0, 1000, (2, K)).astype(np.float32)
-    items, spare, spare_score = np.tile(np.arange(K, dtype=np.int32), (2, 1)), np.empty((2, K), np.int32), score.copy()
+    items = np.tile(np.arange(K, dtype=np.int32), (2, 1))
     order = np.argsort(-score, axis=1, kind="stable")
-    _sort(items, score, spare, spare_score)
+    _sort(items, score, items.copy(), score.copy(), items.copy())
     np.testing.assert_array_equal(items, order)
 
 

@@ -78,7 +78,7 @@ class Retrieval(_Some):
 
     def __call__(self, users: Users, catalog: Catalog, market: Market, noise: Array) -> Array:
         shape = (noise.shape[1], self.candidates)
-        out, spare, score, spare_score = empty(shape, I32), empty(shape, I32), empty(shape, F32), empty(shape, F32)
+        out, score = empty(shape, I32), empty(shape, F32)
         query = empty(users.profile.shape, F32)
         mean_of_history(query, users.history, catalog.embedding)
         _add(query, users.profile)
@@ -86,7 +86,7 @@ class Retrieval(_Some):
             out, score, noise, users.clock, query, catalog.embedding,
             market.slot, market.offsets, market.listed, market.factors, self.pool,
         )  # fmt: skip
-        _sort(out, score, spare, spare_score)
+        _sort(out, score, empty(shape, I32), empty(shape, F32), empty(shape, I32))
         return out
 
 
@@ -141,21 +141,29 @@ def _retrieve(out, score, noise, clock, query, embedding, slot, offsets, listed,
 
 
 @kernel
-def _sort(items, score, spare, spare_score):
+def _sort(items, score, spare, spare_score, place):
     """Sorts each row of items by score, the highest first, equal ones in their order.
 
-    Runs of 32 are sorted by insertion, which is the faster for so few, and then merged two by two.
+    In runs of 32, the place of an item is the number of those that come before it; each pair is compared once, without
+    branches, as which is the higher cannot be predicted. Runs are then merged two by two.
     """
     B, K = items.shape
     for b in range(B):
         run = 32
         for start in range(0, K, run):
-            for j in range(start + 1, min(start + run, K)):
-                item, value, k = items[b, j], score[b, j], j
-                while k > start and score[b, k - 1] < value:
-                    items[b, k], score[b, k] = items[b, k - 1], score[b, k - 1]
-                    k -= 1
-                items[b, k], score[b, k] = item, value
+            value, before = score[b, start : start + run], place[b, start : start + run]
+            for j in range(value.shape[0]):
+                ahead = np.int32(0)
+                for i in range(j):
+                    first = np.int32(value[i] >= value[j])
+                    ahead += first
+                    before[i] += np.int32(1) - first
+                before[j] = ahead
+            for j in range(value.shape[0]):
+                k = start + before[j]
+                spare[b, k], spare_score[b, k] = items[b, start + j], value[j]
+        for k in range(K):
+            items[b, k], score[b, k] = spare[b, k], spare_score[b, k]
         while run < K:
             for start in range(0, K, 2 * run):
                 middle, end = min(start + run, K), min(start + 2 * run, K)
