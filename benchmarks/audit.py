@@ -231,7 +231,7 @@ def train_policy(id: str, kind: str, steps: int, generations: int, starts: int =
     searches = [search(task, kind, generations, users=scored, seed=seed) for seed in range(starts)]
     scores = [float(evaluate(found.agent, task, AUDIT_USERS, CURVE_SEED).returns.mean()) for found in searches]
     best = searches[int(np.argmax(scores))]
-    origin |= {"generations": generations, "starts": starts, "scores": [round(score, 4) for score in scores],
+    origin |= {"generations": generations, "users": scored, "starts": starts, "scores": [round(score, 4) for score in scores],
                "curve": [round(score, 4) for score in best.curve]}  # fmt: skip
     parts = {"weights": best.agent.weights}
     if isinstance(best.agent, Heuristic):

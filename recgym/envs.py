@@ -52,7 +52,7 @@ class RecVectorEnv(Specified, VectorEnv):  # pyright: ignore[reportIncompatibleV
             and pass the folder.
         num_envs: B >= 1.
         slate_size: S >= 1; None leaves the world's.
-        action: "item", "slate", "embedding" or a form of your own, see `recgym.actions`; None: "item" where S = 1, else
+        action: "item", "slate", "embedding", "weights" or a form of your own, see `recgym.actions`; None: "item" where S = 1, else
             "slate".
         observation: "flat", "dict", "latent", "compact" or a form of your own, see `recgym.observations`.
         reward: objective -> weight, a Reward, or a function ``(feedback, catalog, users) -> (B,)``, see

@@ -75,7 +75,9 @@ class EcommerceEnv(RecEnv):
 
     `recgym/Ecommerce-v0`, S = 1: `Discrete(20)`, the candidate shown. `recgym/EcommerceSlate-v0`, S = 5:
     `MultiDiscrete([20] * 5)`, top position first; an item repeated in a slate counts once. `action="embedding"`:
-    `Box(-1, 1, (16,))`, for the candidates with the largest inner products. `null_action=True` makes 0 "show nothing".
+    `Box(-1, 1, (16,))`, for the candidates with the largest inner products. `action="weights"`: `Box(-1, 1,
+    (10,))`, for those with the largest weighted sums of visible numbers (recgym.actions.WeightsAction).
+    `null_action=True` makes 0 "show nothing".
 
     ## Observation Space
 

@@ -73,10 +73,12 @@ class LiveStreamEnv(RecEnv):
 
     ## Action Space
 
-    `recgym/LiveStream-v0`, S = 1: `Discrete(21)`, 0 = nothing, k = candidate k - 1. `recgym/LiveStreamSlate-v0`, S = 5:
-    `MultiDiscrete([21] * 5)`, top position first; a stream repeated in a slate counts once. `action="embedding"`:
-    `Box(-1, 1, (17,))`, for the candidates with the largest inner products, if these exceed the last coordinate.
-    `null_action=False` takes "nothing" away.
+    `recgym/LiveStream-v0`, S = 1: `Discrete(21)`, 0 = nothing, k = candidate k - 1. `recgym/LiveStreamSlate-v0`, S
+    = 5: `MultiDiscrete([21] * 5)`, top position first; a stream repeated in a slate counts once.
+    `action="embedding"`: `Box(-1, 1, (17,))`, for the candidates with the largest inner products, if these exceed
+    the last coordinate. `action="weights"`: `Box(-1, 1, (8,))`, for those with the largest weighted sums of visible
+    numbers, if these exceed three times the last coordinate (recgym.actions.WeightsAction). `null_action=False`
+    takes "nothing" away.
 
     ## Observation Space
 

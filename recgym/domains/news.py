@@ -70,9 +70,11 @@ class NewsEnv(RecEnv):
 
     ## Action Space
 
-    `recgym/News-v0`, S = 1: `Discrete(20)`, the candidate shown. `recgym/NewsSlate-v0`, S = 5: `MultiDiscrete([20] *
-    5)`, top position first; an article repeated in a slate counts once. `action="embedding"`: `Box(-1, 1, (16,))`, for
-    the candidates with the largest inner products. `null_action=True` makes 0 "show nothing".
+    `recgym/News-v0`, S = 1: `Discrete(20)`, the candidate shown. `recgym/NewsSlate-v0`, S = 5: `MultiDiscrete([20]
+    * 5)`, top position first; an article repeated in a slate counts once. `action="embedding"`: `Box(-1, 1,
+    (16,))`, for the candidates with the largest inner products. `action="weights"`: `Box(-1, 1, (9,))`, for those
+    with the largest weighted sums of visible numbers (recgym.actions.WeightsAction). `null_action=True` makes 0
+    "show nothing".
 
     ## Observation Space
 
