@@ -7,6 +7,7 @@ advantages of Schulman et al., "High-dimensional continuous control using genera
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 from collections.abc import Callable
@@ -120,8 +121,8 @@ class SlatePPO(Agent):
 
     Args:
         width: units per layer.
-        single: share of the steps, at first, in which slates have one item, in [0, 1]: whom to thank for a reward is then
-            plain, and what is learned carries over.
+        single: share of the steps, at first, in which slates have one item, in [0, 1]: which item a reward is owed to is
+            then plain, and what is learned carries over. Of no effect where slates have one item anyway.
         envs: users stepped together. segment: steps of each between two rounds of learning.
         epochs: how often a segment is used. batch_size: user-steps per gradient step.
         learning_rate: of Adam; falls linearly to a twentieth. entropy: weight of the entropy at first; falls linearly to 0.
@@ -132,7 +133,7 @@ class SlatePPO(Agent):
     """
 
     width: int = 32
-    single: float = 0.0
+    single: float = 0.5
     envs: int = 256
     segment: int = 50
     epochs: int = 3
@@ -212,7 +213,8 @@ class SlatePPO(Agent):
         """Train the policy, or go on with the one that was trained before; the number of steps is rounded to whole segments."""
         task, rounds = self.training(task), max(1, steps // (self.segment * self.envs))
         alone = Task(task.id, {**task.options, "slate_size": 1, "action": "slate"})
-        first = round(self.single * rounds)
+        with contextlib.closing(task.make(1)) as env:
+            first = round(self.single * rounds) if env.world.slate_size > 1 else 0
         self._rng, self._done, self._rounds = np.random.default_rng(seed), 0, rounds
         with torch_seed(seed), torch_threads(1):
             nets: tuple[nn.Module, torch.optim.Adam] | None = None

@@ -205,7 +205,7 @@ def train_policy(id: str, kind: str, steps: int, generations: int, starts: int =
         first = policy_file(single_of(id), kind)
         agent, curve, best = LatentPolicy(), [], (-np.inf, LatentPolicy())
         if first != file:  # a slate's policy begins as that of one item, which finds better slates than a random start
-            agent = LatentPolicy.of(read_bytes(first, f"{kind} policy"), first, learning_rate=AFTERWARDS)
+            agent = LatentPolicy.of(read_bytes(first, f"{kind} policy"), first, learning_rate=AFTERWARDS, single=0.0)
             origin |= {"began as": first.name, "digest": digest_of(first.read_bytes())}
 
         def progress(done: int, values: dict[str, float]) -> None:
