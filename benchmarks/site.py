@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import math
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -34,8 +35,8 @@ from recgym.files import write_atomically
 
 BEST = 3  # agents that the card of a suite names
 ABOUT = {  # what the published folders ask that are of no suite's
-    "audit-v1": "are the domains worth solving? yardsticks beside rules of one line, from python -m benchmarks audit",
-    "classics-references-v0": "what oracles earn in the environments of the literature, from python -m benchmarks references",
+    "audit-v1": "whether the domains are worth solving: yardsticks beside rules of one line",
+    "classics-references-v0": "what oracles earn in the environments of the literature",
 }
 
 
@@ -66,19 +67,26 @@ class Board:
 
     @cached_property
     def best(self) -> list[tuple[str, list[tuple[str, str]]]]:
-        """The best agents that read no hidden state, with their scores: over all tasks, or else on each task."""
+        """The best agents that read no hidden state, random aside, and their scores: over all tasks, under "", or by task."""
         results = self.results
-        overall = [label for label in results.on(*results.tasks) if results.scored(label, results.tasks)]
-        known = [label for label in overall if not results.privileged(label)]
-        if known:
-            return [("", [(label, results.text(label, results.tasks)) for label in known[:BEST]])]
+        overall = self._competing(results.on(*results.tasks), results.tasks)
+        if overall and not results.unscaled:
+            return [("", [(label, results.text(label, results.tasks)) for label in overall[:BEST]])]
         found = []
-        for task in results.tasks:
-            rows = self.rows[task]
-            labels = [label for label in rows if results.cells[task, label].complete and not results.privileged(label)]
-            column = 2 if task not in results.unscaled else 1
-            found.append((task, [(label, rows[label][column]) for label in labels[:BEST]]))
+        for task, rows in self.rows.items():
+            labels = self._competing([*rows], [task])[: BEST if len(results.tasks) == 1 else 1]
+            column = 1 if task in results.unscaled else 2
+            found.append((task, [(label, rows[label][column]) for label in labels]))
         return [(task, labels) for task, labels in found if labels]
+
+    def _competing(self, labels: Iterable[str], tasks: Sequence[str]) -> list[str]:
+        """Those that learned from what a platform sees, or follow a rule over it, and whose runs are all there."""
+        cells = {label: [self.results.cells[task, label] for task in tasks] for label in labels}
+        return [
+            label
+            for label, own in cells.items()
+            if all(cell.complete and cell.job.agent != "random" for cell in own) and not self.results.privileged(label)
+        ]
 
 
 class Row(NamedTuple):
@@ -102,17 +110,31 @@ class Agent:
     file: str
     rows: list[Row]
 
+    @property
+    def title(self) -> str:
+        """The name, with a star where it reads the simulator's hidden state."""
+        return self.name + ("*" if any(row.board.results.privileged(row.label) for row in self.rows) else "")
+
+    def best(self, board: Board) -> str | None:
+        """Label of its best row that is on all tasks of a board; None where there is none."""
+        results = board.results
+        whole = [row.label for row in self.rows if row.board is board and len(row.cells) == len(results.tasks)]
+        return next((label for label in whole if results.scored(label, results.tasks)), whole[0] if whole else None)
+
     def score(self, board: Board) -> str:
         """The score of its best row over all tasks of a board, in words."""
-        results = board.results
-        rows = [row for row in self.rows if row.board is board]
-        if not rows:
-            return UNKNOWN
-        whole = [row.label for row in rows if len(row.cells) == len(results.tasks)]
-        if whole:
-            return results.text(next((x for x in whole if results.scored(x, results.tasks)), whole[0]), results.tasks)
-        there = max(len(row.cells) for row in rows)
-        return f"on {there} of {len(results.tasks)} tasks"
+        results, label = board.results, self.best(board)
+        if label:
+            complete = all(results.cells[task, label].complete for task in results.tasks)
+            return "not normalised" if complete and results.unscaled else results.text(label, results.tasks)
+        there = max((len(row.cells) for row in self.rows if row.board is board), default=0)
+        return f"on {there} of {len(results.tasks)} tasks" if there else UNKNOWN
+
+    def rank(self, boards: Iterable[Board]) -> tuple[float, ...]:
+        """What sorts agents by their scores on the first board, then on the next."""
+        found = [(board.results, self.best(board)) for board in boards]
+        estimates = [results.estimate(label, results.tasks) if label else None for results, label in found]
+        return tuple(-estimate.value if estimate else math.inf for estimate in estimates)
 
 
 class About(NamedTuple):
@@ -207,7 +229,8 @@ def site_pages(boards: Sequence[Board]) -> dict[str, str]:
 
 
 def _index(boards: Sequence[Board], agents: Sequence[Agent]) -> dict[str, Any]:
-    rows = [(agent.name, *(agent.score(board) for board in boards)) for agent in agents]
+    ordered = sorted(agents, key=lambda agent: agent.rank(boards))
+    rows = [(agent.title, *(agent.score(board) for board in boards)) for agent in ordered]
     there = {board.results.suite for board in boards}
     return {
         "boards": boards,
@@ -216,7 +239,7 @@ def _index(boards: Sequence[Board], agents: Sequence[Agent]) -> dict[str, Any]:
             "Normalised score of each agent's best row", ("agent", *(board.title for board in boards)), rows
         ),
         "waiting": [suite for name, suite in SUITES.items() if name not in there],
-        "links": {agent.name: agent.file for agent in agents},
+        "links": {agent.title: agent.file for agent in agents},
     }
 
 
@@ -239,9 +262,8 @@ def _agent(agent: Agent) -> dict[str, Any]:
     return {
         "agent": agent,
         "code": code,
-        "privileged": any(row.board.results.privileged(row.label) for row in agent.rows),
         "tasks": list(dict.fromkeys(row[2] for row in rows)),
-        "rows": Rows("Rows", ("suite", "row", "task", *TASK_HEADER, "runs"), rows, words=3),
+        "rows": Rows(f"{agent.name} on every suite and task", ("suite", "row", "task", *TASK_HEADER, "runs"), rows, words=3),
         "charts": charts,
         "parameters": _parameters(code, agent) if code else None,
         "commands": [
@@ -286,7 +308,7 @@ def _parameters(code: About, agent: Agent) -> Rows:
                 others.setdefault(value, []).append(f"{row.board.title}, {row.label}")
         texts = [f"{value} ({'; '.join(where)})" for value, where in others.items()]
         rows.append((name, _json(default), "\n".join(texts) or UNKNOWN))
-    return Rows("Hyper-parameters", ("name", "default", "in the rows"), rows, words=3)
+    return Rows("Defaults, and what rows have instead", ("name", "default", "in the rows"), rows, words=3)
 
 
 def _json(value: Any) -> str:
