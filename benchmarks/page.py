@@ -151,9 +151,9 @@ class Style:
         return MARKS[self.position % len(MARKS)]
 
     @property
-    def gid(self) -> str:
-        """Name of what is drawn of the agent, see `_themed`."""
-        return f"agent-{self.position}"
+    def drawn(self) -> dict[str, Any]:
+        """Colour of what is drawn of the agent, and the name by which `_themed` marks it."""
+        return {"color": self.colour, "gid": f"agent-{self.position}"}
 
 
 def styles_of(results: Results) -> dict[str, Style]:
@@ -235,7 +235,7 @@ def _cost_table(results: Results) -> Rows:
         means = [np.mean([cost.get(f"{part}_seconds", 0.0) for cost in costs]) if costs else 0.0
                  for part in ("train", "curve", "evaluation")]  # fmt: skip
         total = sum(sum(cost.values()) for cost in costs) / 60
-        texts = [f"{seconds:,.1f}" if seconds else UNKNOWN for seconds in means]
+        texts = [f"{seconds:,.1f}" if seconds >= 0.05 else UNKNOWN for seconds in means]
         rows.append((results.title(label), *texts, f"{total:,.1f}" if costs else UNKNOWN, f"{len(runs)} of {expected}"))
     header = ("agent", "training", "curve", "evaluation", "all runs, minutes", "runs")
     return Rows("Seconds per run", header, rows)
@@ -311,9 +311,9 @@ def _intervals(axis: Axes, results: Results, labels: Sequence[str], styles: dict
         found = results.estimate(label, results.tasks)
         assert found is not None
         colour = styles[label].colour
-        axis.plot([found.low, found.high], [y, y], color=colour, linewidth=2.5, gid=styles[label].gid)
+        axis.plot([found.low, found.high], [y, y], linewidth=2.5, **styles[label].drawn)
         face = "none" if results.privileged(label) else colour
-        axis.plot(found.value, y, "o", color=colour, markerfacecolor=face, markersize=7, gid=styles[label].gid)
+        axis.plot(found.value, y, "o", markerfacecolor=face, markersize=7, **styles[label].drawn)
     axis.set_yticks(range(len(labels)), [results.title(label) for label in reversed(labels)])
     axis.set_ylim(-0.6, len(labels) - 0.4)
     axis.set_xlabel("normalised score")
@@ -327,7 +327,7 @@ def _profiles(axis: Axes, results: Results, labels: Sequence[str], styles: dict[
     for label, (scores, errors) in runs.items():
         statistic = lambda runs: performance_profile(runs, levels)  # noqa: E731
         low, high = bootstrap_interval(scores, statistic, np.random.default_rng(0), errors, resamples=300)
-        drawn = {"color": styles[label].colour, "gid": styles[label].gid}
+        drawn = styles[label].drawn
         axis.fill_between(levels, np.clip(low, 0, 1), np.clip(high, 0, 1), alpha=0.15, linewidth=0, **drawn)
         axis.plot(levels, statistic(scores), styles[label].dash, **drawn)
     axis.set_ylim(-0.02, 1.02)
@@ -339,7 +339,7 @@ def _costs(axis: Axes, results: Results, seconds: dict[str, float], styles: dict
     for label, time in seconds.items():
         found = results.estimate(label, results.tasks)
         assert found is not None
-        drawn = {"color": styles[label].colour, "gid": styles[label].gid}
+        drawn = styles[label].drawn
         axis.plot([time, time], [found.low, found.high], **drawn)
         axis.plot(time, found.value, styles[label].mark, markersize=7, **drawn)
     axis.set_xscale("log")
@@ -373,7 +373,7 @@ def _curves(axis: Axes, results: Results, task: str, labels: Sequence[str], styl
         runs = _runs(results, task, label)
         steps = max((steps for steps, _ in runs), key=len)
         values = np.array([np.interp(steps, *run) for run in runs])
-        drawn = {"color": styles[label].colour, "gid": styles[label].gid}
+        drawn = styles[label].drawn
         axis.plot(steps, values.mean(axis=0), styles[label].dash, **drawn)
         if len(values) > 1:
             band = (values.min(axis=0), values.max(axis=0))

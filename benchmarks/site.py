@@ -112,8 +112,9 @@ class Agent:
 
     @property
     def title(self) -> str:
-        """The name, with a star where it reads the simulator's hidden state."""
-        return self.name + ("*" if any(row.board.results.privileged(row.label) for row in self.rows) else "")
+        """The name, with a star where all of its rows that have run read the simulator's hidden state."""
+        ran = [row for row in self.rows if any(cell.results for cell in row.cells.values())]
+        return self.name + ("*" if ran and all(row.board.results.privileged(row.label) for row in ran) else "")
 
     def best(self, board: Board) -> str | None:
         """Label of its best row that is on all tasks of a board; None where there is none."""
@@ -126,7 +127,10 @@ class Agent:
         results, label = board.results, self.best(board)
         if label:
             complete = all(results.cells[task, label].complete for task in results.tasks)
-            return "not normalised" if complete and results.unscaled else results.text(label, results.tasks)
+            if complete and results.unscaled:
+                return "not normalised"
+            star = "*" if results.privileged(label) and self.title == self.name else ""
+            return results.text(label, results.tasks) + star
         there = max((len(row.cells) for row in self.rows if row.board is board), default=0)
         return f"on {there} of {len(results.tasks)} tasks" if there else UNKNOWN
 
@@ -262,6 +266,7 @@ def _agent(agent: Agent) -> dict[str, Any]:
     return {
         "agent": agent,
         "code": code,
+        "privileged": any(row.board.results.privileged(row.label) for row in agent.rows),
         "tasks": list(dict.fromkeys(row[2] for row in rows)),
         "rows": Rows(f"{agent.name} on every suite and task", ("suite", "row", "task", *TASK_HEADER, "runs"), rows, words=3),
         "charts": charts,

@@ -66,6 +66,7 @@ for (const form of document.querySelectorAll("form.filters")) {
     }
     for (const drawn of form.dataset.what === "agent" ? document.querySelectorAll("[data-agent]") : []) {
       drawn.classList.toggle("faded", !wanted(labels[Number(drawn.dataset.agent)] ?? ""));
+      for (const item of drawn.closest("figure").querySelectorAll(".legend li")) item.classList.toggle("faded", !wanted(item.textContent.trim()));
     }
     form.querySelector("output").textContent = parts.length || chosen ? (shown ? "" : "No row has such a name.") : "";
   };
