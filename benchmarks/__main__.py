@@ -43,6 +43,7 @@ from benchmarks.packed import pack
 from benchmarks.references import REFERENCE_USERS, run_references
 from benchmarks.report import report, show
 from benchmarks.run import run_suite, software
+from benchmarks.site import site
 from benchmarks.tables import Section
 from benchmarks.throughput import tables as speeds
 from recgym import CLASSIC_IDS, ENV_IDS
@@ -222,6 +223,16 @@ def _command() -> str:
 def _report(folder: Annotated[Path, typer.Argument(help="A results folder.")]) -> None:
     """Print the leaderboard of a results folder; write leaderboard.md, leaderboard.png and index.html into it."""
     report(folder, console)
+
+
+@app.command("site")
+def _site(
+    folders: Annotated[list[Path] | None, typer.Argument(help="Results folders. None: all that are published.")] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the site.")] = Path("site"),
+) -> None:
+    """Write results as a static site: a page for each suite and each agent, which work from disk, without a network."""
+    pages = site(output, folders or ())
+    console.print(Text(f"Written: {pages[0]} and {len(pages) - 1} more pages"))
 
 
 @app.command("pack")

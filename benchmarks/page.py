@@ -1,7 +1,8 @@
 """The report as one HTML page that needs nothing beside it: no script, no request; pictures are inline SVG.
 
 Colours of lines are CSS variables and all else in a picture is the colour of the text, so that both are legible in
-light and in dark mode. `page.html` is the jinja2 template.
+light and in dark mode. The jinja2 templates are in `benchmarks/templates`; `benchmarks.site` makes its pages of the same
+ones.
 """
 
 from __future__ import annotations
@@ -9,14 +10,17 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from base64 import b64encode
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from io import BytesIO
 from typing import Any
 
 import jinja2
 import matplotlib
 import numpy as np
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
@@ -36,7 +40,7 @@ from benchmarks.metrics import (
 )
 from benchmarks.result import evaluated
 from benchmarks.run import CURVE_USERS
-from benchmarks.tables import UNKNOWN, Cell, Estimate, Results, notes, ranked, task_row
+from benchmarks.tables import UNKNOWN, Cell, Estimate, Results, front_section, notes, ranked, task_row
 
 INK = "#010101"  # what becomes currentColor
 COLOURS = tuple(f"#0{i}0{i}fe" for i in range(8))  # what become the CSS variables --c0, --c1, ...
@@ -74,33 +78,55 @@ class Rows:
     title: str
     header: tuple[str, ...]
     rows: list[tuple[str, ...]]
+    words: int = 1  # leading columns of text; the others hold numbers
 
 
 def page(results: Results) -> str:
     """The page, as HTML."""
+    return render("page.html", **content(results))
+
+
+def render(template: str, script: str = "", **values: Any) -> str:
+    """A page of one of the templates, as HTML, in which all values are text.
+
+    Args:
+        template: its file in `benchmarks/templates`. script: of a page of the site; the page runs no other, and loads
+            nothing. values: what the template shows.
+    """
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("benchmarks", ""),
+        loader=jinja2.PackageLoader("benchmarks", "templates"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    if script:
+        policy += f"; script-src 'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'"
+    known = {"site": bool(script), "links": {}, **values}
+    return environment.get_template(template).render(script=Markup(script), policy=policy, **known)
+
+
+def content(results: Results) -> dict[str, Any]:
+    """What `page.html` shows of a results folder."""
     overall = results.on(*results.tasks)
     scored = [label for label in overall if results.scored(label, results.tasks)]
-    styles = {label: Style(i) for i, label in enumerate(results.labels)}
+    styles = styles_of(results)
     cells = results.cells.values()
-    return environment.get_template("page.html").render(
-        results=results,
-        done=sum(len(cell.results) for cell in cells),
-        expected=sum(cell.expected for cell in cells),
-        colours=range(len(COLOURS)),
-        leaderboard=_leaderboard(results, overall) if overall else None,
-        charts=_overall_charts(results, scored, styles),
-        matrix=_matrix(results, scored) if len(scored) > 1 else None,
-        tasks=[(task, _task_table(results, task), _task_charts(results, task, styles)) for task in results.tasks],
-        notes=[note for note in notes(results) if not note.startswith(("Missing", "Run with"))],
-        commands=[(results.title(label), results.row_command(label)) for label in results.labels],
-    )
+    return {
+        "title": results.suite,
+        "about": "",
+        "results": results,
+        "done": sum(len(cell.results) for cell in cells),
+        "expected": sum(cell.expected for cell in cells),
+        "leaderboard": _leaderboard(results, overall) if overall else None,
+        "charts": _overall_charts(results, scored, styles),
+        "matrix": _matrix(results, scored) if len(scored) > 1 else None,
+        "tasks": [(task, _task_tables(results, task), _task_charts(results, task, styles)) for task in results.tasks],
+        "costs": _cost_table(results),
+        "notes": [note for note in notes(results) if not note.startswith(("Missing", "Run with"))],
+        "commands": [(results.title(label), results.row_command(label)) for label in results.labels],
+    }
 
 
 @dataclass(frozen=True)
@@ -123,6 +149,16 @@ class Style:
     def mark(self) -> str:
         """Mark of a point."""
         return MARKS[self.position % len(MARKS)]
+
+    @property
+    def drawn(self) -> dict[str, Any]:
+        """Colour of what is drawn of the agent, and the name by which `_themed` marks it."""
+        return {"color": self.colour, "gid": f"agent-{self.position}"}
+
+
+def styles_of(results: Results) -> dict[str, Style]:
+    """How each agent is drawn, by label."""
+    return {label: Style(i) for i, label in enumerate(results.labels)}
 
 
 # Tables
@@ -172,12 +208,37 @@ def _improvement(results: Results, a: str, b: str) -> Estimate:
     return Estimate(float(value), *(float(np.clip(end, 0, 1)) for end in ends))
 
 
-def _task_table(results: Results, task: str) -> Rows:
-    labels = ranked(results, task)
+TASK_HEADER = ("return", "normalised", "length", "trained", "seconds", f"steps to {HALF:.0%}")  # after the agent
+
+
+def task_rows(results: Results, task: str) -> dict[str, tuple[str, ...]]:
+    """Label -> the agent's row on the task: its title, and what `TASK_HEADER` names."""
     efficiency = _sample_efficiency(results, task)
-    rows = [(*task_row(results, task, label), efficiency[label]) for label in labels]
-    header = ("agent", "return", "normalised", "length", "trained", "seconds", f"steps to {HALF:.0%}")
-    return Rows(f"Agents on {task}", header, rows)
+    return {label: (*task_row(results, task, label), efficiency[label]) for label in ranked(results, task)}
+
+
+def _task_tables(results: Results, task: str) -> list[Rows]:
+    tables = [Rows(f"Agents on {task}", ("agent", *TASK_HEADER), [*task_rows(results, task).values()])]
+    if len(results.fronts.get(task, ())) == 2:
+        front = front_section(results, task)
+        tables += [Rows(front.title, front.header, front.rows)] if front.rows else []
+    return tables
+
+
+def _cost_table(results: Results) -> Rows:
+    """Seconds of training, learning curve and evaluation by agent, over all tasks."""
+    rows = []
+    for label in results.labels:
+        runs = [(cell, result) for (_, name), cell in results.cells.items() if name == label for result in cell.results]
+        expected = sum(cell.expected for (_, name), cell in results.cells.items() if name == label)
+        costs = [result.cost for _, result in runs]
+        means = [np.mean([cost.get(f"{part}_seconds", 0.0) for cost in costs]) if costs else 0.0
+                 for part in ("train", "curve", "evaluation")]  # fmt: skip
+        total = sum(sum(cost.values()) for cost in costs) / 60
+        texts = [f"{seconds:,.1f}" if seconds >= 0.05 else UNKNOWN for seconds in means]
+        rows.append((results.title(label), *texts, f"{total:,.1f}" if costs else UNKNOWN, f"{len(runs)} of {expected}"))
+    header = ("agent", "training", "curve", "evaluation", "all runs, minutes", "runs")
+    return Rows("Seconds per run", header, rows)
 
 
 # Learning curves
@@ -250,9 +311,9 @@ def _intervals(axis: Axes, results: Results, labels: Sequence[str], styles: dict
         found = results.estimate(label, results.tasks)
         assert found is not None
         colour = styles[label].colour
-        axis.plot([found.low, found.high], [y, y], color=colour, linewidth=2.5)
+        axis.plot([found.low, found.high], [y, y], linewidth=2.5, **styles[label].drawn)
         face = "none" if results.privileged(label) else colour
-        axis.plot(found.value, y, "o", color=colour, markerfacecolor=face, markersize=7)
+        axis.plot(found.value, y, "o", markerfacecolor=face, markersize=7, **styles[label].drawn)
     axis.set_yticks(range(len(labels)), [results.title(label) for label in reversed(labels)])
     axis.set_ylim(-0.6, len(labels) - 0.4)
     axis.set_xlabel("normalised score")
@@ -266,9 +327,9 @@ def _profiles(axis: Axes, results: Results, labels: Sequence[str], styles: dict[
     for label, (scores, errors) in runs.items():
         statistic = lambda runs: performance_profile(runs, levels)  # noqa: E731
         low, high = bootstrap_interval(scores, statistic, np.random.default_rng(0), errors, resamples=300)
-        colour = styles[label].colour
-        axis.fill_between(levels, np.clip(low, 0, 1), np.clip(high, 0, 1), color=colour, alpha=0.15, linewidth=0)
-        axis.plot(levels, statistic(scores), styles[label].dash, color=colour)
+        drawn = styles[label].drawn
+        axis.fill_between(levels, np.clip(low, 0, 1), np.clip(high, 0, 1), alpha=0.15, linewidth=0, **drawn)
+        axis.plot(levels, statistic(scores), styles[label].dash, **drawn)
     axis.set_ylim(-0.02, 1.02)
     axis.set_xlabel("normalised score")
     axis.set_ylabel("share of runs above")
@@ -278,8 +339,9 @@ def _costs(axis: Axes, results: Results, seconds: dict[str, float], styles: dict
     for label, time in seconds.items():
         found = results.estimate(label, results.tasks)
         assert found is not None
-        axis.plot([time, time], [found.low, found.high], color=styles[label].colour)
-        axis.plot(time, found.value, styles[label].mark, color=styles[label].colour, markersize=7)
+        drawn = styles[label].drawn
+        axis.plot([time, time], [found.low, found.high], **drawn)
+        axis.plot(time, found.value, styles[label].mark, markersize=7, **drawn)
     axis.set_xscale("log")
     axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.xaxis.set_major_formatter(lambda x, _: f"{x:,g}")
@@ -291,14 +353,19 @@ def _costs(axis: Axes, results: Results, seconds: dict[str, float], styles: dict
 
 
 def _task_charts(results: Results, task: str, styles: dict[str, Style]) -> list[Chart]:
+    return curves_chart(results, task, results.labels, styles) + _fronts(results, task)
+
+
+def curves_chart(results: Results, task: str, labels: Collection[str], styles: dict[str, Style]) -> list[Chart]:
+    """Learning curves on the task, of those of the labels that have them; no picture where none has."""
     charts = []
-    learners = _learners(results, task)
+    learners = [label for label in _learners(results, task) if label in labels]
     if learners:
         chart = _picture(lambda axis: _curves(axis, results, task, learners, styles))
         about = (f"Mean return of {CURVE_USERS} users (where the evaluation has so many) that meet the agent as it is after so "
                  "many steps, without exploration; the band is from the worst run to the best. Grey: what random earns.")  # fmt: skip
         charts.append(Chart("Learning curves", chart, about, _legend(results, learners, styles)))
-    return charts + _fronts(results, task)
+    return charts
 
 
 def _curves(axis: Axes, results: Results, task: str, labels: Sequence[str], styles: dict[str, Style]) -> None:
@@ -306,10 +373,11 @@ def _curves(axis: Axes, results: Results, task: str, labels: Sequence[str], styl
         runs = _runs(results, task, label)
         steps = max((steps for steps, _ in runs), key=len)
         values = np.array([np.interp(steps, *run) for run in runs])
-        axis.plot(steps, values.mean(axis=0), styles[label].dash, color=styles[label].colour)
+        drawn = styles[label].drawn
+        axis.plot(steps, values.mean(axis=0), styles[label].dash, **drawn)
         if len(values) > 1:
             band = (values.min(axis=0), values.max(axis=0))
-            axis.fill_between(steps, *band, color=styles[label].colour, alpha=0.15, linewidth=0)
+            axis.fill_between(steps, *band, alpha=0.15, linewidth=0, **drawn)
     floor = _floor(results, task)
     if floor is not None:
         axis.axhline(floor, color=INK, alpha=0.4, linewidth=1)
@@ -423,6 +491,7 @@ def _picture(draw: Callable[[Axes], None], height: float = SIZE[1]) -> str:
 def _themed(svg: str) -> str:
     svg = svg[svg.index("<svg") :].strip()
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
+    svg = re.sub(r' id="agent-(\d+)"', r' data-agent="\1"', svg)  # one agent has several: of what a filter looks for
     svg = re.sub(r' id="(?!m|p|C)[^"]*"', "", svg)  # of groups that nothing refers to: pictures share a page
     opening = r'<svg viewBox="\1" xmlns:xlink="http://www.w3.org/1999/xlink">'
     svg = re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', opening, svg)

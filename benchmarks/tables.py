@@ -182,8 +182,7 @@ def read_folder(folder: str | os.PathLike[str]) -> Results:
         if result:
             if label in (job.agent, manifest.ones.get(task)):  # not one with settings of its own beside it
                 yardsticks[task][label] = result.returns.mean
-            versions = [f"{name} {version}" for name, version in result.software.items() if version != "none"]
-            software[", ".join(versions)] = None
+            software[versions(result)] = None
         else:
             reasons[label].append((f"{task}, {label}, seed {job.seed}", _reason(error_file(folder, job.key))))
     rows = {task: {e.label for e in entries if e.task == task} | pinned.get(task, {}).keys() for task in tasks}
@@ -210,6 +209,11 @@ def read_folder(folder: str | os.PathLike[str]) -> Results:
         scores = {label: found.value if found else -np.inf for label, found in estimates.items()}
     labels.sort(key=lambda label: -scores[label])
     return results
+
+
+def versions(result: Result) -> str:
+    """What a result was made with, in words."""
+    return ", ".join(f"{name} {version}" for name, version in result.software.items() if version != "none")
 
 
 def _reason(error: Path) -> str:
@@ -266,7 +270,7 @@ def sections(results: Results) -> list[Section]:
     header = ("agent", "return", "normalised", "length", "trained", "seconds")
     for task in results.tasks:
         out.append(Section(task, header, [task_row(results, task, label) for label in ranked(results, task)]))
-    return out + [_front(results, task) for task in results.tasks if len(results.fronts.get(task, ())) == 2]
+    return out + [front_section(results, task) for task in results.tasks if len(results.fronts.get(task, ())) == 2]
 
 
 class Front(NamedTuple):
@@ -312,7 +316,7 @@ def front(results: Results, task: str) -> Front:
     return found
 
 
-def _front(results: Results, task: str) -> Section:
+def front_section(results: Results, task: str) -> Section:
     """What agents have of the two objectives of a task that are traded off, and which of them no other beats."""
     found = front(results, task)
     everywhere, rows = found.unbeaten([*found.means]), []

@@ -194,6 +194,7 @@ def test_a_front_and_its_hypervolume(html, tmp_path):
     assert "Pareto front: cart against click" in html, "as the jobs name them"
     assert f"reinforce: {volume:.3g} ± 0" in html
     assert html.count("Pareto front") == 2, "a caption and an alternative text, of one task"
+    assert "shop: cart against click (± half a 95 % interval)</caption>" in html, "and the table"
     results = tables.read_folder(write(tmp_path, fronts={SHOP: ["click", "cart"]}))
     assert results.fronts == {SHOP: ("click", "cart")}, "a suite says in which order"
 
