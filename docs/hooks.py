@@ -88,6 +88,22 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Put the citation where a page asks for it."""
+    return markdown.replace("<!-- citation -->", citation()) if "<!-- citation -->" in markdown else markdown
+
+
+def citation() -> str:
+    """CITATION.cff, and the same for BibTeX."""
+    text = (ROOT / "CITATION.cff").read_text()
+    field = {name: re.search(rf'^{name}: "?(.*?)"?$', text, re.M)[1] for name in ("title", "version", "date-released")}  # type: ignore[index]
+    author = re.search(r"^authors:\n  - name: (.*)$", text, re.M)[1]  # type: ignore[index]
+    year, month, _ = field["date-released"].split("-")
+    bibtex = f"@software{{recgym,\n  title = {{{{{field['title']}}}}},\n  author = {{{{{author}}}}},\n"
+    bibtex += f"  version = {{{field['version']}}},\n  year = {{{year}}},\n  month = {int(month)},\n}}"
+    return f"```bibtex\n{bibtex}\n```\n\n`CITATION.cff`:\n\n```yaml\n{text}```"
+
+
 def picture_name(source: str, name: str) -> str:
     """The name of a picture of results in the site."""
     folder = Path(source).parent.name

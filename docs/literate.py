@@ -50,14 +50,21 @@ def cells(script: str) -> list[Cell]:
     return found
 
 
-def run(path: Path) -> list[Output]:
-    """Run a script, and return what each of its cells of code gave."""
+def run(path: Path, **budgets: int) -> list[Output]:
+    """Run a script, and return what each of its cells of code gave.
+
+    Args:
+        path: of the script. budgets: numbers in the place of those that the script gives to names, such as STEPS.
+    """
+    script = path.read_text()
+    for name, number in budgets.items():
+        script = re.sub(rf"^{name} = [\d_]+", f"{name} = {number}", script, flags=re.M)
     module = ModuleType(f"tutorial_{path.stem}")
     module.__file__ = str(path)
     sys.modules[module.__name__] = module  # where dataclasses look for names
     outputs = []
     with _shown() as pictures:
-        for cell in cells(path.read_text()):
+        for cell in cells(script):
             if cell.code:
                 printed = io.StringIO()
                 with contextlib.redirect_stdout(printed):

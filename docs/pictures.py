@@ -34,7 +34,7 @@ def frames(id: str, agent: str, steps: int, every: int = 1, seed: int = 0) -> li
     return drawn
 
 
-def webp(drawn: list[Any], milliseconds: int = 700, quality: int = 75) -> bytes:
+def webp(drawn: list[Any], milliseconds: int = 700, quality: int = 65) -> bytes:
     """Pictures as a WebP file, which moves if there is more than one."""
     from PIL import Image
 

@@ -140,7 +140,9 @@ def _public(module: str) -> list[str]:
     """Classes and functions that a module defines or, where it is a package, hands on."""
     loaded = import_module(module)
     own = [name for name in dir(loaded) if not name.startswith("_") and inspect.getdoc(getattr(loaded, name))]
-    kinds = [name for name in own if inspect.isclass(getattr(loaded, name)) or inspect.isfunction(getattr(loaded, name))]
+    kinds = [
+        name for name in own if inspect.isclass(getattr(loaded, name)) or inspect.isfunction(getattr(loaded, name))
+    ]
     return [name for name in kinds if getattr(loaded, name).__module__.startswith(module)]
 
 
@@ -192,7 +194,7 @@ def environment(id: str) -> Page:
     link = linker(path)
     title, _, body = inspect.cleandoc(type(env).__doc__ or "").partition("\n")
     name = id.partition("/")[2]
-    text = f"# {name}\n\n{markdown(title, link)}\n![A session in {name}, drawn by `render_mode=\"rgb_array\"`](../pictures/{name}.webp)\n\n"
+    text = f'# {name}\n\n{markdown(title, link)}\n![A session in {name}, drawn by `render_mode="rgb_array"`](../pictures/{name}.webp)\n\n'
     text += f'```python\nimport gymnasium as gym\nimport recgym\n\nenv = gym.make("{id}")\n```\n\n'
     text += _facts(env) + "\n" + markdown(body, link) + "\n" + _parts(env, link) + _scores(id, path)
     return Page(path, text)
@@ -327,7 +329,9 @@ def family(name: str) -> Page:
 
 def families() -> Page:
     """The list of all parts."""
-    text = "# Parts\n\nA [world](../concepts/world.md) is one part of each of these families, and any number of dynamics. "
+    text = (
+        "# Parts\n\nA [world](../concepts/world.md) is one part of each of these families, and any number of dynamics. "
+    )
     text += "Each page gives the equations of its parts, their numbers with defaults, and the environments that use them.\n\n"
     text += "| family | parts |\n| --- | --- |\n"
     for name, (title, _, _) in FAMILIES.items():
@@ -393,7 +397,9 @@ def agents() -> Page:
     """The registered agents."""
     path = "api/agents.md"
     link = linker(path)
-    text = '# Agents\n\nWhat `make_agent("name", ...)` makes; the arguments are hyper-parameters. An agent that reads the '
+    text = (
+        '# Agents\n\nWhat `make_agent("name", ...)` makes; the arguments are hyper-parameters. An agent that reads the '
+    )
     text += "simulator's hidden state is a reference, not a competitor.\n\n| name | | reads hidden state |\n| --- | --- | --- |\n"
     for name, kind in _agents().items():
         text += f"| [{name}](#{name}) | {first_sentence(kind.__doc__)} | {_reads(kind)} |\n"
