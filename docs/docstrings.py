@@ -90,7 +90,7 @@ def _blocks(lines: list[str]) -> list[list[str]]:
         elif joins:
             blocks[-1] += ["", line] if blank else [line]
             blank = False
-        elif blank or starts or not blocks or inside != blocks[-1][-1].startswith("    ") and not _item(blocks[-1]):
+        elif blank or starts or not blocks or (inside != blocks[-1][-1].startswith("    ") and not _item(blocks[-1])):
             blocks.append([line])
             blank = False
         else:

@@ -217,7 +217,9 @@ def _facts(env: Any) -> str:
         "slate": str(world.slate_size),
         "horizon": f"{world.horizon} steps",
     }
-    text = "| | |\n| --- | --- |\n" + "".join(f"| {name} | {value} |\n" for name, value in rows.items())
+    text = f"| | `{env.spec.id}` |\n| --- | --- |\n" + "".join(
+        f"| {name} | {value} |\n" for name, value in rows.items()
+    )
     text += '\n??? info "The numbers of an observation, one by one"\n\n'
     text += "    | block | columns | shape | last axis |\n    | --- | --- | --- | --- |\n"
     for name, block in env.observation_layout.items():
@@ -355,7 +357,7 @@ def section(
         for method, function in vars(thing).items():
             inner = getattr(function, "__func__", function)
             inner = getattr(inner, "fget", None) or getattr(inner, "func", None) or inner
-            if method.startswith("_") and method != "__call__" or not inspect.isfunction(inner) or not inner.__doc__:
+            if (method.startswith("_") and method != "__call__") or not inspect.isfunction(inner) or not inner.__doc__:
                 continue
             inner = inspect.unwrap(inner)
             is_value = isinstance(function, property) or hasattr(function, "attrname")

@@ -6,7 +6,6 @@
 
 import gymnasium as gym
 import numpy as np
-
 import recgym
 from baselines import Task, evaluate, make_agent
 
@@ -25,7 +24,11 @@ print(names)
 def mean_return(**weights):
     """Of one session per user in later weeks, where one action is taken in all steps."""
     env = gym.make_vec(
-        "recgym/EcommerceSlate-v0", num_envs=USERS, action="weights", weeks=(8, 12), autoreset_mode="Disabled"
+        "recgym/EcommerceSlate-v0",
+        num_envs=USERS,
+        action="weights",
+        weeks=(8, 12),
+        autoreset_mode="Disabled",
     )
     action = np.zeros(env.action_space.shape, np.float32)
     for name, weight in weights.items():
@@ -51,7 +54,9 @@ print("worst quality", mean_return(quality_signal=-1.0))
 task = Task("recgym/EcommerceSlate-v0", {"action": "weights"})
 agent = make_agent("sac", learning_starts=64)
 agent.fit(task, steps=STEPS)
-score = evaluate(agent, Task(task.id, {**task.options, "weeks": (8, 12)}), users=USERS, seed=10**6).returns
+score = evaluate(
+    agent, Task(task.id, {**task.options, "weeks": (8, 12)}), users=USERS, seed=10**6
+).returns
 print(f"sac: {score.mean():.2f} ± {score.std() / USERS**0.5:.2f}")
 
 # The same with Stable-Baselines3 alone; any library that takes a `Box` will do.
@@ -65,4 +70,8 @@ TD3("MlpPolicy", env, learning_starts=100, buffer_size=10_000).learn(STEPS // 5)
 # `action="embedding"` is another form: a point in the space of the items' embeddings, of which the nearest candidates
 # are shown (Dulac-Arnold et al. 2015). Neither quality nor price can be chosen by it.
 
-print(gym.make("recgym/EcommerceSlate-v0", action="embedding", embeddings=True).action_space)
+print(
+    gym.make(
+        "recgym/EcommerceSlate-v0", action="embedding", embeddings=True
+    ).action_space
+)

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
-import torch
-from stable_baselines3 import DQN
-
 import recgym  # registers the environments
-from baselines import evaluate, make_agent
+import torch
+from baselines import Task, evaluate, make_agent
 from baselines.sb3 import CandidatePolicy, SB3VecEnv
+from stable_baselines3 import DQN
 
 torch.set_num_threads(1)  # networks as small as these are faster on one thread
 STEPS = 2_000
@@ -37,7 +36,8 @@ stock.learn(STEPS)
 # `baselines.sb3.CandidatePolicy` has one network that values every candidate. It reads the layout of the observation from the
 # environment, so that this is all:
 
-model = DQN(CandidatePolicy, gym.make(ID), buffer_size=50_000, learning_starts=500, seed=0)
+settings = dict(buffer_size=50_000, learning_starts=500, seed=0)
+model = DQN(CandidatePolicy, gym.make(ID), **settings)
 model.learn(STEPS)
 model.save(folder / "dqn")
 model = DQN.load(folder / "dqn")
@@ -46,7 +46,7 @@ model = DQN.load(folder / "dqn")
 # Stable-Baselines3 takes:
 
 users = SB3VecEnv(gym.make_vec(ID, num_envs=16, autoreset_mode="SameStep"))
-many = DQN(CandidatePolicy, users, buffer_size=50_000, learning_starts=500, train_freq=1, gradient_steps=4, seed=0)
+many = DQN(CandidatePolicy, users, **settings, train_freq=1, gradient_steps=4)
 many.learn(STEPS)
 
 # ## How good is it?
@@ -55,28 +55,30 @@ many.learn(STEPS)
 # has left as he is, so that each counts for one session.
 
 
-def returns(act):
+def returns(model):
     """Mean return of one session each, and its standard error."""
     env = gym.make_vec(ID, num_envs=USERS, weeks=(8, 12), autoreset_mode="Disabled")
-    observation, info = env.reset(seed=10**6)
+    observation, _ = env.reset(seed=10**6)
     total, alive = np.zeros(USERS), np.ones(USERS, bool)
     while alive.any():
-        observation, reward, terminated, truncated, info = env.step(act(observation))
+        action, _ = model.predict(observation, deterministic=True)
+        observation, reward, terminated, truncated, _ = env.step(action)
         total += reward
         alive = ~(terminated | truncated)
     return f"{total.mean():5.2f} ± {total.std() / USERS**0.5:.2f}"
 
 
-for name, trained in {"MlpPolicy": stock, "CandidatePolicy": model, "CandidatePolicy, 16 users": many}.items():
-    print(
-        f"{name:26}", returns(lambda observation, trained=trained: trained.predict(observation, deterministic=True)[0])
-    )
+print("MlpPolicy                ", returns(stock))
+print("CandidatePolicy          ", returns(model))
+print("CandidatePolicy, 16 users", returns(many))
 
 # `baselines` has the agents of the leaderboards, and `evaluate` does the same as the loop above.
 
 for name in ("random", "popularity", "heuristic"):
-    score = evaluate(make_agent(name), ID, users=USERS, seed=10**6)
-    print(f"{name:26}", f"{score.returns.mean():5.2f} ± {score.returns.std() / USERS**0.5:.2f}")
+    score = evaluate(
+        make_agent(name), Task(ID, {"weeks": (8, 12)}), users=USERS, seed=10**6
+    ).returns
+    print(f"{name:25} {score.mean():5.2f} ± {score.std() / USERS**0.5:.2f}")
 
 # What a session was like can be drawn.
 
@@ -85,7 +87,8 @@ import matplotlib.pyplot as plt
 env = gym.make(ID, render_mode="rgb_array")
 observation, info = env.reset(seed=7)
 for _ in range(12):
-    observation, reward, terminated, truncated, info = env.step(int(model.predict(observation, deterministic=True)[0]))
+    action, _ = model.predict(observation, deterministic=True)
+    observation, reward, terminated, truncated, info = env.step(int(action))
     if terminated or truncated:
         break
 plt.figure(figsize=(9, 5.25))

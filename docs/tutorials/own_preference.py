@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import gymnasium as gym
 import numpy as np
-
 import recgym
 from baselines import Task, evaluate, make_agent
 from recgym.models.preference import Preference
@@ -28,14 +27,18 @@ class LossAverse(Preference):
 
     scale: float = 3.0
     aversion: float = 2.0
-    price: int = signals.index("price")  # log price relative to the usual one of the category
+    price: int = signals.index(
+        "price"
+    )  # log price relative to the usual one of the category
 
     def __call__(self, users, catalog, signals, items):
         embedding = catalog.embedding[items]  # (B, S, d)
         match = np.einsum("bd,bsd->bs", users.interest, embedding)
         price = signals[:, :, self.price]  # (B, S)
         loss = np.where(price > 0, self.aversion * price, price)
-        return np.where(items >= 0, self.scale * match - 2 * loss, -np.inf).astype(np.float32)
+        return np.where(items >= 0, self.scale * match - 2 * loss, -np.inf).astype(
+            np.float32
+        )
 
 
 # ## Does it keep the contract?
@@ -57,14 +60,24 @@ print(env.unwrapped.batch.world.preference)
 #
 # The same users, the same noise and the same agent, in both worlds: what differs is the preference.
 
-for name, preference in {"linear": LossAverse(aversion=1.0), "loss averse": LossAverse(aversion=4.0)}.items():
-    env = gym.make_vec("recgym/Ecommerce-v0", num_envs=USERS, preference=preference, autoreset_mode="Disabled")
+for name, preference in {
+    "linear": LossAverse(aversion=1.0),
+    "loss averse": LossAverse(aversion=4.0),
+}.items():
+    env = gym.make_vec(
+        "recgym/Ecommerce-v0",
+        num_envs=USERS,
+        preference=preference,
+        autoreset_mode="Disabled",
+    )
     agent = make_agent("popularity")
     observation, info = env.reset(seed=0)
     agent.start(env)
     clicks = shown = 0
     for _ in range(30):
-        observation, reward, terminated, truncated, info = env.step(agent.act(observation, info["action_mask"]))
+        observation, reward, terminated, truncated, info = env.step(
+            agent.act(observation, info["action_mask"])
+        )
         clicks += info["click"].sum()
         shown += (info["slate"] >= 0).sum()
     print(f"{name:12} {clicks / shown:.2%} of the items shown are clicked")
@@ -72,7 +85,9 @@ for name, preference in {"linear": LossAverse(aversion=1.0), "loss averse": Loss
 # Agents take a part by its JSON form, so that the job of a [suite](suites.md) can be written down. A class of your own is known by
 # its name as soon as it is defined.
 
-task = Task("recgym/Ecommerce-v0", {"preference": {"kind": "LossAverse", "aversion": 4.0}})
+task = Task(
+    "recgym/Ecommerce-v0", {"preference": {"kind": "LossAverse", "aversion": 4.0}}
+)
 print(evaluate(make_agent("random"), task, users=USERS).returns.mean().round(2))
 
 # ## Faster

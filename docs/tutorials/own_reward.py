@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import gymnasium as gym
 import matplotlib.pyplot as plt
 import numpy as np
-
 import recgym
 from baselines import Task, evaluate, make_agent
 from recgym.models.reward import Reward
@@ -65,12 +64,26 @@ for name in ("linucb", "one-step"):
     points[name] = []
     for share in shares:
         weights = {"click": share, "dwell": 2 * (1 - share)}
-        agent = make_agent(name, **({"weights": weights} if name == "one-step" else {"objective_weights": weights}))
+        agent = make_agent(
+            name,
+            **(
+                {"weights": weights}
+                if name == "one-step"
+                else {"objective_weights": weights}
+            ),
+        )
         agent.fit(Task("recgym/News-v0", options), steps=STEPS)
-        score = evaluate(agent, Task("recgym/News-v0", {**options, "weeks": (8, 12)}), users=USERS, seed=10**6)
+        score = evaluate(
+            agent,
+            Task("recgym/News-v0", {**options, "weeks": (8, 12)}),
+            users=USERS,
+            seed=10**6,
+        )
         mean = dict(zip(score.names, score.objectives.mean(axis=0)))
         points[name].append((mean["click"], mean["dwell"]))
-        print(f"{name:9} {share:4.0%} clicks: {mean['click']:5.2f} clicks, {mean['dwell']:5.2f} minutes")
+        print(
+            f"{name:9} {share:4.0%} clicks: {mean['click']:5.2f} clicks, {mean['dwell']:5.2f} minutes"
+        )
 
 plt.figure(figsize=(6, 4))
 for name, found in points.items():

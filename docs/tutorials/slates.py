@@ -7,7 +7,6 @@
 import time
 
 import gymnasium as gym
-
 import recgym
 from baselines import Task, evaluate, make_agent
 
@@ -35,14 +34,22 @@ print(info["slate"], info["click"].astype(int))
 # fast and wants more of them. `linucb` looks one step ahead.
 
 train, test = Task(ID), Task(ID, {"weeks": (8, 12)})
-budgets = {"slateq": STEPS, "slate-ppo": 20 * STEPS, "linucb": STEPS, "heuristic": 0, "random": 0}
+budgets = {
+    "slateq": STEPS,
+    "slate-ppo": 20 * STEPS,
+    "linucb": STEPS,
+    "heuristic": 0,
+    "random": 0,
+}
 for name, steps in budgets.items():
     agent = make_agent(name)
     begin = time.perf_counter()
     agent.fit(train, steps=steps)
     seconds = time.perf_counter() - begin
     score = evaluate(agent, test, users=USERS, seed=10**6).returns
-    print(f"{name:10} {steps:7,} steps {seconds:5.1f} s   {score.mean():.2f} ± {score.std() / USERS**0.5:.2f}")
+    print(
+        f"{name:10} {steps:7,} steps {seconds:5.1f} s   {score.mean():.2f} ± {score.std() / USERS**0.5:.2f}"
+    )
 
 # Published rows have 50,000 steps and three seeds: [slate-v1](../leaderboards/slate-v1.md).
 #
@@ -62,4 +69,7 @@ print(why.to_markdown(row=0, choices=4, groups=3))
 #
 # SlateQ may be given the world's own choice model, as in the paper's table; it then reads the user's hidden state, and is a reference.
 
-print(make_agent("slateq", choice_model="given").privileged, make_agent("slateq").privileged)
+print(
+    make_agent("slateq", choice_model="given").privileged,
+    make_agent("slateq").privileged,
+)

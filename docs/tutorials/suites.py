@@ -20,7 +20,14 @@ def benchmarks(command):
     """What `python -m benchmarks` prints, given these arguments."""
     arguments = [sys.executable, "-m", "benchmarks", *command.split()]
     environment = {**os.environ, "COLUMNS": "110"}
-    return subprocess.run(arguments, capture_output=True, text=True, check=True, cwd=folder, env=environment).stdout
+    return subprocess.run(
+        arguments,
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=folder,
+        env=environment,
+    ).stdout
 
 
 # ## An agent in a file of its own
@@ -78,7 +85,9 @@ suite = {
 benchmarks("run tutorial.json -w 1 -o results")
 print(
     re.search(
-        r"\| agent.*?(?=\n\n)", (folder / "results/leaderboard.md").read_text().split("## Ecommerce-v0")[1], re.S
+        r"\| agent.*?(?=\n\n)",
+        (folder / "results/leaderboard.md").read_text().split("## Ecommerce-v0")[1],
+        re.S,
     )[0]
 )
 
