@@ -19,6 +19,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))  # before MkDocs' modules of the same names
 
+import docstrings
 import literate
 import pictures
 import reference
@@ -88,8 +89,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Put the citation where a page asks for it."""
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Put the citation where a page asks for it, and links on names in concepts and tutorials."""
+    path = page.file.src_uri
+    if path.startswith(("concepts/", "tutorials/")):
+        markdown = docstrings.linked(markdown, reference.linker(path))
     return markdown.replace("<!-- citation -->", citation()) if "<!-- citation -->" in markdown else markdown
 
 

@@ -22,6 +22,7 @@ from recgym.world import World
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks/results"
+OURS = ("Task", "Agent", "evaluate", "make_agent")  # what `import baselines` gives
 IDS = (*recgym.ENV_IDS, *recgym.CLASSIC_IDS)
 FAMILIES = {  # page -> title, module, base class
     "preference": ("Preference", "recgym.models.preference", "Preference"),
@@ -102,6 +103,9 @@ def places() -> dict[str, str]:
         for module, names in modules:
             for name in names or _public(module):
                 found[name] = found[f"{module}.{name}"] = f"api/{page}.md#{name}"
+                thing = getattr(import_module(module), name)
+                for method, *_ in _methods(thing) if inspect.isclass(thing) else ():
+                    found[f"{name}.{method}"] = f"api/{page}.md#{name}.{method}"
             found.setdefault(module, f"api/{page}.md")
     for page, (_, module, base) in FAMILIES.items():
         found[module] = f"parts/{page}.md"
@@ -119,8 +123,8 @@ def linker(page: str) -> Callable[[str], str | None]:
     """What `docstrings.markdown` asks for the addresses of names on a page."""
 
     def link(name: str) -> str | None:
-        short = name.removeprefix("recgym.") if name.removeprefix("recgym.") in recgym.__all__ else name
-        place = places().get(short)
+        bare = name.removeprefix("recgym.").removeprefix("baselines.")
+        place = places().get(name) or places().get(bare if bare.split(".")[0] in (*recgym.__all__, *OURS) else name)
         return place and relative(page, place)
 
     return link
@@ -354,17 +358,23 @@ def section(
     names = _parameters(thing)
     text += markdown(_own_doc(thing), link, names) + "\n"
     if methods and inspect.isclass(thing):
-        for method, function in vars(thing).items():
-            inner = getattr(function, "__func__", function)
-            inner = getattr(inner, "fget", None) or getattr(inner, "func", None) or inner
-            if (method.startswith("_") and method != "__call__") or not inspect.isfunction(inner) or not inner.__doc__:
-                continue
-            inner = inspect.unwrap(inner)
-            is_value = isinstance(function, property) or hasattr(function, "attrname")
+        for method, inner, is_value in _methods(thing):
             shown = method if is_value else signature(inner, method)
             text += f"{'#' * ((level or 2) + 1)} {method} {{ #{anchor or name}.{method} }}\n\n"
             text += f"```python\n{shown}\n```\n\n{markdown(inner.__doc__, link, _parameters(inner))}\n"
     return text
+
+
+def _methods(thing: type) -> list[tuple[str, Any, bool]]:
+    """Public methods and properties that a class documents itself: name, function, and whether it is read like a value."""
+    found = []
+    for name, given in vars(thing).items():
+        inner = getattr(given, "__func__", given)
+        inner = getattr(inner, "fget", None) or getattr(inner, "func", None) or inner
+        public = name == "__call__" or not name.startswith("_")
+        if public and inspect.isfunction(inner) and inner.__doc__:
+            found.append((name, inspect.unwrap(inner), isinstance(given, property) or hasattr(given, "attrname")))
+    return found
 
 
 def _own_doc(thing: Any) -> str:

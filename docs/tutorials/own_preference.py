@@ -23,22 +23,19 @@ print(signals)
 
 @dataclass(frozen=True, eq=False)
 class LossAverse(Preference):
-    """utility = scale u.x - 2 loss(p), with loss(p) = p below the usual price (p < 0), and aversion p above it."""
+    """utility = scale u.x - 2 loss(p): p where p < 0, below the usual price, else aversion p."""
 
     scale: float = 3.0
     aversion: float = 2.0
-    price: int = signals.index(
-        "price"
-    )  # log price relative to the usual one of the category
+    price: int = signals.index("price")  # log of price / usual price of the category
 
     def __call__(self, users, catalog, signals, items):
         embedding = catalog.embedding[items]  # (B, S, d)
         match = np.einsum("bd,bsd->bs", users.interest, embedding)
         price = signals[:, :, self.price]  # (B, S)
         loss = np.where(price > 0, self.aversion * price, price)
-        return np.where(items >= 0, self.scale * match - 2 * loss, -np.inf).astype(
-            np.float32
-        )
+        utility = np.where(items >= 0, self.scale * match - 2 * loss, -np.inf)
+        return utility.astype(np.float32)
 
 
 # ## Does it keep the contract?

@@ -58,32 +58,22 @@ print(env.unwrapped.reward_space.shape, env.step(0)[1])
 # LinUCB learns from 6,000 steps at each of five preferences.
 
 options = {"departure": {"kind": "Never"}, "horizon": 40}
-shares = (1.0, 0.75, 0.5, 0.25, 0.0)
-points = {}
-for name in ("linucb", "one-step"):
-    points[name] = []
-    for share in shares:
-        weights = {"click": share, "dwell": 2 * (1 - share)}
-        agent = make_agent(
-            name,
-            **(
-                {"weights": weights}
-                if name == "one-step"
-                else {"objective_weights": weights}
-            ),
-        )
-        agent.fit(Task("recgym/News-v0", options), steps=STEPS)
-        score = evaluate(
-            agent,
-            Task("recgym/News-v0", {**options, "weeks": (8, 12)}),
-            users=USERS,
-            seed=10**6,
-        )
+train = Task("recgym/News-v0", options)
+test = Task("recgym/News-v0", {**options, "weeks": (8, 12)})
+points = {"linucb": [], "one-step": []}
+for share in (1.0, 0.75, 0.5, 0.25, 0.0):
+    weights = {"click": share, "dwell": 2 * (1 - share)}
+    agents = {
+        "linucb": make_agent("linucb", objective_weights=weights),
+        "one-step": make_agent("one-step", weights=weights),
+    }
+    for name, agent in agents.items():
+        agent.fit(train, steps=STEPS)
+        score = evaluate(agent, test, users=USERS, seed=10**6)
         mean = dict(zip(score.names, score.objectives.mean(axis=0)))
-        points[name].append((mean["click"], mean["dwell"]))
-        print(
-            f"{name:9} {share:4.0%} clicks: {mean['click']:5.2f} clicks, {mean['dwell']:5.2f} minutes"
-        )
+        click, dwell = mean["click"], mean["dwell"]
+        points[name].append((click, dwell))
+        print(f"{name:9} {weights}: {click:.2f} clicks, {dwell:.2f} minutes")
 
 plt.figure(figsize=(6, 4))
 for name, found in points.items():

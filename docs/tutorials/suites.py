@@ -19,7 +19,7 @@ folder = Path(tempfile.mkdtemp())
 def benchmarks(command):
     """What `python -m benchmarks` prints, given these arguments."""
     arguments = [sys.executable, "-m", "benchmarks", *command.split()]
-    environment = {**os.environ, "COLUMNS": "110"}
+    environment = {**os.environ, "COLUMNS": "86"}
     return subprocess.run(
         arguments,
         capture_output=True,
@@ -50,7 +50,8 @@ class Balanced(Agent):
     match: float = 0.5
 
     def act(self, observation, mask, explore=False):
-        quality, match = (candidate_feature(self.env, observation, name) for name in ("quality_signal", "match_profile"))
+        quality = candidate_feature(self.env, observation, "quality_signal")
+        match = candidate_feature(self.env, observation, "match_profile")
         null = self.env.actions.null  # whether choice 0 is to show nothing
         score = np.where(mask[:, int(null):], quality + self.match * match, -np.inf)
         return self.env.actions.encode(top(score, self.env.world.slate_size) + null)
