@@ -63,8 +63,9 @@ def linked(text: str, link: Link) -> str:
 
 def signature(function: Any, name: str) -> str:
     """A call as Python writes it, one argument a line where it is long."""
+    made = inspect.isclass(function) and function.__init__ is not object.__init__
     try:
-        found = inspect.signature(function)
+        found = inspect.signature(function.__init__ if made else function)
     except (TypeError, ValueError):
         return f"{name}(...)"
     given = [p.replace(annotation=p.empty) for p in found.parameters.values() if p.name not in ("self", "cls")]

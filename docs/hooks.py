@@ -120,6 +120,7 @@ def included(source: str, page: str) -> str:
     name = Path(page).stem
     if "\n# " not in f"\n{text}":
         text = f"# {TITLES.get(name, name)}\n\n{text}"
+    text = re.sub(r"\A# custom$", f"# {name}", text, flags=re.M)
     text = re.sub(r"^```\n(?=python -m)", "```bash\n", text, flags=re.M)
 
     def follow(match: re.Match[str]) -> str:

@@ -105,7 +105,7 @@ def places() -> dict[str, str]:
                 found[name] = found[f"{module}.{name}"] = f"api/{page}.md#{name}"
                 thing = getattr(import_module(module), name)
                 for method, *_ in _methods(thing) if inspect.isclass(thing) else ():
-                    found[f"{name}.{method}"] = f"api/{page}.md#{name}.{method}"
+                    found[f"{name}.{method}"] = f"api/{page}.md#{name}.{method.strip('_')}"
             found.setdefault(module, f"api/{page}.md")
     for page, (_, module, base) in FAMILIES.items():
         found[module] = f"parts/{page}.md"
@@ -360,7 +360,7 @@ def section(
     if methods and inspect.isclass(thing):
         for method, inner, is_value in _methods(thing):
             shown = method if is_value else signature(inner, method)
-            text += f"{'#' * ((level or 2) + 1)} {method} {{ #{anchor or name}.{method} }}\n\n"
+            text += f"{'#' * ((level or 2) + 1)} `{method}` {{ #{anchor or name}.{method.strip('_')} }}\n\n"
             text += f"```python\n{shown}\n```\n\n{markdown(inner.__doc__, link, _parameters(inner))}\n"
     return text
 

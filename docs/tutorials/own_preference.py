@@ -23,7 +23,7 @@ print(signals)
 
 @dataclass(frozen=True, eq=False)
 class LossAverse(Preference):
-    """utility = scale u.x - 2 loss(p): p where p < 0, below the usual price, else aversion p."""
+    """utility = scale u.x - 2 loss(p); loss(p) = p for p < 0, else aversion p."""
 
     scale: float = 3.0
     aversion: float = 2.0
