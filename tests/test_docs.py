@@ -1,0 +1,162 @@
+"""The documentation says what is so: tutorials and snippets run, links lead somewhere, pages have what they should."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = sorted(path.relative_to(DOCS) for path in DOCS.rglob("*.md"))
+TUTORIALS = sorted(path.stem for path in DOCS.glob("tutorials/*.py"))
+needs_matplotlib = pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="needs matplotlib")
+
+
+@pytest.fixture(autouse=True)
+def modules_of_docs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(DOCS)
+
+
+@needs_matplotlib
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("name", TUTORIALS)
+def test_tutorials_run(name: str) -> None:
+    pytest.importorskip("stable_baselines3")
+    import literate
+
+    outputs = literate.run(DOCS / f"tutorials/{name}.py", STEPS=128, USERS=10)
+    assert any(output.text for output in outputs)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_snippets_run(
+    page: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": "snippet"}
+    for snippet in re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), re.S):
+        exec(compile(snippet, str(page), "exec"), names)
+
+
+def test_every_page_and_tutorial_is_in_the_navigation() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text().partition("nav:")[2]
+    for name in [*map(str, PAGES), *(f"tutorials/{name.replace('_', '-')}.md" for name in TUTORIALS)]:
+        assert name in navigation, name
+
+
+def test_links_of_generated_pages_lead_to_sections() -> None:
+    """MkDocs checks this, too, where it is installed."""
+    pytest.importorskip("stable_baselines3")
+    import reference
+
+    pages = [reference.environment(id) for id in ("recgym/News-v0", "recgym/Sardine-SlateTopK-Bored-v0")]
+    pages += [reference.environments(), reference.families(), reference.agents()]
+    pages += [reference.family(name) for name in reference.FAMILIES] + [reference.api(name) for name in reference.API]
+    text = {page.path: page.text for page in pages}
+    links = 0
+    for path, content in text.items():
+        for address in re.findall(r"\]\(([^)\s]+)\)", content):
+            file, _, anchor = address.partition("#")
+            target = str((Path("/") / path).parent.joinpath(file).resolve())[1:] if file else path
+            if target in text and anchor:
+                assert f"#{anchor} }}" in text[target], (path, address)
+                links += 1
+    assert links > 100
+
+
+def test_environment_pages_have_what_gymnasium_makes() -> None:
+    pytest.importorskip("stable_baselines3")
+    import reference
+
+    text = reference.environment("recgym/NewsSlate-v0").text
+    assert "`MultiDiscrete([20] * 5)`" in text
+    assert "(249,)" in text
+    published = (ROOT / "benchmarks/results/slate-v1/leaderboard.md").read_text().split("## NewsSlate-v0")[1]
+    rows = [line for line in published.partition("\n## ")[0].splitlines() if "±" in line and line.startswith("|")]
+    assert len(rows) > 5
+    assert all(row in text for row in rows)
+    for heading in (
+        "Description",
+        "Action Space",
+        "Observation Space",
+        "Rewards",
+        "Episode End",
+        "Arguments",
+        "Levels",
+    ):
+        assert f"\n## {heading}\n" in text
+
+
+def test_docstrings_become_markdown() -> None:
+    import docstrings
+
+    doc = """What it is: `Thing`.
+
+    level <- 0.5 level, for a <b>.
+
+        v = 2 u.x
+
+    Example::
+
+        thing = Thing(1)
+
+    Args:
+        a, b: numbers; note: these are
+            two. c: another, in `Thing`.
+
+    Raises:
+        ConfigError: it is wrong. SlateError: it is another.
+    """
+    assert docstrings.markdown(doc, lambda name: "x.md#Thing" if name == "Thing" else None, ["a", "b", "c"]) == (
+        "What it is: [`Thing`](x.md#Thing).\n\n"
+        "level <- 0.5 level, for a &lt;b>.\n{ .equation }\n\n"
+        "```{ .text .equation }\nv = 2 u.x\n```\n\n"
+        "Example:\n\n```python\nthing = Thing(1)\n```\n\n"
+        "**Args:**\n\n- `a`, `b`: numbers; note: these are two.\n- `c`: another, in [`Thing`](x.md#Thing).\n\n"
+        "**Raises:**\n\n- `ConfigError`: it is wrong.\n- `SlateError`: it is another.\n"
+    )
+
+
+def test_scripts_become_cells() -> None:
+    import literate
+
+    script = "# # Title\n#\n# Text.\n\nx = 1\n\n\n# a comment of code\ny = 2\n\n# More.\n"
+    cells = literate.cells(script)
+    assert [(cell.code, cell.source) for cell in cells] == [
+        (False, "# Title\n\nText."),
+        (True, "x = 1\n\n\n# a comment of code\ny = 2"),
+        (False, "More."),
+    ]
+    assert cells[1].line == 4
+
+
+def test_the_picture_of_the_landing_page() -> None:
+    image = pytest.importorskip("PIL.Image")
+    path = DOCS / "assets/session.webp"
+    assert path.stat().st_size < 500_000
+    with image.open(path) as picture:
+        assert picture.n_frames > 10
+        assert np.asarray(picture.convert("RGB")).std() > 10
+
+
+@pytest.mark.filterwarnings("default")
+def test_the_site_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without tutorials and pictures, which take long; a missing page, a broken link or anchor is an error."""
+    pytest.importorskip("mkdocs", reason='needs pip install -e ".[docs]"')
+    pytest.importorskip("material", reason='needs pip install -e ".[docs]"')
+    from mkdocs.commands.build import build
+    from mkdocs.config import load_config
+
+    config = load_config(str(ROOT / "mkdocs.yml"), site_dir=str(tmp_path), strict=True)
+    hooks: Any = sys.modules.get("docs/hooks.py") or next(m for n, m in sys.modules.items() if n.endswith("hooks.py"))
+    pixel = "UklGRhoAAABXRUJQVlA4TA0AAAAvAAAAEAcQERGIiP4HAA=="
+    monkeypatch.setattr(hooks, "kept", lambda name, *_: {"webp": pixel} if name.startswith("picture") else [])
+    build(config)
+    assert (tmp_path / "environments/News-v0.html").exists()
+    assert (tmp_path / "tutorials/first-dqn.html").exists()
