@@ -22,7 +22,7 @@ def env_of(world: str = "livestream", users: int = 12, seed: int = 0, **options:
     env.action_space.seed(seed)
     for _ in range(3):
         observation, *_, info = env.step(env.action_space.sample())
-    return env, observation, info["action_mask"]
+    return env, observation, info["action_mask"] > 0
 
 
 @dataclass
