@@ -151,6 +151,12 @@ def end_curve(data: dict) -> None:
         point.update({"return": data["return"]["mean"], "se": data["return"]["se"]})
 
 
+def only_clicks(data: dict) -> None:
+    """Other objectives than the world's, consistently."""
+    data["objectives"] = {"click": 0.1}
+    data["objectives_se"] = {"click": 0.01}
+
+
 def better(data: dict) -> None:
     """A lie that is consistent in itself."""
     data["return"]["mean"] += 3.0
@@ -168,7 +174,8 @@ def better(data: dict) -> None:
         (set_to("return", "n", value=49), "numbers", "49 evaluation users, not 50"),
         (set_to("length", "mean", value=6.0), "numbers", "outside [1, 5]"),
         (set_to("objectives", "click", value=99.0), "numbers", "99 clicks in"),
-        (set_to("objectives", value={"click": 0.1}), "numbers", "objectives ['click'], not"),
+        (set_to("objectives", value={"click": 0.1}), "files", "objectives_se: must be of the objectives ['click']"),
+        (only_clicks, "numbers", "objectives ['click'], not"),
         (set_to("cost", "train_seconds", value=-1), "numbers", "negative seconds"),
         (set_to("cost", value={}), "files", "cost: must hold 'train_seconds'"),
         (set_to("curve", value=[{"steps": 10**6, "reward": 1.0}]), "numbers", "the learning curve's steps"),
