@@ -232,7 +232,7 @@ def _site(
 ) -> None:
     """Write results as a static site: a page for each suite and each agent, which work from disk, without a network."""
     pages = site(output, folders or ())
-    console.print(Text(f"Written: {pages[0]} and {len(pages) - 1} more pages"), soft_wrap=True)  # a path is copied whole
+    console.print(Text(f"Written: {pages[0]} and {len(pages) - 1} more pages"), soft_wrap=True)
 
 
 @app.command("pack")
