@@ -300,10 +300,10 @@ class WeightsAction(Action):
     def decode(self, actions: Array, users: Users) -> Array:
         B, F, S = len(actions), len(self.names), self.world.slate_size
         seen, slate, scores = empty((B, self._seen.width), F32), empty((B, S), I32), empty((B, S), F32)
-        weights, shift = empty((B, F), F32), empty((B,), F32)
+        weights = empty((B, F), F32)
         self._seen.encode(users, seen)
         first = self._seen.layout["candidates"].slice.start
-        _weigh(slate, scores, weights, shift, actions, seen, first, self._columns, users.candidates, self.null)
+        _weigh(slate, scores, weights, actions, seen, first, self._columns, users.candidates, self.null)
         return slate
 
 
@@ -373,6 +373,19 @@ def _pick(slate, choices, candidates, null, static):
             slate[b, s] = item
 
 
+@kernel
+def _insert(slate, scores, b, score, item):
+    """Put an item among the best of row b, which stand in descending order, in the place of the last, which scores less.
+
+    Of equal scores the first stays in front.
+    """
+    s = slate.shape[1] - 1
+    while s > 0 and score > scores[b, s - 1]:
+        scores[b, s], slate[b, s] = scores[b, s - 1], slate[b, s - 1]
+        s -= 1
+    scores[b, s], slate[b, s] = score, item
+
+
 @inlined
 def _nearest(slate, scores, actions, candidates, embedding, null):
     """The S candidates of the largest dot product, in descending order, in one pass over them."""
@@ -389,17 +402,12 @@ def _nearest(slate, scores, actions, candidates, embedding, null):
                 if i < 0:
                     continue
                 score = dot(embedding, i, actions, b)
-                s = S
-                while s > 0 and score > scores[b, s - 1]:
-                    s -= 1
-                    if s + 1 < S:
-                        scores[b, s + 1], slate[b, s + 1] = scores[b, s], slate[b, s]
-                if s < S:
-                    scores[b, s], slate[b, s] = score, i
+                if score > scores[b, S - 1]:
+                    _insert(slate, scores, b, score, i)
 
 
 @kernel
-def _weigh(slate, scores, weights, shift, actions, seen, first, columns, candidates, null):
+def _weigh(slate, scores, weights, actions, seen, first, columns, candidates, null):
     B, S = slate.shape
     K, F = candidates.shape[1], columns.shape[0]
     width = (seen.shape[1] - first) // K - 1  # of a candidate; the mask has one number more for each
@@ -422,23 +430,17 @@ def _weigh(slate, scores, weights, shift, actions, seen, first, columns, candida
             deviation = math.sqrt(squares / max(n, 1))
             weights[b, f] = actions[b, f] / (norm * deviation) if norm * deviation > 1e-12 else 0.0
             offset += weights[b, f] * mean
-        shift[b] = offset
         for s in range(S):
             slate[b, s] = -1
             scores[b, s] = 3.0 * actions[b, F] if null else -np.inf
         for k in range(K):
             if candidates[b, k] < 0:
                 continue
-            score = -shift[b]
+            score = np.float32(-offset)
             for f in range(F):
                 score += weights[b, f] * x[k, columns[f]]
-            s = S
-            while s > 0 and score > scores[b, s - 1]:
-                s -= 1
-                if s + 1 < S:
-                    scores[b, s + 1], slate[b, s + 1] = scores[b, s], slate[b, s]
-            if s < S:
-                scores[b, s], slate[b, s] = score, candidates[b, k]
+            if score > scores[b, S - 1]:
+                _insert(slate, scores, b, score, candidates[b, k])
 
 
 @kernel
