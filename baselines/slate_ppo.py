@@ -87,7 +87,7 @@ class Policy(nn.Module):
 
 
 class Seen(NamedTuple):
-    """What `Latent` has, normalised, as tensors of the same shapes."""
+    """A `Look`, normalised, as tensors of the same shapes."""
 
     choices: Tensor
     user: Tensor
@@ -161,6 +161,7 @@ class SlatePPO(Agent):
         self.trained = False  # by a `fit`, or as it was read from a file
         self.scaling: dict[str, Array] = {}  # `SCALING` -> (f,) or (g,) float32: what is seen is normalised by it
         self.policy: Policy | None = None
+        self._rng = np.random.default_rng(0)
 
     def look(self, env: RecVectorEnv, observation: Array) -> Look:
         """What the policy sees of the users of an env."""
@@ -188,20 +189,19 @@ class SlatePPO(Agent):
         with torch_seed(0):
             self.policy = Policy(f, g, self.width)
         for name, n in (("choice", f), ("user", g)):
-            self.scaling[f"{name}_mean"], self.scaling[f"{name}_scale"] = (
-                np.zeros(n, np.float32),
-                np.ones(n, np.float32),
-            )
+            self.scaling |= {f"{name}_mean": np.zeros(n, np.float32), f"{name}_scale": np.ones(n, np.float32)}
 
     def act(self, observation: Array, mask: Array, explore: bool = False) -> Array:
         """The choices of the largest logits; with `explore`, draws."""
         assert self.policy is not None
         with torch.no_grad():
             logits = self.policy(*self._seen(self.env, observation))
-            if explore:
-                logits = logits + torch.as_tensor(self._rng.gumbel(size=logits.shape).astype(np.float32))
-            choice, _ = _slates(logits, self.env)
+            choice, _ = _slates(self._noisy(logits) if explore else logits, self.env)
         return self.env.actions.encode(choice.numpy())
+
+    def _noisy(self, logits: Tensor) -> Tensor:
+        """Logits whose order is a draw without replacement: Gumbel noise is added."""
+        return logits + torch.as_tensor(self._rng.gumbel(size=logits.shape).astype(np.float32))
 
     def _seen(self, env: RecVectorEnv, observation: Array) -> Seen:
         look, by = self.look(env, observation), self.scaling
@@ -272,13 +272,12 @@ class SlatePPO(Agent):
             self.scaling[f"{name}_scale"] = (1 / np.maximum(deviation, 1e-3)).astype(np.float32)
 
     def _play(self, env: RecVectorEnv, policy: Policy, seen: Seen) -> tuple[Segment, Seen]:
-        """A segment, and what is seen after it. Slates are drawn by adding Gumbel noise to the logits."""
+        """A segment, and what is seen after it."""
         played = Segment([], [], [], [], [], [])
         for _ in range(self.segment):
             with torch.no_grad():
                 logits = policy(*seen)
-                noise = torch.as_tensor(self._rng.gumbel(size=logits.shape).astype(np.float32))
-                choice, valid = _slates(logits + noise, env)
+                choice, valid = _slates(self._noisy(logits), env)
                 played.log_prob.append(slate_log_prob(logits, choice, valid, env.actions.null))
             observation, reward, terminated, truncated, _ = env.step(env.actions.encode(choice.numpy()))
             played.seen.append(seen)

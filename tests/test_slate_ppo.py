@@ -105,6 +105,18 @@ def test_keeps_the_contract(task: Task) -> None:
     check_agent(SlatePPO(envs=16, segment=4, batch_size=32), task)
 
 
+def test_one_that_was_read_explores(tmp_path: Path) -> None:
+    agent, task = SlatePPO(**SMALL), tiny_task(2)
+    agent.fit(task, 512, seed=1)
+    agent.save(tmp_path)
+    env = task.make(200)
+    observation, info = env.reset(seed=0)
+    for one in (SlatePPO.load(tmp_path), SlatePPO(**SMALL)):
+        one.start(env)
+        best, drawn = (one.act(observation, info["action_mask"], explore=explore) for explore in (False, True))
+        assert len(np.unique(best, axis=0)) < len(np.unique(drawn, axis=0))
+
+
 def test_is_read_back_and_learns_on(tmp_path: Path) -> None:
     agent, task = SlatePPO(**SMALL), tiny_task(2)
     agent.fit(task, 2048, seed=1)
