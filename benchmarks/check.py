@@ -427,7 +427,7 @@ def compare(result: Result, again: Result, between: float) -> tuple[bool | None,
     absent = ["objectives_se"] if None in (result.objectives_se, again.objectives_se) else []  # of an earlier version
     if not evaluated(result.curve):
         absent.append("curve")
-    if _stable(result) == _stable(again) or _stable(result, *absent) == _stable(again, *absent):
+    if _stable(result, *absent) == _stable(again, *absent):
         return True, f"{result.returns.mean:.4g}, equal to the bit"
     (a, ea), (b, eb) = ((r.returns.mean, r.returns.se) for r in (result, again))
     trained = result.job.steps > 0
