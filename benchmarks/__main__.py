@@ -40,6 +40,7 @@ from benchmarks.data import read_json, require_writable, write_json
 from benchmarks.executors import EXECUTORS
 from benchmarks.options import Spreading
 from benchmarks.packed import pack
+from benchmarks.pretrain import pretrain
 from benchmarks.references import REFERENCE_USERS, run_references
 from benchmarks.report import report, show
 from benchmarks.run import run_suite, software
@@ -438,6 +439,22 @@ def _audit(
         console.print(Text.assemble(("fails:", "red"), f" {line}"))
     if wrong and check:
         raise typer.Exit(1)
+
+
+@app.command("pretrain")
+def _pretrain(
+    suite: Annotated[str, typer.Argument(help="Name of published results, such as core-v1.")],
+    only: Annotated[
+        list[str] | None, typer.Option(help="A row; repeat for more. Default: all that are trained.")
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Train also what is there.")] = False,
+) -> None:
+    """Train the agents of a published suite's first seed again, and keep them for baselines.load_pretrained.
+
+    Each must earn what its row says.
+    """
+    made = pretrain(suite, console, only or (), fresh)
+    console.print(Text(f"{len(made)} trained and kept." if made else "Nothing to train: all are there."))
 
 
 @app.command("throughput", cls=Spreading)

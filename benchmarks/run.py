@@ -308,7 +308,11 @@ def run_job(job: Job, notify: Notify, device: str = "cpu") -> None:
 
 
 def execute(
-    job: Job, notify: Notify = lambda update: None, device: str = "cpu", curve_points: int = CURVE_POINTS
+    job: Job,
+    notify: Notify = lambda update: None,
+    device: str = "cpu",
+    curve_points: int = CURVE_POINTS,
+    agent: Agent | None = None,
 ) -> Result:
     """Train, evaluate, and return the result.
 
@@ -316,12 +320,13 @@ def execute(
         job: what. notify: hears how it goes on. device: see `run_suite`.
         curve_points: of the learning curve, which costs an evaluation of `CURVE_USERS` users each and changes nothing
             else; 0: no curve.
+        agent: the job's, untrained, for who wants it when it is trained; None: a new one.
 
     Raises:
         ConfigError: a task cannot be made or pays a vector; or a number of the result is not finite, or is too large
             for statistics.
     """
-    agent, files = _make_agent(job, device), file_hashes(job)  # both now, before anybody edits the file
+    agent, files = agent or _make_agent(job, device), file_hashes(job)  # both now, before anybody edits the file
     for task in (job.task, job.evaluation_task):
         if task:
             make_env(task, 1).close()
