@@ -42,7 +42,9 @@ SWITCHES = ("null_action", "like_dislike")  # arguments of the environment
 MOST = {"items": 100_000, "topics": 1000, "dimensions": 256, "horizon": 1000, "history": 100, "slate_size": 20,
         "candidates.candidates": 200}  # what a page can show, and a machine holds besides the sessions of others  # fmt: skip
 NARROW = 20.0  # a slider goes over the whole range where this is not wider
-Options = Mapping[str, Any]  # of the page: name -> value, "choice.null" for a field of a part, "dynamics.0.rate" of a dynamics
+Options = Mapping[
+    str, Any
+]  # of the page: name -> value, "choice.null" for a field of a part, "dynamics.0.rate" of a dynamics
 
 
 def make(id: str, options: Options) -> tuple[World, dict[str, Any], bool]:
@@ -138,9 +140,8 @@ def _base(id: str, options: str) -> World:
     """The world of options that are no parts; the last few are kept, for to draw a catalogue takes a second."""
     key = (id, options)
     if key not in _LATELY:
-        name, given = _registered(id)
-        arguments = {**given, **{key: _plain(key, value) for key, value in json.loads(options).items()}}
-        made = gym.make_vec(id, num_envs=1, **arguments)
+        given = {key: _plain(key, value) for key, value in json.loads(options).items()}
+        made = gym.make_vec(id, num_envs=1, **given)
         for old in [*_LATELY][:-7]:
             _LATELY.pop(old, None)
         _LATELY[key] = made.world  # type: ignore[attr-defined]
@@ -221,7 +222,9 @@ def _fields(prefix: str, part: Component, usual: Component, world: World) -> lis
             for name in names:
                 before = getattr(usual, f.name, {})
                 old = before.get(name, 0.0) if isinstance(before, dict) else 0.0
-                changed = lambda x, f=f, name=name: dataclasses.replace(part, **{f.name: {**getattr(part, f.name), name: x}})  # noqa: E731
+                changed = lambda x, f=f, name=name: dataclasses.replace(
+                    part, **{f.name: {**getattr(part, f.name), name: x}}
+                )  # noqa: E731
                 controls.append(_control(f"{prefix}.{f.name}.{name}", float(value.get(name, 0.0)), float(old), text,
                                          _bounds(changed, f.name), f"{f.name}: {name}"))  # fmt: skip
         elif isinstance(value, (bool, int, float, str)):

@@ -20,7 +20,6 @@ from recgym.errors import require, require_count, require_option
 from recgym.models.response import Funnel, Watch
 from recgym.render.session import Session, notes_of, outcomes, properties_of, series_of, time_of_day
 from recgym.types import Array
-from recgym.world import World
 
 FORMAT = "recgym-session-1"
 MODES = ("recommend", "user")
@@ -150,7 +149,7 @@ class Game:
             "over": self._end(session), "clock": time_of_day(users.clock[0]), "null": self.null, "slate_size": world.slate_size,
             "single": world.choice.single, "user": words.USERS[words.domain(self.id)], "item": words.ITEMS[words.domain(self.id)],
             "rewards": self.rewards, "paid": self._paid(), "history": self._history(users), "last": self._last(session),
-            "totals": self._totals(), "series": self._series(session),
+            "totals": self._totals(), "series": self._series(session), "course": self._course(session) if self.over else [],
         }  # fmt: skip
         if self.mode == "recommend":
             return {**told, **self._candidates(users), "about": self._about(users)}
@@ -176,12 +175,17 @@ class Game:
         if callable(self.world.reward):
             return self.world.reward.kind
         weights, each = self.world.reward.weights(self.world.objectives)
-        found = [f"{w:g} × {name.replace('_', ' ')}" for name, w in zip(self.world.objectives, weights, strict=True) if w]
+        found = [
+            f"{w:g} × {name.replace('_', ' ')}" for name, w in zip(self.world.objectives, weights, strict=True) if w
+        ]
         return " + ".join([*found, *([f"{each:g} × item shown"] if each else [])]).replace("+ -", "− ")
 
     def _totals(self) -> dict[str, float]:
         """Sums of the objectives so far."""
-        return {name.replace("_", " "): sum(step["objectives"][name] for step in self.steps) for name in self.world.objectives}
+        return {
+            name.replace("_", " "): sum(step["objectives"][name] for step in self.steps)
+            for name in self.world.objectives
+        }
 
     def _items(self, items: Array, clock: Any) -> list[dict[str, Any] | None]:
         """Items in words; None for an empty position."""
@@ -189,9 +193,7 @@ class Game:
         texts = properties_of(self.world, items, clock, most=99)
         found: list[dict[str, Any] | None] = []
         for position, item in enumerate(items):
-            facts = [
-                {**_named(name), "text": column[position].replace("-", "−")} for name, column in texts.items()
-            ]
+            facts = [{**_named(name), "text": words.signed(column[position])} for name, column in texts.items()]
             found.append({**self._topic(int(item)), "facts": facts} if item >= 0 else None)
         return found
 
@@ -218,7 +220,7 @@ class Game:
                 values = columns[name][there]
                 low, high = float(values.min()), float(values.max())
                 x = float(columns[name][k])
-                text = texts[name][k].replace("-", "−") if name in texts else words.number(name, x)
+                text = words.signed(texts[name][k]) if name in texts else words.number(name, x)
                 cells.append({"text": text, "value": x, "share": (x - low) / (high - low) if high > low else 0.0})
             rows.append({"pick": int(k), **self._topic(int(items[k])), "cells": cells})
         return {"columns": [{"key": name, **_named(name)} for name in order], "candidates": rows}
@@ -236,7 +238,7 @@ class Game:
             x = x * column.high if column else x
             word = words.USER.get(part.name, words.Word(part.name.replace("_", " "), ""))
             flag = part.name in ("known", "is_watching", "liked")
-            text = ("yes" if x else "no") if flag else f"{x:.2f}".rstrip("0").rstrip(".").replace("-", "−")
+            text = ("yes" if x else "no") if flag else words.signed(f"{x:.2f}".rstrip("0").rstrip("."))
             if not (part.name.startswith("last_") and not self.rewards):
                 found.append({"label": word.label, "hint": word.hint, "text": text})
         return found
@@ -259,10 +261,23 @@ class Game:
         notes = [self._worded(note) for note in notes_of(self.world, step)]
         return {"shown": shown, "notes": notes, "reward": self.rewards[-1]}
 
+    def _course(self, session: Session) -> list[dict[str, Any]]:
+        """All steps in short: what was shown, and what came of it."""
+        found = []
+        for number, step in enumerate(session.steps):
+            did = outcomes(self.world, step.feedback)[0]
+            shown = [{**self._topic(int(item)), "did": ", ".join(did[s].values())}
+                     for s, item in enumerate(step.feedback.slate) if item >= 0]  # fmt: skip
+            notes = [self._worded(note) for note in notes_of(self.world, step)]
+            found.append({"shown": shown, "notes": notes, "reward": self.rewards[number]})
+        return found
+
     def _worded(self, note: str) -> str:
         """A note in which the name of its topic stands for an item."""
         topic = self.world.catalog.topic
-        return re.sub(r"item (\d+)( \(topic \d+\))?", lambda found: words.topic_name(self.id, int(topic[int(found[1])])), note)
+        return re.sub(
+            r"item (\d+)( \(topic \d+\))?", lambda found: words.topic_name(self.id, int(topic[int(found[1])])), note
+        )
 
     def _series(self, session: Session) -> list[dict[str, Any]]:
         """The hidden state over the session, as `recgym.render` draws it."""
@@ -293,5 +308,3 @@ def key_of(id: str, options: controls.Options) -> str:
 def _named(name: str) -> dict[str, str]:
     word = words.CANDIDATE.get(name, words.Word(name.replace("_", " "), ""))
     return {"label": word.label, "hint": word.hint}
-
-

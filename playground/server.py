@@ -34,7 +34,12 @@ from recgym.errors import ConfigError, RecgymError, require, require_option
 HOST = "127.0.0.1"
 SESSIONS = 20  # that are kept
 LARGEST = 64 * 1024  # bytes of a request
-STATIC = {"play.css": "text/css", "play.js": "text/javascript", "charts.js": "text/javascript", "icon.svg": "image/svg+xml"}
+STATIC = {
+    "play.css": "text/css",
+    "play.js": "text/javascript",
+    "charts.js": "text/javascript",
+    "icon.svg": "image/svg+xml",
+}
 POLICY = "default-src 'self'; img-src 'self' data: blob:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 
 Name = Annotated[str, Field(max_length=100)]
@@ -137,7 +142,7 @@ def make_app(port: int, sessions: Sessions | None = None) -> FastAPI:
         port: that it is served on; requests must name it. sessions: where sessions are kept.
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    kept, pool = sessions or Sessions(), Pool()
+    kept, pool = Sessions() if sessions is None else sessions, Pool()
     hosts = {f"{name}:{port}" for name in (HOST, "localhost")}
 
     @app.middleware("http")
@@ -250,7 +255,12 @@ def make_app(port: int, sessions: Sessions | None = None) -> FastAPI:
         with game.lock:
             if asked.step != len(game.rewards):
                 raise Refused(409, f"The session is at step {len(game.rewards)}, not {asked.step}.")
-            require((asked.picks is None) != (asked.answer is None), "step", "must have either picks or an answer", asked.step)
+            require(
+                (asked.picks is None) != (asked.answer is None),
+                "step",
+                "must have either picks or an answer",
+                asked.step,
+            )
             if asked.picks is not None:
                 game.recommend(asked.picks)
             else:

@@ -28,23 +28,25 @@ CANDIDATE = {
     "price": Word("price", "What it costs now."),
     "discount": Word("offer", "A promotion, already in the price."),
     "log_price": Word("vs usual", "The price compared with what is usual in its category."),
-    "quality_signal": Word("quality", "A noisy sign of the quality, such as ratings. Quality keeps people coming back."),
-    "brand": Word("brand", "How strong the brand is; it draws clicks."),
-    "hype": Word("hype", "A noisy look at clickbait: it draws clicks and disappoints."),
+    "heat": Word("heat", "How much is going on: audience and highlights."),
     "freshness": Word("fresh", "1 is new; it halves every 2 to 24 hours, by topic."),
     "age": Word("age", "How long it has been there."),
-    "popularity": Word("popular", "How much others look at it."),
-    "heat": Word("heat", "How much is going on: audience and highlights."),
-    "click_rate": Word("clicks", "How often it was clicked in the past, compared with others."),
+    "quality_signal": Word(
+        "quality", "A noisy sign of the quality, such as ratings. Quality keeps people coming back."
+    ),
+    "brand": Word("brand", "How strong the brand is; it draws clicks."),
+    "hype": Word("hype", "A noisy look at clickbait: it draws clicks and disappoints."),
     "match_profile": Word("match", "How well it fits the taste profile that the platform has; 0 where there is none."),
-    "match_history": Word("like last", "How well it fits what was clicked lately."),
-    "exposure": Word("seen lately", "How much of its topic was shown in the last steps; too much tires."),
+    "match_history": Word("like last", "How well it fits what was clicked lately; 0 before the first click."),
+    "popularity": Word("popular", "How much others look at it."),
+    "click_rate": Word("clicks", "How often it was clicked in the past, compared with others."),
+    "exposure": Word("seen", "How much of its topic was shown in the last steps; too much tires."),
 }
 
 USER = {
     "known": Word("taste profile", "Whether the platform has one; new users have none."),
     "cart_size": Word("in the cart", "Items that wait in the cart."),
-    "level": Word("used to", "What the user has got used to: low prices in the shop, heat in live streams."),
+    "level": Word("level", "What the user has got used to: low prices in the shop, heat in live streams."),
     "pages": Word("pages", "Pages in this visit."),
     "is_watching": Word("watching", "Whether a stream is on screen; a recommendation may interrupt."),
     "visit": Word("minutes", "Minutes of this visit to a stream."),
@@ -78,4 +80,9 @@ def number(name: str, value: float) -> str:
     if name == "log_price":
         percent = round(100 * (math.exp(value) - 1))
         return f"{percent:+d}%".replace("-", "−") if percent else "usual"
-    return f"{value + 0.0:.2f}".replace("-", "−")
+    return signed(f"{value:.2f}")
+
+
+def signed(text: str) -> str:
+    """A number with a minus as it is set; none before a zero."""
+    return (text.removeprefix("-") if text.strip("-0.%") == "" else text).replace("-", "−")

@@ -44,8 +44,7 @@ export function returnsChart(lines, { width = 360, height = 210, colours = palet
     root.append(svg("line", { x1: left, x2: width - right, y1: y(v), y2: y(v), stroke: colours.line }));
     root.append(svg("text", { x: left - 6, y: y(v) + 4, "text-anchor": "end", fill: colours.soft }, number(v).replace(/\.00$/, "")));
   }
-  for (const t of ticks(0, steps)) root.append(svg("text", { x: x(t), y: height - 10, "text-anchor": "middle", fill: colours.soft }, String(t)));
-  root.append(svg("text", { x: width - right, y: height - 10, "text-anchor": "end", fill: colours.soft }, "steps"));
+  for (const t of ticks(0, steps)) root.append(svg("text", { x: x(t), y: height - 10, "text-anchor": t > 0.93 * steps ? "end" : "middle", fill: colours.soft }, t ? String(t) : "step 0"));
   for (const line of [...lines].sort((a, b) => (a.strong ? 1 : 0) - (b.strong ? 1 : 0))) {
     const points = line.values.map((v, t) => `${x(t).toFixed(1)},${y(v).toFixed(1)}`).join(" ");
     root.append(svg("polyline", { points, fill: "none", stroke: line.colour, "stroke-width": line.strong ? 2.6 : 1.4, "stroke-linejoin": "round" }));
