@@ -12,7 +12,7 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import gymnasium as gym
@@ -139,13 +139,15 @@ _LATELY: dict[tuple[str, str], World] = {}
 def _base(id: str, options: str) -> World:
     """The world of options that are no parts; the last few are kept, for to draw a catalogue takes a second."""
     key = (id, options)
-    if key not in _LATELY:
-        given = {key: _plain(key, value) for key, value in json.loads(options).items()}
-        made = gym.make_vec(id, num_envs=1, **given)
+    world = _LATELY.get(key)
+    if world is None:
+        given = {name: _plain(name, value) for name, value in json.loads(options).items()}
+        env: Any = gym.make_vec(id, num_envs=1, **given)
+        env.close()
         for old in [*_LATELY][:-7]:
             _LATELY.pop(old, None)
-        _LATELY[key] = made.world  # type: ignore[attr-defined]
-    return _LATELY[key]
+        world = _LATELY[key] = env.world
+    return world
 
 
 def _around(name: str, given: dict[str, Any], world: World, more: dict[str, Any]) -> dict[str, Any]:
@@ -216,26 +218,25 @@ def _fields(prefix: str, part: Component, usual: Component, world: World) -> lis
     for f in dataclasses.fields(part):
         if not f.init or f.name.startswith("_"):
             continue
-        value, text = getattr(part, f.name), texts.get(f.name, "")
+        value, text, key = getattr(part, f.name), texts.get(f.name, ""), f"{prefix}.{f.name}"
         if isinstance(value, dict):
-            names = world.objectives if f.name == "objectives" else [*value]
-            for name in names:
-                before = getattr(usual, f.name, {})
-                old = before.get(name, 0.0) if isinstance(before, dict) else 0.0
-                changed = lambda x, f=f, name=name: dataclasses.replace(
-                    part, **{f.name: {**getattr(part, f.name), name: x}}
-                )  # noqa: E731
-                controls.append(_control(f"{prefix}.{f.name}.{name}", float(value.get(name, 0.0)), float(old), text,
-                                         _bounds(changed, f.name), f"{f.name}: {name}"))  # fmt: skip
-        elif isinstance(value, (bool, int, float, str)):
-            changed = lambda x, f=f: dataclasses.replace(part, **{f.name: x})  # noqa: E731
-            rule = _choices(changed) if isinstance(value, str) else _bounds(changed, f.name)
-            if not isinstance(value, str) or rule:
-                key = f"{prefix}.{f.name}"
-                if key in MOST and isinstance(rule, tuple):
-                    rule = (rule[0], min(rule[1], MOST[key]))
-                controls.append(_control(key, value, getattr(usual, f.name, value), text, rule, f.name))
+            before = getattr(usual, f.name, {})
+            for name in world.objectives if f.name == "objectives" else [*value]:
+                rule = _bounds(partial(_with, part, f.name, name), f.name)
+                now, old = float(value.get(name, 0.0)), float(before.get(name, 0.0))
+                controls.append(_control(f"{key}.{name}", now, old, text, rule, f"{f.name}: {name}"))
+        elif isinstance(value, str):
+            if choices := _choices(partial(_with, part, f.name, "")):
+                controls.append(_control(key, value, getattr(usual, f.name, value), text, choices, f.name))
+        elif isinstance(value, (bool, int, float)):
+            rule = _bounds(partial(_with, part, f.name, ""), f.name)
+            controls.append(_control(key, value, getattr(usual, f.name, value), text, rule, f.name))
     return controls
+
+
+def _with(part: Component, field: str, entry: str, value: Any) -> Component:
+    """The part with another value of a field, or of one entry of a field that holds numbers by name."""
+    return dataclasses.replace(part, **{field: {**getattr(part, field), entry: value} if entry else value})
 
 
 def _control(name: str, value: Any, default: Any, about: str, rule: Any, label: str | None = None) -> dict[str, Any]:

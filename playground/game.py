@@ -273,8 +273,9 @@ class Game:
         return found
 
     def _worded(self, note: str) -> str:
-        """A note in which the name of its topic stands for an item."""
-        topic = self.world.catalog.topic
+        """A note of `recgym.render` in the words of the page: the name of its topic stands for an item."""
+        topic, who = self.world.catalog.topic, words.USERS[words.domain(self.id)]
+        note = note.replace("the user browses", "you browse" if self.mode == "user" else f"the {who} browses")
         return re.sub(
             r"item (\d+)( \(topic \d+\))?", lambda found: words.topic_name(self.id, int(topic[int(found[1])])), note
         )

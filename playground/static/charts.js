@@ -12,7 +12,7 @@ export function svg(name, attributes = {}, ...children) {
 export function palette() {
   const style = getComputedStyle(document.documentElement);
   const of = (name) => style.getPropertyValue(`--${name}`).trim();
-  return { back: of("back"), text: of("text"), soft: of("soft"), line: of("line"), accent: of("accent"), lines: [0, 1, 2, 3, 4, 5, 6, 7, 8].map((k) => of(`c${k}`)) };
+  return { back: of("back"), text: of("text"), soft: of("soft"), line: of("line"), accent: of("accent"), lines: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9].map((k) => of(`c${k}`)) };
 }
 
 export function number(x) {

@@ -367,7 +367,7 @@ function responder() {
 function lines() {
   const colours = palette(), mine = { name: game.mode === "recommend" ? "you" : "the agent that you had", title: game.mode === "recommend" ? "you" : "the agent", rewards: game.rewards, colour: colours.lines[0], strong: true, status: "ready" };
   const offered = about.environments.find((one) => one.id === game.id).agents.recommend;
-  const others = game.mode === "recommend" ? offered.map((one, k) => ({ ...one, ...(rivals.get(one.name) ?? { status: "waiting" }), colour: colours.lines[(k + 1) % 9] })) : [];
+  const others = game.mode === "recommend" ? offered.map((one, k) => ({ ...one, ...(rivals.get(one.name) ?? { status: "waiting" }), colour: colours.lines[(k + 1) % colours.lines.length] })) : [];
   return [mine, ...others];
 }
 function showReturns() {
