@@ -82,15 +82,21 @@ class Game:
         require(self.mode == "recommend", "picks", "must be of a session in which the person recommends", self.mode)
         require(not self.over, "step", "needs a session that goes on", self.over)
         S, candidates = self.world.slate_size, self._users().candidates[0]
-        low = 0 if self.null else 1
+        low = 0 if self._silence() else 1
         require(low <= len(picks) <= S, "picks", f"must be {low} to {S} candidates", picks)
         require(len({*picks}) == len(picks), "picks", "must name each candidate once", picks)
         for pick in picks:
             there = 0 <= pick < len(candidates) and candidates[pick] >= 0
             require(there, "picks", "must be candidates that are there", pick)
-        # Positions without a pick show nothing; where that is no action, an item that is repeated is shown once.
-        filled = [*(pick + self.null for pick in picks), *[0 if self.null else picks[0]] * (S - len(picks))]
+        # Positions without a pick show nothing; where that is no action, an item that is repeated is shown once, and a
+        # candidate that is not there is not shown.
+        rest = picks[0] if picks and not self.null else 0
+        filled = [*(pick + self.null for pick in picks), *[rest] * (S - len(picks))]
         self._step(self.env.actions.encode(np.array([filled], np.int64)), {})
+
+    def _silence(self) -> bool:
+        """Whether nothing may be shown: where it is an action, or where there is no candidate."""
+        return self.null or not (self._users().candidates >= 0).any()
 
     def respond(self, answer: Answer) -> None:
         """Answer what the agent shows.
@@ -146,7 +152,7 @@ class Game:
         world, users, session = self.world, self._users(), self.env.session()
         told: dict[str, Any] = {
             "id": self.id, "mode": self.mode, "seed": self.seed, "step": len(self.rewards), "horizon": world.horizon,
-            "over": self._end(session), "clock": time_of_day(users.clock[0]), "null": self.null, "slate_size": world.slate_size,
+            "over": self._end(session), "clock": time_of_day(users.clock[0]), "null": self._silence(), "slate_size": world.slate_size,
             "single": world.choice.single, "user": words.USERS[words.domain(self.id)], "item": words.ITEMS[words.domain(self.id)],
             "rewards": self.rewards, "paid": self._paid(), "history": self._history(users), "last": self._last(session),
             "totals": self._totals(), "series": self._series(session), "course": self._course(session) if self.over else [],

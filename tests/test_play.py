@@ -111,6 +111,16 @@ def test_the_page_is_told_what_an_env_of_the_same_seed_says(client, id):
     assert client.get(f"/api/sessions/{told['session']}").json() == told
 
 
+@pytest.mark.parametrize("id", ["recgym/News-v0", "recgym/NewsSlate-v0"])
+def test_where_nothing_is_there_nothing_can_be_shown(client, id):
+    """Of twenty articles in twelve weeks, often none is there."""
+    told = begun(client, id, options={"items": 20})
+    assert (told["candidates"], told["null"]) == ([], True)
+    told = stepped(client, told, picks=[])
+    assert told["last"]["shown"] == []
+    assert client.post(f"/api/sessions/{told['session']}/rivals/random", json={}).json()["status"] == "ready"
+
+
 def test_a_log_replays_in_gymnasium(client):
     options = {"cold_start": 0.5, "choice.kind": "PositionBased", "choice.threshold": 3.0, "dynamics.2.limit": 2.0}
     told = begun(client, "recgym/EcommerceSlate-v0", options=options)
@@ -308,9 +318,9 @@ def test_every_number_of_the_parts_is_a_control_with_its_sentence(client):
     ({"weeks": [1, 2, 3]}, "options.weeks"),
     ({"horizon": {"a": 1}}, "options.horizon"),
 ])  # fmt: skip
-@pytest.mark.parametrize("path", ["/api/controls", "/api/sessions"])
-def test_what_recgym_refuses_is_said_in_its_words(client, path, options, said):
-    assert re.search(said, refused(client, path, {"id": "recgym/Ecommerce-v0", "options": options}))
+def test_what_recgym_refuses_is_said_in_its_words(client, options, said):
+    path = "/api/sessions" if "kind" in str(options) else "/api/controls"
+    assert re.search(said, refused(client, path, {"id": "recgym/Ecommerce-v0", "options": {**SMALL, **options}}))
 
 
 # What the server refuses

@@ -306,7 +306,7 @@ function chooser() {
     slate && picks.length ? h("button", { type: "button", onclick: () => { picks = []; redraw(); } }, "Clear") : null,
   ];
   return [
-    h("h2", {}, slate ? `Fill the slate: ${picks.length} of ${game.slate_size}, the top position first${full ? ", ready" : ""}` : `Pick what the ${game.user} sees next${game.null ? ", or nothing" : ""}`),
+    h("h2", {}, !rows.length ? "There is nothing to show now" : slate ? `Fill the slate: ${picks.length} of ${game.slate_size}, the top position first${full ? ", ready" : ""}` : `Pick what the ${game.user} sees next${game.null ? ", or nothing" : ""}`),
     h("label", { class: "sorting" }, "Sorted by", h("select", { onchange: (e) => { const [key, down] = e.target.value.split(" "); by(key, down === "1"); } }, h("option", { value: "" }, "match"), choices)),
     h("div", { class: "scroll", tabindex: -1 }, h("table", { class: "candidates", "aria-label": "Candidates" }, h("thead", {}, h("tr", {}, head)), h("tbody", {}, body))),
     h("div", { class: "actions" }, doing, h("span", { class: "soft keys" }, h("kbd", {}, "↑"), " ", h("kbd", {}, "↓"), " move, ", h("kbd", {}, "Enter"), slate ? " picks, " : " shows it", slate ? [h("kbd", {}, "s"), " shows the slate"] : null, game.null ? [", ", h("kbd", {}, "n"), " nothing"] : null, ". A bar says where a number lies among the candidates.")),
