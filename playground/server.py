@@ -277,7 +277,10 @@ def make_app(port: int, sessions: Sessions | None = None) -> FastAPI:
         require(game.mode == "recommend", "agent", "must be beside a person who recommends", game.mode)
         found = _status(pool, game.key, name, game.id, game.arguments)
         if found["status"] == "ready":
-            rewards, ended = played(pool.agent(game.key, name), game.id, game.arguments, game.seed)
+            try:
+                rewards, ended = played(pool.agent(game.key, name), game.id, game.arguments, game.seed)
+            except RecgymError as error:  # committed weights are those of a world, and may not fit another
+                return {**found, "status": "failed", "error": str(error)}
             found |= {"rewards": rewards, "ended": ended}
         return found
 

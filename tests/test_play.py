@@ -160,6 +160,15 @@ def test_agents_serve_the_same_user(client, name):
     assert found["ended"] == ("left" if terminated[0] else "horizon")
 
 
+def test_an_agent_that_cannot_play_in_a_world_says_why(client):
+    options = {"response.kind": "Clicks", "reward.kind": "LikeDislike", "departure.kind": "Never", "horizon": 5}
+    told = begun(client, "recgym/News-v0", options=options)
+    found = client.post(f"/api/sessions/{told['session']}/rivals/one-step", json={}).json()
+    assert (found["status"], "rewards" in found) == ("failed", False)
+    assert found["error"].startswith("OneStep.weights: got 'dwell'")
+    assert "must be one of" in refused(client, f"/api/sessions/{told['session']}/rivals/planer", {}).lower()
+
+
 def test_an_agent_learns_first(client, monkeypatch):
     monkeypatch.setitem(agents.OFFERS, "linucb", agents.OFFERS["linucb"]._replace(steps=256))
     told = begun(client, options={"horizon": 5})
@@ -238,6 +247,15 @@ def test_a_reader_reads_and_a_viewer_watches_as_long_as_the_person_likes(client)
     told = stepped(client, told, answer={"stays": False})
     assert told["screen"] is False
     assert told["totals"]["watch"] < 6.01
+
+
+def test_a_stream_that_the_model_finds_dull_is_watched_by_who_likes_it(client):
+    dull = {"preference.users.level": -60.0}  # utilities of about -20: a simulated viewer would see a second of it
+    told = begun(client, "recgym/LiveStream-v0", mode="user", agent="popularity", seed=1, options=dull)
+    for answer in ({"took": {"0": "watch"}}, {}):
+        told = stepped(client, told, answer=answer)
+        assert told["last"]["notes"][0].startswith("on screen: ")
+    assert told["totals"]["watch"] == told["screen"]["minutes"] == 6
 
 
 @pytest.mark.parametrize("id", recgym.ENV_IDS)
