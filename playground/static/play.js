@@ -258,10 +258,11 @@ const hit = (one) => (one.did ? one.did.replace("watched 0.0 min", "a glance") :
 
 /** All steps of a session that is over. */
 function course() {
-  return [h("h2", {}, "Step by step"), h("ol", { id: "course" }, game.course.map((one, k) => h("li", {}, h("span", { class: "soft" }, String(k + 1)),
+  const wide = matchMedia("(min-width: 62.01rem)").matches; // elsewhere the returns come below
+  return [h("details", { open: wide }, h("summary", {}, "Step by step"), h("ol", { id: "course" }, game.course.map((one, k) => h("li", {}, h("span", { class: "soft" }, String(k + 1)),
     h("span", {}, one.shown.flatMap((item, n) => [n ? ", " : "", dot(item.topic), h("span", { class: item.did ? "hit" : "" }, item.did ? `${item.name}: ${hit(item)}` : item.name)]), one.shown.length ? "" : h("span", { class: "soft" }, "nothing shown"),
       one.notes.map((note) => h("span", { class: "soft" }, ` (${note})`))),
-    h("b", { class: one.reward > 0 ? "gain" : "" }, number(one.reward)))))];
+    h("b", { class: one.reward > 0 ? "gain" : "" }, number(one.reward))))))];
 }
 
 function showLast() {
