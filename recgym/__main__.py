@@ -1,5 +1,6 @@
-"""The command line: fit a world to logs, and list what there is.
+"""The command line: play, fit a world to logs, and list what there is.
 
+python -m recgym play
 python -m recgym fit open-bandit open_bandit_dataset -o my-shop --campaign men
 python -m recgym worlds
 python -m recgym envs
@@ -12,10 +13,11 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import NoReturn
 
 import recgym
-from recgym.errors import RecgymError
+from recgym.errors import RecgymError, require_count
 from recgym.files import print_anywhere
 
 
@@ -41,6 +43,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     fit.add_argument("--folds", type=int, default=10, help="of the cross-validation (default: 10)")
     fit.add_argument("--seed", type=int, default=0, help="of the folds and the embeddings (default: 0)")
     fit.set_defaults(run=_fit, policies=["random", "bts"])
+    what = "recommend to a simulated user, or be the user, on a page of your own"
+    play = commands.add_parser("play", help=what, description=what)
+    play.add_argument("--port", type=int, default=8642, help="of 127.0.0.1; 0 for any that is free (default: 8642)")
+    play.add_argument("--no-open", action="store_true", help="print the address, and open no browser")
+    play.set_defaults(run=_play)
     commands.add_parser("worlds", help="list the worlds that have a name").set_defaults(run=_worlds)
     commands.add_parser("envs", help="list the registered environments").set_defaults(run=_envs)
     print_anywhere()
@@ -69,6 +76,16 @@ def _fit(options: argparse.Namespace) -> None:
     world.save(options.output)
     print(report.summary())
     print(f"Written to {options.output}. To play: gymnasium.make('recgym/Ecommerce-v0', world={options.output!r})")
+
+
+def _play(options: argparse.Namespace) -> None:
+    require_count("port", options.port, 0, 65535)
+    missing = [name for name in ("fastapi", "uvicorn") if find_spec(name) is None]
+    if missing:
+        raise RecgymError(f'play: needs {" and ".join(missing)}; pip install "recgym[play]"')
+    from playground.server import serve
+
+    serve(options.port, browse=not options.no_open)
 
 
 def _worlds(options: argparse.Namespace) -> None:

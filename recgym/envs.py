@@ -19,7 +19,7 @@ from recgym.errors import ConfigError, require, require_count, require_option, u
 from recgym.models.reward import LikeDislike, Reward, RewardFunction, Weighted
 from recgym.noise import mix
 from recgym.observations import Layout, Observation
-from recgym.render import RENDER_MODES, Frame, Reasons, render
+from recgym.render import RENDER_MODES, Frame, Reasons, Session, render, session_of
 from recgym.spec import Specified
 from recgym.stepper import Stepper, some_end
 from recgym.types import BOOL, F32, I32, Array, Feedback, Users
@@ -455,6 +455,20 @@ class RecVectorEnv(Specified, VectorEnv):  # pyright: ignore[reportIncompatibleV
         users = self.stepper.users
         require(users is not None or reasons is None, "reasons", "need a reset first", "none")
         return render(self.world, self._frames, row, str(self.render_mode), users, reasons)
+
+    def session(self, row: int = 0) -> Session:
+        """What `render` draws of one user, as data: the steps of the episode, with the state before and after each.
+
+        Raises:
+            ConfigError: the env renders nothing, so that nothing is kept, or there is no such row.
+        """
+        rule = 'must be "ansi" or "rgb_array" for steps to be kept'
+        require(self.render_mode is not None, "render_mode", rule, self.render_mode)
+        require_count("row", row, 0, self.num_envs - 1)
+        if self._frames:
+            return session_of(self.world, self._frames, row)
+        users = self.stepper.users
+        return Session(self.world, [], None if users is None else users.rows(row), np.zeros(0), "")
 
     def close_extras(self, **kwargs: Any) -> None:
         """Stop the threads."""

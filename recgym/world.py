@@ -60,7 +60,7 @@ class World(Component):
 
     Args:
         catalog, population, market, candidates, preference, choice, response, dynamics, departure, reward: the parts.
-        slate_size: S >= 1.
+        slate_size: items shown in a step, S >= 1.
         horizon: steps after which an episode is truncated, >= 1.
         history: how many clicked items the platform remembers of each user, >= 1.
         warm_up: random slates that a user has seen before the first observation, >= 0; they earn no reward.

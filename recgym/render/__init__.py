@@ -12,7 +12,9 @@ from recgym.errors import require_option
 from recgym.render.picture import draw_picture
 from recgym.render.session import Frame as Frame
 from recgym.render.session import Reasons as Reasons
-from recgym.render.session import choices_of, moved, session_of
+from recgym.render.session import Session as Session
+from recgym.render.session import choices_of, moved
+from recgym.render.session import session_of as session_of
 from recgym.render.text import draw_text
 from recgym.types import Users
 from recgym.world import World
