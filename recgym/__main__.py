@@ -83,7 +83,7 @@ def _play(options: argparse.Namespace) -> None:
     missing = [name for name in ("fastapi", "uvicorn") if find_spec(name) is None]
     if missing:
         raise RecgymError(f'play: needs {" and ".join(missing)}; pip install "recgym[play]"')
-    from playground.server import serve
+    from baselines.playground.server import serve
 
     serve(options.port, browse=not options.no_open)
 

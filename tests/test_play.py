@@ -28,10 +28,10 @@ from chromium import Chromium, Page, chromium
 from fastapi.testclient import TestClient
 
 import recgym
-from baselines import make_agent
-from playground import agents, controls, person, server
-from playground.game import Game
-from playground.person import Answer, asking
+from baselines import Task, load_pretrained, make_agent
+from baselines.playground import agents, controls, person, server
+from baselines.playground.game import Game
+from baselines.playground.person import Answer, asking
 from recgym.__main__ import main
 from recgym.compat import AutoresetMode
 from recgym.errors import ConfigError
@@ -188,13 +188,36 @@ def test_an_agent_learns_first(client, monkeypatch):
     refused(client, "/api/sessions", {**asked, "mode": "user"})  # another world, which it has not learned
 
 
+def test_agents_of_the_leaderboards_come_trained():
+    pool, id = agents.Pool(), "recgym/Ecommerce-v0"
+    for options in ({}, {"cold_start": 1}):
+        key, end = agents.key_of(id, options), time.monotonic() + 60
+        world, made, null = controls.make(id, options)
+        while pool.status(key, "dqn", id, agents.around(world, null, made)).status != "ready":
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        agent = pool.agent(key, "dqn")
+        agent.start(Task(id).make(1))
+        there = load_pretrained("dqn", id)
+        there.start(agent.env)
+        observation, info = agent.env.reset(seed=3)
+        assert (agent.values(observation, info["action_mask"]) == there.values(observation, info["action_mask"])).all()
+    assert agents.at_home(key)
+    assert not agents.at_home(agents.key_of(id, {"horizon": 5}))
+
+
 def test_a_training_that_nobody_asks_after_is_given_up():
     pool = agents.Pool()
     pool.patience = 0.0
     world, made, null = controls.make("recgym/Ecommerce-v0", SMALL)
-    given = ("key", "linucb", "recgym/Ecommerce-v0", agents.around(world, null, made))
+    given = (
+        agents.key_of("recgym/Ecommerce-v0", SMALL),
+        "linucb",
+        "recgym/Ecommerce-v0",
+        agents.around(world, null, made),
+    )
     assert pool.status(*given).status == "working"
-    job, end = pool._jobs["key", "linucb"], time.monotonic() + 60
+    job, end = pool._jobs[given[0], "linucb"], time.monotonic() + 60
     while not job.error:
         assert time.monotonic() < end
         time.sleep(0.02)
@@ -434,7 +457,7 @@ def test_the_page_is_whole_and_loads_nothing_from_elsewhere(client):
 
 
 def test_words_are_there_for_all_that_is_shown():
-    from playground import words
+    from baselines.playground import words
 
     for id in recgym.ENV_IDS:
         env: Any = gym.make(id, **SMALL).unwrapped

@@ -25,10 +25,10 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 import recgym
-from playground import agents, controls, words
-from playground.agents import Pool, offered, played, privileged
-from playground.game import MOST_SEED, Game, key_of
-from playground.person import Answer
+from baselines.playground import agents, controls, words
+from baselines.playground.agents import Pool, key_of, offered, played, privileged
+from baselines.playground.game import MOST_SEED, Game
+from baselines.playground.person import Answer
 from recgym.errors import ConfigError, RecgymError, require, require_option
 
 HOST = "127.0.0.1"
@@ -298,7 +298,7 @@ def make_app(port: int, sessions: Sessions | None = None) -> FastAPI:
 
 
 def _static(name: str) -> bytes:
-    return files("playground").joinpath("static", name).read_bytes()
+    return files("baselines.playground").joinpath("static", name).read_bytes()
 
 
 def _error(status: int, message: str) -> Response:

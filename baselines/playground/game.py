@@ -12,9 +12,9 @@ import numpy as np
 
 import recgym
 from baselines import Agent
-from playground import controls, words
-from playground.agents import around
-from playground.person import Answer, asking, deeds_of
+from baselines.playground import controls, words
+from baselines.playground.agents import around, key_of
+from baselines.playground.person import Answer, asking, deeds_of
 from recgym.compat import AutoresetMode
 from recgym.errors import require, require_count, require_option
 from recgym.models.response import Funnel, Watch
@@ -305,11 +305,6 @@ class Game:
             item, visit = int(users.watching[0]), float(users.visit[0])
             found["screen"] = {**self._topic(item), "minutes": visit} if item >= 0 else False
         return found
-
-
-def key_of(id: str, options: controls.Options) -> str:
-    """A name of a world: its id and options."""
-    return json.dumps([id, dict(options)], sort_keys=True)
 
 
 def _named(name: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import queue
 import threading
 import time
@@ -13,7 +14,8 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 import numpy as np
 
-from baselines import Agent, Task, agent_class, make_agent
+from baselines import Agent, Task, agent_class, load_pretrained, make_agent
+from baselines.pretrained import pretrained
 from recgym.compat import AutoresetMode
 from recgym.errors import RecgymError, require, require_option
 from recgym.world import World
@@ -26,7 +28,7 @@ class Offer(NamedTuple):
     """An agent that a page offers.
 
     Attributes:
-        title, about: what the page says. steps: of training on simulated users; 0: none.
+        title, about: what the page says. steps: of training on simulated users, where none comes trained for the world; 0: none.
         slow: whether it must get ready first, by training or by planning. slates: whether it can fill them.
     """
 
@@ -43,9 +45,9 @@ OFFERS: dict[str, Offer] = {
     "heuristic": Offer("heuristic", "The best weighted sum of the numbers that you see, found by search for the default world."),
     "one-step": Offer("one-step*", "Knows the user's mind, and takes the best next step."),
     "best-known": Offer("best known*", "The best policy that the project knows, trained on the user's hidden state."),
-    "linucb": Offer("LinUCB", "A bandit that learns what is clicked from 20,000 steps; some seconds.", 20_000, True),
-    "dqn": Offer("DQN", "Deep Q-learning from 20,000 steps; about a minute.", 20_000, True, False),
-    "slate-ppo": Offer("SlatePPO", "Policy gradient over slates, from 100,000 steps; about a minute.", 100_000, True),
+    "linucb": Offer("LinUCB", "A bandit that learns what is clicked; in a world that you have changed, first, some seconds.", 20_000, True),
+    "dqn": Offer("DQN", "Deep Q-learning; in a world that you have changed it learns first, about a minute.", 20_000, True, False),
+    "slate-ppo": Offer("SlatePPO", "Policy gradient over slates; in a world that you have changed it learns first, about a minute.", 100_000, True),
     "planner": Offer("planner*", "Plans on the simulator itself; a minute or two.", 0, True),
 }  # fmt: skip
 NEEDS = {"best-known": ("torch",), "slate-ppo": ("torch",), "dqn": ("torch", "stable_baselines3")}
@@ -64,6 +66,16 @@ def offered(slates: bool, mode: str) -> dict[str, Offer]:
 def privileged(name: str) -> bool:
     """Whether an agent reads the hidden state of the user."""
     return agent_class(name).privileged
+
+
+def key_of(id: str, options: dict[str, Any]) -> str:
+    """A name of a world: its id and options."""
+    return json.dumps([id, dict(options)], sort_keys=True)
+
+
+def at_home(key: str) -> bool:
+    """Whether a world is that of the leaderboards, but for the users without a profile: agents of theirs come trained."""
+    return json.loads(key)[1].keys() <= {"cold_start"}
 
 
 class Status(NamedTuple):
@@ -118,7 +130,7 @@ class Pool:
             job = self._jobs.get((key, name))
             if job is None or job.error == "given up":
                 job = self._jobs[key, name] = _Job()
-                self._queue.put((job, lambda job: self._made(job, name, id, options)))
+                self._queue.put((job, lambda job: self._made(job, key, name, id, options)))
                 while len(self._jobs) > MOST:
                     self._jobs.popitem(last=False)
             job.wanted = time.monotonic()
@@ -142,7 +154,9 @@ class Pool:
         assert job.agent is not None
         return job.agent.snapshot()
 
-    def _made(self, job: _Job, name: str, id: str, options: dict[str, Any]) -> Agent:
+    def _made(self, job: _Job, key: str, name: str, id: str, options: dict[str, Any]) -> Agent:
+        if at_home(key) and any((entry.name, entry.id) == (name, id) for entry in pretrained()):
+            return load_pretrained(name, id)
         agent, steps = make_agent(name), OFFERS[name].steps
         if not steps:
             env: Any = gym.make_vec(id, num_envs=1, autoreset_mode=AutoresetMode.DISABLED, **options)
