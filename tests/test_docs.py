@@ -7,6 +7,7 @@ import re
 import sys
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -120,6 +121,63 @@ def test_docstrings_become_markdown() -> None:
         "Example:\n\n```python\nthing = Thing(1)\n```\n\n"
         "**Args:**\n\n- `a`, `b`: numbers; note: these are two.\n- `c`: another, in [`Thing`](x.md#Thing).\n\n"
         "**Raises:**\n\n- `ConfigError`: it is wrong.\n- `SlateError`: it is another.\n"
+    )
+
+
+def formulas(html: str) -> list[ElementTree.Element]:
+    return [ElementTree.fromstring(math) for math in re.findall(r"<math .*?</math>", html, re.S)]
+
+
+def test_equations_of_environments_and_parts_are_typeset_with_all_their_numbers() -> None:
+    pytest.importorskip("stable_baselines3")
+    import reference
+
+    pages = [reference.environment(id) for id in reference.IDS] + [reference.family(n) for n in reference.FAMILIES]
+    for page in pages:
+        assert ".equation }\n" not in page.text.replace("\n{ .equation }\n", ""), page.path  # none is left as code
+        for math in formulas(page.text):
+            source = math.get("alttext") or ""
+            numbers = re.findall(r"(?<![A-Za-z_])\d[\d,]*(?:\.\d+)?", source)
+            assert [mark.text for mark in math.iter("mn")] == [number.rstrip(",") for number in numbers], source
+            letters = re.findall(r"(?<![\w'])(?<!\w-)[A-Za-z](?![A-Za-z'])", re.sub("[_{}]", " ", source))
+            shown = [mark.text for mark in math.iter("mi") if re.fullmatch("[A-Za-z]", mark.text or "")]
+            assert shown == letters, source
+    found = {page.path: len(formulas(page.text)) for page in pages}
+    assert all(found[f"environments/{id.partition('/')[2]}.md"] > 2 for id in reference.IDS), found
+    assert sum(found.values()) > 250
+
+
+def test_the_notation_of_equations() -> None:
+    import equations
+
+    def tree(math: ElementTree.Element) -> Any:
+        return [tree(part) for part in math] if len(math) else math.text
+
+    def shown(html: str) -> list[Any]:
+        return [tree(math) for math in formulas(html)]
+
+    assert shown(equations.inline("so that u <- normalise(0.9 u), and")) == [
+        ["u", "←", ["normalise", ["(", "0.9", None, "u", ")"]]]
+    ]
+    equation, rest = equations.display("P(k) = a b_k / (1 + sum over j of exp(v_j)), for all k") or ("", "")
+    assert rest == "for all k"
+    assert shown(equation) == [
+        [["P", ["(", "k", ")"]], "="],
+        [[["a", None, ["b", "k"]], ["1", "+", [["∑", "j"], None, ["exp", ["(", ["v", "j"], ")"]]]]]],
+    ]
+    assert shown((equations.display("2 u.x + sqrt(d) - level[topic]") or ("", ""))[0]) == [
+        ["2", None, "u", "·", "x", "+", ["d"], "−", ["level", "topic"]]
+    ]
+    assert equations.display("what = is this?") is None
+    assert equations.display("it leaves (or not") is None
+    for prose in (
+        "A step is one shelf, of five items. I (see below) have 3 of a kind, 5 % in [0, 1] and (B, S) int32.",
+        "the columns half_life (minutes) and click_rate; a user (SARDINE) - b is 2",
+        "item(s) - and so on / or not",
+    ):
+        assert equations.inline(prose, "") == prose
+    assert equations.inline("x < 3 for <b> where x counts", "x") == (
+        f"{equations.inline('x < 3')} for &lt;b> where <var>x</var> counts"
     )
 
 
