@@ -313,9 +313,7 @@ class _Parser:
     def factor(self) -> Element:
         """A number, a name, a call, a group, or a norm, with subscript, exponent and index."""
         text = self.peek()
-        if text == "(":
-            made = self.group()
-        elif text == "{":
+        if text == "(" or text == "{":
             made = self.group()
         elif text == "|":
             made = self.norm()
