@@ -31,18 +31,44 @@ def test_tutorials_run(name: str) -> None:
     pytest.importorskip("stable_baselines3")
     import literate
 
-    outputs = literate.run(DOCS / f"tutorials/{name}.py", STEPS=128, USERS=10)
+    outputs = literate.run(DOCS / f"tutorials/{name}.py", STEPS=128, USERS=10, WINDOWS=1)
     assert any(output.text for output in outputs)
 
 
+@pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("page", PAGES, ids=str)
 def test_snippets_run(
     page: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {"__name__": "snippet"}
-    for snippet in re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), re.S):
-        exec(compile(snippet, str(page), "exec"), names)
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")  # windows are drawn, and not shown
+    missing = []
+    for needed, snippet in re.findall(
+        r"(?:<!-- needs: (\w+) -->\n\n)?```python\n(.*?)```", (DOCS / page).read_text(), re.S
+    ):
+        if needed and importlib.util.find_spec(needed) is None:
+            missing.append(needed)
+        else:
+            exec(compile(snippet, str(page), "exec"), names)
+    if missing:
+        pytest.skip(f"all but the snippets that need {', '.join(missing)}")
+
+
+def test_the_shell_completes_commands() -> None:
+    pytest.importorskip("typer")
+    from typer.testing import CliRunner
+
+    from benchmarks.__main__ import app
+
+    asked = {"_RECGYM_BENCHMARKS_COMPLETE": "complete_bash", "COMP_WORDS": "recgym-benchmarks su", "COMP_CWORD": "1"}
+    answer = CliRunner().invoke(app, [], env=asked, prog_name="recgym-benchmarks")
+    assert answer.output.split() == ["submit-check"]
+
+
+def test_the_first_script_is_short() -> None:
+    lines = (DOCS / "tutorials/ten_minutes.py").read_text().splitlines()
+    assert sum(bool(line) and not line.startswith("#") for line in lines) <= 25
 
 
 def test_every_page_and_tutorial_is_in_the_navigation() -> None:
