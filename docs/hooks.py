@@ -33,6 +33,7 @@ INCLUDED = {  # files of the repository that are pages
     "CHANGELOG.md": "about/changelog.md",
     "ARCHITECTURE.md": "about/architecture.md",
     "CONTRIBUTING.md": "about/contributing.md",
+    "CODE_OF_CONDUCT.md": "about/conduct.md",
     "benchmarks/suites/README.md": "leaderboards/suites.md",
     "benchmarks/results/audit/audit.md": "leaderboards/audit.md",
     "benchmarks/results/references-classics/references.md": "leaderboards/references-classics.md",

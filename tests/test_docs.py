@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import re
 import sys
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -240,7 +242,60 @@ def test_the_site_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     config = load_config(str(ROOT / "mkdocs.yml"), site_dir=str(tmp_path), strict=True)
     hooks: Any = sys.modules.get("docs/hooks.py") or next(m for n, m in sys.modules.items() if n.endswith("hooks.py"))
     pixel = "UklGRhoAAABXRUJQVlA4TA0AAAAvAAAAEAcQERGIiP4HAA=="
-    monkeypatch.setattr(hooks, "kept", lambda name, *_: {"webp": pixel} if name.startswith("picture") else [])
+
+    def quick(name: str, *_: Any) -> Any:
+        name = name.removeprefix("picture-") if name.startswith("picture-") else ""
+        return {f"{name}.webp": pixel, f"{name}-still.webp": pixel} if name else []
+
+    monkeypatch.setattr(hooks, "kept", quick)
     build(config)
     assert (tmp_path / "environments/News-v0.html").exists()
     assert (tmp_path / "tutorials/first-dqn.html").exists()
+    pages = {path: Elements(path.read_text()) for path in tmp_path.rglob("*.html") if path.name != "404.html"}
+    assert len(pages) > 60
+    for path, page in pages.items():
+        for address in page.loaded:  # nothing from elsewhere, so that the site works from disk
+            assert address.startswith("data:") or (path.parent / address.partition("?")[0]).is_file(), (path, address)
+        for address in page.links:
+            if not re.match(r"https?:|mailto:", address):
+                file, _, anchor = address.partition("#")
+                target = (path.parent / file).resolve() if file else path
+                assert target.is_file(), (path, address)
+                assert not anchor or anchor == "__skip" or anchor in pages[target].anchors, (path, address)
+
+
+class Elements(HTMLParser):
+    """What a page loads, the addresses that it links, and the anchors that it has."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.loaded: list[str] = []
+        self.links: list[str] = []
+        self.anchors: set[str] = set()
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        self.anchors.update(given[name] for name in ("id", "name") if name in given)
+        if tag == "a" and "href" in given:
+            self.links.append(given["href"])
+        elif tag == "link" and given.get("rel") in ("stylesheet", "icon"):
+            self.loaded.append(given["href"])
+        self.loaded += [given[name] for name in ("src", "srcset") if name in given]
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_session_is_drawn_for_the_page_of_an_environment() -> None:
+    image = pytest.importorskip("PIL.Image")
+    pytest.importorskip("matplotlib")
+    import pictures
+
+    moving, still = pictures.session("recgym/LiveStream-v0", steps=6)
+    assert len(moving) < pictures.LIMIT
+    with image.open(io.BytesIO(moving)) as picture, image.open(io.BytesIO(still)) as last:
+        assert picture.n_frames == 3
+        assert picture.size == pictures.SMALL
+        assert getattr(last, "n_frames", 1) == 1
+        first = np.asarray(picture.convert("RGB"), float)
+        picture.seek(2)
+        assert np.abs(np.asarray(picture.convert("RGB"), float) - first).max() > 50

@@ -28,9 +28,8 @@ torch.set_num_threads(1)  # networks as small as these are faster on one thread
 STEPS = 20_000
 USERS = 200
 test = Task("recgym/Ecommerce-v0", {"weeks": (8, 12)})
-shoppers = SB3VecEnv(test.make(USERS, "SameStep"))
-often = dict(n_eval_episodes=USERS, eval_freq=STEPS // 10, verbose=0, warn=False)
-score = EvalCallback(shoppers, log_path=tempfile.mkdtemp(), **often)
+often = dict(log_path=tempfile.mkdtemp(), eval_freq=STEPS // 10, n_eval_episodes=USERS)
+score = EvalCallback(SB3VecEnv(test.make(USERS, "SameStep")), warn=False, **often)
 model = DQN(CandidatePolicy, gym.make(test.id), buffer_size=50_000, seed=0)
 model.learn(STEPS, callback=score)
 
@@ -39,7 +38,8 @@ plt.plot(score.evaluations_timesteps, returns, "o-", label="DQN")
 for n, name in enumerate(("random", "popularity", "heuristic"), start=1):
     level = evaluate(make_agent(name), test, users=USERS, seed=10**6).returns.mean()
     plt.axhline(level, color=f"C{n}", linestyle="--", label=name)
-plt.legend(title="return per session, by steps of training")
+plt.gca().set(xlabel="steps of training", ylabel="return per session")
+plt.legend()
 plt.show()
 
 # `popularity` shows what is clicked most, `heuristic` ranks by the best weighted sum of what is visible; neither learns.
