@@ -17,7 +17,7 @@ TOKEN = re.compile(
 RELATIONS = {"=": "=", "<-": "←", "<": "<", ">": ">", "<=": "≤", ">=": "≥", "~": "∼"}
 SIGNS = {"+": "+", "-": "−", "+-": "±"}
 PREFIX = ("ln", "log")  # functions that need no brackets
-FUNCTIONS = (*PREFIX, "exp", "sigmoid", "normalise", "clip", "min", "max", "sqrt", "softmax", "N", "U", "LogN")
+FUNCTIONS = (*PREFIX, "exp", "sigmoid", "normalise", "clip", "min", "max", "sqrt", "softmax", "ff", "N", "U", "LogN")
 DRAWS = ("N", "U", "LogN")  # distributions, in brackets of their own: U[0, 1]
 OVER = ("sum", "mean", "least", "most")  # with "over ... of ...", or a subscript
 GREEK = {"mu": "μ", "sigma": "σ", "Gamma": "Γ", "alpha": "α", "beta": "β", "gamma": "γ", "omega": "ω"}
@@ -67,12 +67,14 @@ def inline(text: str, variables: str = "") -> str:
 def variables(text: str) -> str:
     """The letters that are names in the formulas of some prose, but for those that are words."""
     found = {m.text or "" for _, _, formula in _formulas(text) for m in formula.iter("mi") if not m.get("mathvariant")}
-    return "".join(sorted(name for name in found if re.fullmatch("[b-zB-HJ-Z]", name)))
+    return "".join(sorted(name for name in found if re.fullmatch("[b-zB-HJ-Z]", name) or name in GREEK.values()))
 
 
 def _plain(text: str, variables: str) -> str:
     """Prose between formulas."""
     text = re.sub(r"<(?=[A-Za-z/!])", "&lt;", text).replace("+-", "±")
+    for word, letter in GREEK.items():
+        text = re.sub(rf"(?<![\w-]){word}(?![\w-])", letter, text) if letter in variables else text
     return re.sub(rf"(?<![\w'’&/.-])[{variables}](?![\w'’;]|[./-]\w)", r"<var>\g<0></var>", text) if variables else text
 
 
@@ -108,14 +110,14 @@ def _begins(text: str, token: _Token) -> bool:
         return bool(re.match(r"[a-z] [-+.] ", after))
     if not token.text[0].isalpha() or re.match(r"[a-z]+_[a-z]", token.text):
         return False
-    if re.match(r"\s(<-|=|<|>)\s|[_^](?!\s)", after):
+    if re.match(r"\s(<-|=|<|>)\s|[_^](?!\s)", after) or (token.text in GREEK and re.match(r"\s~\s", after)):
         return True
     if token.text in FUNCTIONS:
         return bool(re.match(r"[(\[]|\s[a-z]\s~", after))
     return (
         len(token.text) == 1
         and token.text not in "aA"
-        and bool(re.match(r"[(\[](?!s\))|\.[a-z]\b|\s(~|[-+./] [a-z0-9(])", after))
+        and bool(re.match(r"[(\[]|\.[a-z]\b|\s(~|[-+./] [a-z0-9(])", after))
     )
 
 
@@ -193,7 +195,7 @@ class _Parser:
 
     def formula(self) -> Element:
         """A relation in one piece, and the members of a list that follow it: ``k = 1, 2, ...``."""
-        children = [_make("mo", text=RELATIONS[self.take()])] if self.peek() == "~" else []
+        children = [_make("mo", text=RELATIONS[self.take()], form="infix")] if self.peek() == "~" else []
         children += self.relation()
         while (
             self.peek() == ","
@@ -272,7 +274,14 @@ class _Parser:
                 and (text[0].isalnum() or text in "({" or (text == "|" and not self.inside_bars))
                 and self._goes_on(text)
             ):
-                children += [_make("mspace", width="0.2em"), self.factor()]
+                before = self.used, self.depth, self.evidence
+                try:
+                    children += [_make("mspace", width="0.2em"), self.factor()]
+                except _Unknown:
+                    if self.words or before[1]:
+                        raise
+                    self.used, self.depth, self.evidence = before
+                    return children
             else:
                 return children
 
