@@ -11,19 +11,19 @@ import os
 import re
 import tempfile
 from pathlib import Path
+from unittest.mock import patch
 
 from benchmarks.__main__ import app
 
 STEPS = 1_500
 USERS = 200  # on whom agents are evaluated
 folder = Path(tempfile.mkdtemp())
-os.environ["COLUMNS"] = "86"
 
 
 def benchmarks(command):
     """What `python -m benchmarks` prints, given these arguments."""
-    printed = io.StringIO()
-    with contextlib.chdir(folder), contextlib.redirect_stdout(printed):
+    printed, wide = io.StringIO(), patch.dict(os.environ, COLUMNS="86")
+    with wide, contextlib.chdir(folder), contextlib.redirect_stdout(printed):
         app(command.split(), standalone_mode=False)
     return printed.getvalue()
 
