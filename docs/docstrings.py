@@ -8,34 +8,45 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import equations
+
 SECTION = re.compile(r"(Args|Attributes|Returns|Raises|Yields):\s*(.*)")
 EQUATION = re.compile(r"[A-Za-z]\w*(\([^)]*\)|\[[^]]*\])? (=|<-) ")
 CODE = re.compile(r"\b(import|env|gym|gymnasium|world|class|def|agent)\b")
 Link = Callable[[str], str | None]  # a name -> the address of its section, if it has one
 
 
-def markdown(doc: str, link: Link = lambda name: None, names: Iterable[str] = ()) -> str:
+def markdown(doc: str, link: Link = lambda name: None, names: Iterable[str] = (), maths: bool = False) -> str:
     """A docstring as Markdown.
 
     Args:
         doc: the docstring. link: address of a name, None where it has no section of its own.
         names: of parameters; where several stand on a line of "Args", each begins an item of the list.
+        maths: whether equations, and formulas in the text, are typeset.
     """
     known = set(names)
+    prose = _typeset(doc) if maths else _escaped
     blocks: list[str] = []
     for block in _blocks(inspect.cleandoc(doc).splitlines()):
         head = SECTION.match(block[0])
         if head and not block[0].startswith(" "):
-            blocks.append(_section(head[1], head[2], block[1:], known))
+            blocks.append(_section(head[1], head[2], block[1:], known, prose))
         elif block[0].startswith("    "):
             python = blocks and blocks[-1].endswith("::")
             if python:
                 blocks[-1] = blocks[-1][:-1]
-            blocks.append(_indented(block, bool(python)))
+            text = _indented(block, bool(python))
+            equation = equations.display(_dedented(block)) if maths and not text.startswith("```python") else None
+            blocks += _equation(equation, prose) if equation else [text]
         else:
             text = "\n".join(block)
-            plain = not text.startswith(("#", "|", "*", "-"))
-            blocks.append(_escaped(text) + ("\n{ .equation }" if plain and EQUATION.match(text) else ""))
+            if text.startswith(("#", "|")):
+                blocks.append(_escaped(text))
+            elif EQUATION.match(text):
+                equation = equations.display(text) if maths else None
+                blocks += _equation(equation, prose) if equation else [f"{_escaped(text)}\n{{ .equation }}"]
+            else:
+                blocks.append(prose(text))
     if blocks and blocks[-1].endswith("::"):
         blocks[-1] = blocks[-1][:-1]
     return linked("\n\n".join(blocks), link) + "\n"
@@ -78,6 +89,27 @@ def signature(function: Any, name: str) -> str:
     return line if len(line) <= 88 else f"{name}(\n" + "".join(f"    {part},\n" for part in parts) + ")"
 
 
+def _typeset(doc: str) -> Callable[[str], str]:
+    """What makes HTML of the prose of a docstring: formulas are typeset, and so are the letters that are names in them."""
+    letters = equations.variables(re.sub(r"`+[^`]*`+", "", doc))
+
+    def prose(text: str) -> str:
+        parts = re.split(r"(`+[^`]*`+)", text)
+        parts[::2] = [equations.inline(part, letters) for part in parts[::2]]
+        return "".join(parts)
+
+    return prose
+
+
+def _equation(equation: tuple[str, str], prose: Callable[[str], str]) -> list[str]:
+    """Paragraphs: an equation with a remark such as "for all k", and the sentences that follow."""
+    shown, rest = equation
+    if rest and not shown.endswith("."):
+        remark, stop, rest = rest.partition(". ")
+        shown += f" {prose(remark)}{stop.strip()}"
+    return [f"{shown}\n{{ .equation }}", *([prose(rest)] if rest else [])]
+
+
 def _blocks(lines: list[str]) -> list[list[str]]:
     """Runs of lines between blank ones. An indented run goes on over blank lines, and so does a section of Google's."""
     blocks: list[list[str]] = []
@@ -103,11 +135,11 @@ def _item(block: list[str]) -> bool:
     return block[0].startswith(("*", "-"))
 
 
-def _section(title: str, rest: str, lines: list[str], known: set[str]) -> str:
+def _section(title: str, rest: str, lines: list[str], known: set[str], prose: Callable[[str], str]) -> str:
     """A section of Google's: a list of what has a name, or a paragraph."""
     lines = inspect.cleandoc("\n" + "\n".join(lines)).splitlines()
     if rest or title in ("Returns", "Yields"):
-        return f"**{title}:** " + _escaped(" ".join([rest, *lines]).strip())
+        return f"**{title}:** " + prose(" ".join([rest, *lines]).strip())
     items: list[str] = []
     for line in lines:
         named = re.match(r"[\w.*\"]+(, [\w.*\"]+)*: |Others: ", line)
@@ -126,12 +158,12 @@ def _section(title: str, rest: str, lines: list[str], known: set[str]) -> str:
         for piece in joined:
             name, colon, text = piece.partition(": ")
             marked = ", ".join(f"`{part}`" for part in name.split(", ")) if colon and name != "Others" else name
-            out.append(f"- {marked}{colon}{_escaped(text)}" if colon else f"- {_escaped(piece)}")
+            out.append(f"- {marked}{colon}{prose(text)}" if colon else f"- {prose(piece)}")
     return "\n".join(out)
 
 
 def _indented(lines: list[str], python: bool) -> str:
-    text = inspect.cleandoc("\n" + "\n".join(lines))
+    text = _dedented(lines)
     if not python and CODE.search(text):
         try:
             ast.parse(text)
@@ -139,6 +171,10 @@ def _indented(lines: list[str], python: bool) -> str:
         except SyntaxError:
             pass
     return f"```python\n{text}\n```" if python else f"```{{ .text .equation }}\n{text}\n```"
+
+
+def _dedented(lines: list[str]) -> str:
+    return inspect.cleandoc("\n" + "\n".join(lines))
 
 
 def _escaped(text: str) -> str:

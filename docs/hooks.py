@@ -33,6 +33,7 @@ INCLUDED = {  # files of the repository that are pages
     "CHANGELOG.md": "about/changelog.md",
     "ARCHITECTURE.md": "about/architecture.md",
     "CONTRIBUTING.md": "about/contributing.md",
+    "CODE_OF_CONDUCT.md": "about/conduct.md",
     "benchmarks/suites/README.md": "leaderboards/suites.md",
     "benchmarks/results/audit/audit.md": "leaderboards/audit.md",
     "benchmarks/results/references-classics/references.md": "leaderboards/references-classics.md",
@@ -75,8 +76,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
             files.append(File.generated(config, place, content=image.read_bytes()))
     for id in reference.IDS:
         name = id.partition("/")[2]
-        picture = kept(f"picture-{name}", (pictures.__file__,), lambda id=id: {"webp": encoded(pictures.still(id))})
-        files.append(File.generated(config, f"pictures/{name}.webp", content=b64decode(picture["webp"])))
+        for file, content in drawn(id).items():
+            files.append(File.generated(config, f"pictures/{file}", content=b64decode(content)))
     for path in sorted(TUTORIALS.glob("*.py")):
         outputs = [literate.Output(o["text"], [b64decode(p) for p in o["pictures"]]) for o in executed(path)]
         name = path.stem.replace("_", "-")
@@ -147,6 +148,18 @@ def executed(path: Path) -> list[dict[str, Any]]:
         return [{"text": o.text, "pictures": [encoded(p) for p in o.pictures]} for o in literate.run(path)]
 
     return kept(f"tutorial-{path.stem}", (path, literate.__file__), run)
+
+
+def drawn(id: str) -> dict[str, str]:
+    """The pictures of an environment: file name -> content."""
+
+    def draw() -> Any:
+        print(f"drawing {id}")
+        moving, still = pictures.session(id)
+        name = id.partition("/")[2]
+        return {f"{name}.webp": encoded(moving), f"{name}-still.webp": encoded(still)}
+
+    return kept(f"picture-{id.partition('/')[2]}", (pictures.__file__,), draw)
 
 
 def encoded(content: bytes) -> str:

@@ -12,6 +12,8 @@ from baselines import make_agent
 from recgym.compat import AutoresetMode
 
 SIZE = (900, 525)
+SMALL = (720, 420)  # of those that move, one for each environment
+LIMIT = 60_000  # bytes of each of these
 
 
 def frames(id: str, agent: str, steps: int, every: int = 1, seed: int = 0) -> list[Any]:
@@ -34,11 +36,11 @@ def frames(id: str, agent: str, steps: int, every: int = 1, seed: int = 0) -> li
     return drawn
 
 
-def webp(drawn: list[Any], milliseconds: int = 700, quality: int = 65) -> bytes:
+def webp(drawn: list[Any], milliseconds: int = 700, quality: int = 65, size: tuple[int, int] = SIZE) -> bytes:
     """Pictures as a WebP file, which moves if there is more than one."""
     from PIL import Image
 
-    images = [Image.fromarray(picture).resize(SIZE, Image.Resampling.LANCZOS) for picture in drawn]
+    images = [Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS) for picture in drawn]
     file = io.BytesIO()
     more: dict[str, Any] = (
         dict(save_all=True, append_images=images[1:], loop=0, duration=[milliseconds] * (len(images) - 1) + [2500])
@@ -49,9 +51,19 @@ def webp(drawn: list[Any], milliseconds: int = 700, quality: int = 65) -> bytes:
     return file.getvalue()
 
 
-def still(id: str) -> bytes:
-    """The picture on an environment's page: the twelfth step of a user whom the myopic oracle serves."""
-    return webp(frames(id, "myopic", steps=12, every=12)[-1:])
+def session(id: str, steps: int = 20) -> tuple[bytes, bytes]:
+    """The pictures on an environment's page: every second step of a user whom the myopic oracle serves, moving, and the last.
+
+    The moving one is made of fewer bytes than `LIMIT`: coarser, then of fewer steps, as far as it has to be.
+    """
+    drawn = frames(id, "myopic", steps=steps, every=2)
+    moving = b""
+    for chosen in (drawn, drawn[::-2][::-1], drawn[::-4][::-1]):
+        for quality in (60, 45, 30):
+            moving = webp(chosen, 900, quality, SMALL)
+            if len(moving) < LIMIT:
+                return moving, webp(drawn[-1:])
+    raise AssertionError(f"{id}: {len(moving)} bytes")
 
 
 def main() -> None:

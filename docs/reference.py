@@ -8,6 +8,7 @@ import posixpath
 import re
 from collections.abc import Callable
 from functools import cache
+from html import escape
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,8 @@ import numpy as np
 from docstrings import first_sentence, markdown, signature
 
 import recgym
+from benchmarks.page import curves_chart, styles_of
+from benchmarks.tables import Results, read_folder
 from recgym.component import KINDS, Component
 from recgym.world import World
 
@@ -198,10 +201,20 @@ def environment(id: str) -> Page:
     link = linker(path)
     title, _, body = inspect.cleandoc(type(env).__doc__ or "").partition("\n")
     name = id.partition("/")[2]
-    text = f'# {name}\n\n{markdown(title, link)}\n![A session in {name}, drawn by `render_mode="rgb_array"`](../pictures/{name}.webp)\n\n'
+    text = f"# {name}\n\n{markdown(title, link)}\n{_picture(name)}\n\n"
     text += f'```python\nimport gymnasium as gym\nimport recgym\n\nenv = gym.make("{id}")\n```\n\n'
-    text += _facts(env) + "\n" + markdown(body, link) + "\n" + _parts(env, link) + _scores(id, path)
+    text += _facts(env) + "\n" + markdown(body, link, maths=True) + "\n" + _parts(env, link) + _scores(id, path)
     return Page(path, text)
+
+
+def _picture(name: str) -> str:
+    """A session; whoever asked for less motion sees its last step alone."""
+    about = f"A session in {name}: slate, what the user did, the hidden state, and reward by step"
+    return (
+        f'<picture><source srcset="../pictures/{name}-still.webp" media="(prefers-reduced-motion: reduce)">'
+        f'<img src="../pictures/{name}.webp" alt="{about}" width="720" height="420"></picture>\n\n'
+        '*A user whom the `myopic` oracle serves, every second step, drawn by `render_mode="rgb_array"`.*'
+    )
 
 
 def _facts(env: Any) -> str:
@@ -264,17 +277,38 @@ def _scores(id: str, page: str) -> str:
                 options = heading.removeprefix(name).strip()
                 with_options = f", with `{options}`" if options else ""
                 place = relative(page, f"leaderboards/{suite}.md")
-                text += f"**[{suite}]({place})**{with_options}\n\n{table}\n\n"
+                text += f"### {suite}{f' {options}' if options else ''}\n\nFrom the leaderboard [{suite}]({place}){with_options}.\n\n{table}\n\n"
+                text += curves(suite, heading)
     for heading, table, _ in sections("references-classics", "references.md"):
         lines = table.splitlines()
         rows = [line for line in lines[2:] if line.startswith(f"| {name} ")]
         if rows:
             place = relative(page, "leaderboards/references-classics.md")
-            text += f"**[{heading}]({place})**\n\n" + "\n".join([*lines[:2], *rows]) + "\n\n"
+            text += (
+                f"### {heading}\n\nFrom [the references of the classics]({place}).\n\n"
+                + "\n".join([*lines[:2], *rows])
+                + "\n\n"
+            )
     if text:
         note = "\\*: reads the simulator's hidden state. What the columns mean stands below each leaderboard.\n\n"
         text = f"## Reference scores\n\nFrom the committed results. {note}{text}"
     return text
+
+
+def curves(suite: str, task: str) -> str:
+    """Learning curves of committed results on a task, as a figure; empty where there are none."""
+    results = _results(suite)
+    text = ""
+    for chart in curves_chart(results, task, results.labels, styles_of(results)) if task in results.tasks else []:
+        legend = "".join(f"<li>{swatch} {escape(label)}</li>" for label, swatch in chart.legend)
+        text += f'<figure class="curves"><figcaption><b>{chart.title}.</b> {escape(chart.about)}</figcaption>'
+        text += f'<div role="img" aria-label="{chart.title}">{chart.svg}</div><ul>{legend}</ul></figure>\n\n'
+    return re.sub(r"\n\s*(?=\S)", " ", text).strip() + "\n\n" if text else ""
+
+
+@cache
+def _results(suite: str) -> Results:
+    return read_folder(RESULTS / suite)
 
 
 def suites() -> list[str]:
@@ -318,7 +352,7 @@ def family(name: str) -> Page:
     title, module, base = FAMILIES[name]
     path = f"parts/{name}.md"
     link = linker(path)
-    text = f"# {title}\n\n{markdown(import_module(module).__doc__ or '', link)}\n"
+    text = f"# {title}\n\n{markdown(import_module(module).__doc__ or '', link, maths=True)}\n"
     parts = parts_of(name)
     text += "| part | | in |\n| --- | --- | --- |\n"
     for kind in parts:
@@ -327,7 +361,7 @@ def family(name: str) -> Page:
         text += f"| [{kind.__name__}](#{kind.__name__}) | {first_sentence(kind.__doc__)} | {where} |\n"
     text += "\n"
     for kind in parts:
-        text += section(kind, kind.__name__, link, methods=False)
+        text += section(kind, kind.__name__, link, methods=False, maths=True)
     text += f"## The base: {base} {{ #{base} }}\n\n"
     text += "What a part of your own extends, and its contract; `recgym.testing.check_component` checks it.\n\n"
     return Page(path, text + section(_class(module, base), base, link, level=0))
@@ -350,13 +384,19 @@ def families() -> Page:
 
 
 def section(
-    thing: Any, name: str, link: Callable[[str], str | None], methods: bool = True, level: int = 2, anchor: str = ""
+    thing: Any,
+    name: str,
+    link: Callable[[str], str | None],
+    methods: bool = True,
+    level: int = 2,
+    anchor: str = "",
+    maths: bool = False,
 ) -> str:
-    """A class or a function: signature, docstring, public methods. Level 0: without a heading."""
+    """A class or a function: signature, docstring (with equations typeset?), public methods. Level 0: without a heading."""
     text = f"{'#' * level} {name} {{ #{anchor or name} }}\n\n" if level else ""
     text += f"```python\n{signature(thing, thing.__name__)}\n```\n\n"
     names = _parameters(thing)
-    text += markdown(_own_doc(thing), link, names) + "\n"
+    text += markdown(_own_doc(thing), link, names, maths) + "\n"
     if methods and inspect.isclass(thing):
         for method, inner, is_value in _methods(thing):
             shown = method if is_value else signature(inner, method)
