@@ -26,18 +26,12 @@ def test_links_lead_somewhere() -> None:
         assert link.startswith("http") or (ROOT / link).exists(), link
 
 
-def test_the_results_are_those_of_the_files() -> None:
-    """Every row of the README's tables stands in a committed table."""
-    table = [
-        line
-        for line in README.splitlines()
-        if line.startswith("| ") and ("±" in line or re.search(r"\d of \d+ \|$", line))
-    ]
-    files = sorted((ROOT / "benchmarks/results").glob("*/*.md"))
-    source = "".join(file.read_text() for file in files)
-    assert table
-    for line in table:
-        assert line in source, line
+def test_speeds_are_those_of_the_file() -> None:
+    speeds = README.partition("## Speed")[2].partition("\n## ")[0]
+    shown = [line for line in speeds.splitlines() if re.search(r"\d\] \|$", line)]
+    assert len(shown) >= 3
+    for line in shown:
+        assert line in (ROOT / "benchmarks/results/throughput.md").read_text(), line
 
 
 def rows(text: str) -> dict[str, list[str]]:
@@ -61,24 +55,22 @@ def test_normalised_scores_are_those_of_the_leaderboards(suite: str) -> None:
     overall, *tasks = [
         (name.removesuffix("-v0"), rows(text)) for name, text in zip(parts[::2], parts[1::2], strict=True)
     ]
-    head = " | ".join(["| agent | IQM", *[name for name, _ in tasks], "seconds |"])
+    head = " | ".join(["| agent | IQM", *[name for name, _ in tasks]]) + " |"
     assert README.count(head) == 1
     shown = rows(README.split(head)[1].partition("\n\n")[0])
     shown.pop("---")
-    assert set(shown) == {
-        agent for agent, cells in overall[1].items() if agent != "agent" and cells[1] not in ("---:", "missing")
-    }
+    complete = {name for name, cells in overall[1].items() if name != "agent" and cells[1] not in ("---:", "missing")}
+    assert {"best-known\\*", "heuristic", "random"} < set(shown) <= complete
+    assert any(name not in ("best-known\\*", "heuristic", "random") for name in shown)
     for agent, cells in shown.items():
         assert cells[1] == overall[1][agent][1]
-        assert cells[2:-1] == [table[agent][2] for _, table in tasks]
-        seconds = [table[agent][5] for _, table in tasks]
-        assert cells[-1] == ("–" if seconds[0] == "–" else ", ".join(seconds))
+        assert cells[2:] == [table[agent][2] for _, table in tasks]
 
 
 def test_speeds_are_those_of_the_committed_run() -> None:
     speed = README.split("\n## Speed\n")[1].split("\n## ")[0]
     shown = [line for line in speed.splitlines() if re.match(r"\| [\w-]+(-v0|: )", line)]
-    assert len(shown) > 10
+    assert len(shown) >= 3
     measured = (ROOT / "benchmarks/results/throughput.md").read_text().splitlines()
     for line in shown:
         assert any(row.startswith(line) for row in measured), line
