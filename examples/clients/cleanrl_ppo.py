@@ -1,6 +1,6 @@
 """PPO in a single file, as CleanRL writes it, on recgym's own vector env. Needs torch.
 
-    python examples/clients/cleanrl_ppo.py --steps 200000
+    python examples/clients/cleanrl_ppo.py --steps 20000
     python examples/clients/cleanrl_ppo.py --id recgym/EcommerceSlate-v0 --native NextStep
 
 The actor is `CandidateHead`: one network values each candidate by its features and the user's, so what it learns of one
@@ -117,4 +117,4 @@ def train(trial: Trial) -> Policy:
 
 
 if __name__ == "__main__":
-    run(train, ["torch"], steps=200_000, native="SameStep")
+    run(train, ["torch"], steps=20_000, native="SameStep")

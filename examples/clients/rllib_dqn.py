@@ -1,6 +1,6 @@
 """RLlib's DQN, on its new API stack. Needs ray[rllib] and torch.
 
-    python examples/clients/rllib_dqn.py --native SameStep --steps 30000
+    python examples/clients/rllib_dqn.py --native SameStep --steps 8000
     python examples/clients/rllib_dqn.py --observation dict
 
 "recgym:" before the id imports recgym where the environments are made, which may be another process. RLlib flattens dict
@@ -53,4 +53,4 @@ def train(trial: Trial) -> Policy:
 
 
 if __name__ == "__main__":
-    run(train, ["ray", "torch"], steps=15_000)
+    run(train, ["ray", "torch"], steps=8_000)

@@ -1,6 +1,6 @@
 """RLlib's PPO, on its new API stack. Needs ray[rllib] and torch.
 
-    python examples/clients/rllib_ppo.py --native SameStep --steps 40000
+    python examples/clients/rllib_ppo.py --native SameStep --steps 16000
     python examples/clients/rllib_ppo.py --id recgym/EcommerceSlate-v0 --observation dict
 
 "recgym:" before the id imports recgym where the environments are made, which may be another process. RLlib flattens dict
@@ -55,4 +55,4 @@ def train(trial: Trial) -> Policy:
 
 
 if __name__ == "__main__":
-    run(train, ["ray", "torch"], steps=40_000)
+    run(train, ["ray", "torch"], steps=16_000)

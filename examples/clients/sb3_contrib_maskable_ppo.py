@@ -1,6 +1,6 @@
 """sb3-contrib's MaskablePPO, which never shows a candidate that is not there. Needs sb3-contrib.
 
-    python examples/clients/sb3_contrib_maskable_ppo.py --steps 100000
+    python examples/clients/sb3_contrib_maskable_ppo.py --steps 20000
     python examples/clients/sb3_contrib_maskable_ppo.py --id recgym/EcommerceSlate-v0
 
 It asks the env for `action_masks()`, which recgym's environments have. `MaskableCandidateActor` values all candidates by one
@@ -48,4 +48,4 @@ def train(trial: Trial) -> Policy:
 
 
 if __name__ == "__main__":
-    run(train, ["sb3-contrib", "stable-baselines3", "torch"], steps=100_000)
+    run(train, ["sb3-contrib", "stable-baselines3", "torch"], steps=20_000)

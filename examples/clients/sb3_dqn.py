@@ -1,6 +1,6 @@
 """Stable-Baselines3's DQN. Needs stable-baselines3 and sb3-contrib.
 
-    python examples/clients/sb3_dqn.py --steps 50000
+    python examples/clients/sb3_dqn.py --steps 8000
     python examples/clients/sb3_dqn.py --observation dict
     python examples/clients/sb3_dqn.py --native SameStep
 
@@ -39,4 +39,4 @@ def train(trial: Trial) -> Policy:
 
 
 if __name__ == "__main__":
-    run(train, ["stable-baselines3", "torch"], steps=50_000)
+    run(train, ["stable-baselines3", "torch"], steps=8_000)

@@ -1,6 +1,6 @@
 """Stable-Baselines3's PPO. Needs stable-baselines3 and sb3-contrib.
 
-    python examples/clients/sb3_ppo.py --steps 100000
+    python examples/clients/sb3_ppo.py --steps 20000
     python examples/clients/sb3_ppo.py --id recgym/EcommerceSlate-v0
     python examples/clients/sb3_ppo.py --native SameStep
 
@@ -40,4 +40,4 @@ def train(trial: Trial) -> Policy:
 
 
 if __name__ == "__main__":
-    run(train, ["stable-baselines3", "torch"], steps=100_000)
+    run(train, ["stable-baselines3", "torch"], steps=20_000)

@@ -24,6 +24,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import torch
 
 import recgym  # noqa: F401  (registers the ids)
 from recgym.files import write_atomically
@@ -110,6 +111,7 @@ def run(train: Callable[[Trial], Policy], packages: list[str], steps: int, nativ
     options = (SMALL if given.small else {}) | ({"observation": "dict"} if given.observation == "dict" else {})
     trial = Trial(given.id, options, given.native, given.steps, given.seed)
     quieten()
+    torch.set_num_threads(1)  # these networks are small: several threads would wait for each other
 
     begun = time.perf_counter()
     policy = train(trial)
