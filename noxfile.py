@@ -43,3 +43,48 @@ def _client(name: str) -> None:
 
 for name in CLIENTS:
     _client(name)
+
+
+@nox.session(python=False)
+def clients(session: nox.Session) -> None:
+    """All clients, one after the other."""
+    for name in CLIENTS:
+        session.notify(f"clients-{name}", session.posargs)
+
+
+CONTRACT = {  # name -> Python, versions; "newest" is what pip takes
+    "floor": ("3.11", ["gymnasium==1.0.0", "numpy==2.0.*", "numba==0.61.*"]),  # that of pyproject.toml
+    "gymnasium-1.1": ("3.11", ["gymnasium==1.1.*"]),
+    "newest": ("3.11", []),
+    "python-3.12": ("3.12", []),
+    "python-3.13": ("3.13", []),
+    "python-3.14": ("3.14", []),
+}
+
+
+def _contract(name: str) -> None:
+    python, versions = CONTRACT[name]
+
+    @nox.session(name=f"contract-{name}", python=python)
+    def run(session: nox.Session) -> None:
+        session.install(*versions, "pytest>=8", "pytest-xdist>=3.6", "-e", ".")
+        session.run("python", "tests/contract.py", name)
+
+    run.__doc__ = f"The tests of what every environment promises: {', '.join(versions) or 'newest versions'}."
+
+
+for name in CONTRACT:
+    _contract(name)
+
+
+@nox.session(python=False)
+def contract(session: nox.Session) -> None:
+    """All of these."""
+    for name in CONTRACT:
+        session.notify(f"contract-{name}")
+
+
+@nox.session(python=False)
+def table(session: nox.Session) -> None:
+    """Write docs/clients.md from the results; recgym must be installed where nox runs."""
+    session.run("python", "examples/clients/table.py")

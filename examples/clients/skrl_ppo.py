@@ -32,37 +32,43 @@ def layers(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, outputs))
 
 
-class Net(Model):
-    """What actor and critic share."""
-
-    outputs = 1
+class Item(CategoricalMixin, Model):
+    """An actor that shows one item."""
 
     def __init__(self, observation_space: gym.Space, action_space: gym.Space, device: Any) -> None:
         Model.__init__(self, observation_space=observation_space, action_space=action_space, device=device)
-        for base in (CategoricalMixin, MultiCategoricalMixin, DeterministicMixin):
-            if isinstance(self, base):
-                base.__init__(self)
-        self.net = layers(self.num_observations, self.outputs or self.num_actions)
+        CategoricalMixin.__init__(self)
+        self.net = layers(self.num_observations, self.num_actions)
 
     def compute(self, inputs: dict[str, Any], role: str = "") -> tuple[torch.Tensor, dict[str, Any]]:
-        """Numbers of observations."""
+        """Logits."""
         return self.net(inputs["observations"]), {}
 
 
-class Item(CategoricalMixin, Net):
-    """An actor that shows one item."""
-
-    outputs = 0
-
-
-class Slate(MultiCategoricalMixin, Net):
+class Slate(MultiCategoricalMixin, Model):
     """An actor that shows several items."""
 
-    outputs = 0
+    def __init__(self, observation_space: gym.Space, action_space: gym.Space, device: Any) -> None:
+        Model.__init__(self, observation_space=observation_space, action_space=action_space, device=device)
+        MultiCategoricalMixin.__init__(self)
+        self.net = layers(self.num_observations, int(action_space.nvec.sum()))
+
+    def compute(self, inputs: dict[str, Any], role: str = "") -> tuple[torch.Tensor, dict[str, Any]]:
+        """Logits, of one position after the other."""
+        return self.net(inputs["observations"]), {}
 
 
-class Value(DeterministicMixin, Net):
+class Value(DeterministicMixin, Model):
     """A critic."""
+
+    def __init__(self, observation_space: gym.Space, action_space: gym.Space, device: Any) -> None:
+        Model.__init__(self, observation_space=observation_space, action_space=action_space, device=device)
+        DeterministicMixin.__init__(self)
+        self.net = layers(self.num_observations, 1)
+
+    def compute(self, inputs: dict[str, Any], role: str = "") -> tuple[torch.Tensor, dict[str, Any]]:
+        """Values."""
+        return self.net(inputs["observations"]), {}
 
 
 def train(trial: Trial) -> Policy:
