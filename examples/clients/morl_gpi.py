@@ -8,8 +8,6 @@ evaluated at those of recgym's own reward.
 
 from __future__ import annotations
 
-from typing import Any
-
 import mo_gymnasium
 import numpy as np
 from morl_baselines.multi_policy.gpi_pd.gpi_pd import GPIPD

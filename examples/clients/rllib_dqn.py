@@ -46,7 +46,9 @@ def train(trial: Trial) -> Policy:
 
     def policy(observation: Any, info: dict[str, Any]) -> Any:
         if isinstance(observation, dict):
-            observation = np.concatenate([observation[k].reshape(len(observation[k]), -1) for k in sorted(observation)], 1)
+            observation = np.concatenate(
+                [observation[k].reshape(len(observation[k]), -1) for k in sorted(observation)], 1
+            )
         with torch.no_grad():
             return module.forward_inference({Columns.OBS: torch.as_tensor(observation)})[Columns.ACTIONS].numpy()
 

@@ -47,7 +47,9 @@ def train(trial: Trial) -> Policy:
 
     def policy(observation: Any, info: dict[str, Any]) -> Any:
         if isinstance(observation, dict):
-            observation = np.concatenate([observation[k].reshape(len(observation[k]), -1) for k in sorted(observation)], 1)
+            observation = np.concatenate(
+                [observation[k].reshape(len(observation[k]), -1) for k in sorted(observation)], 1
+            )
         with torch.no_grad():
             logits = module.forward_inference({Columns.OBS: torch.as_tensor(observation)})[Columns.ACTION_DIST_INPUTS]
         return distribution.from_logits(logits).to_deterministic().sample().numpy()

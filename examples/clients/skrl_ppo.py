@@ -102,7 +102,7 @@ def train(trial: Trial) -> Policy:
         action_space=actions,
         device=device,
     )
-    how = {"timesteps": trial.steps // env.num_envs, "disable_progressbar": True, "headless": True}
+    how = {"timesteps": trial.steps // env.num_envs, "disable_progressbar": True}
     SequentialTrainer(cfg={**how, "close_environment_at_exit": False}, env=env, agents=agent).train()
 
     def policy(observation: Any, info: dict[str, Any]) -> Any:

@@ -1,7 +1,7 @@
 """Writes the tables of docs/clients.md from the results.
 
-    python examples/clients/table.py            # writes the page
-    python examples/clients/table.py --check    # exit status 1 where the page is not that of the results
+python examples/clients/table.py            # writes the page
+python examples/clients/table.py --check    # exit status 1 where the page is not that of the results
 """
 
 from __future__ import annotations
