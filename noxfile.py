@@ -1,12 +1,13 @@
-"""Environments in which recgym is tried: one for each client library, whose pins clash, and one for each set of versions.
+"""Environments in which recgym is tried: one for each client library, whose pins clash, and one for each set of
+versions.
 
     nox -s clients                   # every client of examples/clients, one environment after the other
     nox -s clients-tianshou          # one of them; `-- --steps 2000` trains less, and writes no result
     nox -s contract                  # the floor of pyproject.toml, the newest versions, and what lies between
     nox -s table                     # docs/clients.md from the results of all of these
 
-Environments stay in .nox: `-R` uses them again. What is not on this machine, such as a version of Python, is skipped with
-a warning.
+Environments stay in .nox: `-R` uses them again. What is not on this machine, such as a version of Python, is skipped
+with a warning.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from pathlib import Path
 from recgym.files import write_atomically
 
 ROOT = Path(__file__).parents[1]
-TESTS = [  # of tests/test_clients.py: those of Gymnasium's checker, specs, vectorisers, wrappers and conventions, not of libraries
+TESTS = [  # of tests/test_clients.py: Gymnasium's checker, specs, vectorisers, wrappers and conventions, no libraries
     "finds_nothing_in_the_render_modes",
     "passive_checker and News",
     "specs_round_trip",

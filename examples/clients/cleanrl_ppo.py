@@ -3,8 +3,9 @@
     python examples/clients/cleanrl_ppo.py --steps 20000
     python examples/clients/cleanrl_ppo.py --id recgym/EcommerceSlate-v0 --native NextStep
 
-The actor is `CandidateHead`: one network values each candidate by its features and the user's, so what it learns of one
-candidate holds for all. It is plain torch and reads flat observations, so any library that takes your own network can use it.
+The actor is `CandidateHead`: one network values each candidate by its features and the user's, so what it learns of
+one candidate holds for all. It is plain torch and reads flat observations, so any library that takes your own network
+can use it.
 """
 
 from __future__ import annotations

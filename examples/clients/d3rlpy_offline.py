@@ -2,7 +2,8 @@
 
     python examples/clients/d3rlpy_offline.py --steps 2000
 
-The sessions come from recgym's vector env, 64 users at once. (d3rlpy 2.8 pins Gymnasium 1.0.0, the oldest that recgym takes.)
+The sessions come from recgym's vector env, 64 users at once. (d3rlpy 2.8 pins Gymnasium 1.0.0, the oldest that recgym
+takes.)
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""Minari: record sessions, load them again, clone the policy that made them, and recover the environment. Needs minari and torch.
+"""Minari: record sessions, load them again, clone the policy that made them, and recover the environment. Needs minari
+and torch.
 
     python examples/clients/minari_cloning.py --steps 4000
     python examples/clients/minari_cloning.py --id recgym/EcommerceSlate-v0 --observation dict
 
-The sessions are of a shop that shows the candidates that match best, with one step in five at random. The data set is written to a folder
-that is removed at the end.
+The sessions are of a shop that shows the candidates that match best, with one step in five at random. The data set is
+written to a folder that is removed at the end.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python examples/clients/morl_gpi.py --steps 4000
 
-``reward="vector"`` pays all objectives of a step, as MO-Gymnasium's environments do. The agent learns for several weights of them; it is
-evaluated at those of recgym's own reward.
+``reward="vector"`` pays all objectives of a step, as MO-Gymnasium's environments do. The agent learns for several
+weights of them; it is evaluated at those of recgym's own reward.
 """
 
 from __future__ import annotations

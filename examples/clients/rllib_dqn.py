@@ -3,9 +3,10 @@
     python examples/clients/rllib_dqn.py --native NextStep --steps 8000
     python examples/clients/rllib_dqn.py --observation dict
 
-On recgym's vector env RLlib expects Gymnasium's default, NextStep: in the other modes it takes the first step of an episode for a reset.
-"recgym:" before the id imports recgym where the environments are made, which may be another process. RLlib flattens dict
-observations by a connector, which puts the keys in alphabetical order. Its DQN takes single items, not slates.
+On recgym's vector env RLlib expects Gymnasium's default, NextStep: in the other modes it takes the first step of an
+episode for a reset. "recgym:" before the id imports recgym where the environments are made, which may be another
+process. RLlib flattens dict observations by a connector, which puts the keys in alphabetical order. Its DQN takes
+single items, not slates.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
     python examples/clients/rllib_ppo.py --native NextStep --steps 16000
     python examples/clients/rllib_ppo.py --id recgym/EcommerceSlate-v0 --observation dict
 
-On recgym's vector env RLlib expects Gymnasium's default, NextStep: in the other modes it takes the first step of an episode for a reset.
-"recgym:" before the id imports recgym where the environments are made, which may be another process. RLlib flattens dict
-observations by a connector, which puts the keys in alphabetical order.
+On recgym's vector env RLlib expects Gymnasium's default, NextStep: in the other modes it takes the first step of an
+episode for a reset. "recgym:" before the id imports recgym where the environments are made, which may be another
+process. RLlib flattens dict observations by a connector, which puts the keys in alphabetical order.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
     python examples/clients/sb3_contrib_maskable_ppo.py --steps 20000
     python examples/clients/sb3_contrib_maskable_ppo.py --id recgym/EcommerceSlate-v0
 
-It asks the env for `action_masks()`, which recgym's environments have. `MaskableCandidateActor` values all candidates by one
-network. Dict observations are for sb3-contrib's own networks.
+It asks the env for `action_masks()`, which recgym's environments have. `MaskableCandidateActor` values all candidates
+by one network. Dict observations are for sb3-contrib's own networks.
 """
 
 import gymnasium as gym

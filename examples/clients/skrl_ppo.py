@@ -3,8 +3,8 @@
     python examples/clients/skrl_ppo.py --native SameStep --steps 16000
     python examples/clients/skrl_ppo.py --id recgym/EcommerceSlate-v0 --observation dict --native SameStep
 
-`wrap_env` takes environments of one user and recgym's vector env, and flattens dict observations. The items of a slate are drawn
-independently of each other.
+`wrap_env` takes environments of one user and recgym's vector env, and flattens dict observations. The items of a slate
+are drawn independently of each other.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ def plain(number: float) -> str:
 
 def score(result: dict[str, Any]) -> str:
     """The return, in bold where it is above that of random."""
-    text = plain(result["return"]["mean"])
+    text = plain(result["return"]["mean"]) + (" †" if "items" in result["options"] else "")
     return f"**{text}**" if result["gain"]["mean"] > result["gain"]["half_width"] else text
 
 

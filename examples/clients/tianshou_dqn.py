@@ -3,7 +3,8 @@
     python examples/clients/tianshou_dqn.py --steps 8000
     python examples/clients/tianshou_dqn.py --observation dict
 
-Tianshou has vector environments of its own, made of environments of one user. Dict observations are flattened by Gymnasium.
+Tianshou has vector environments of its own, made of environments of one user. Dict observations are flattened by
+Gymnasium.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
     python examples/clients/tianshou_ppo.py --steps 12000
     python examples/clients/tianshou_ppo.py --id recgym/EcommerceSlate-v0
 
-Tianshou has vector environments of its own, made of environments of one user. The items of a slate are drawn independently of each
-other, each from 20 of the actor's outputs. Dict observations are flattened by Gymnasium.
+Tianshou has vector environments of its own, made of environments of one user. The items of a slate are drawn
+independently of each other, each from 20 of the actor's outputs. Dict observations are flattened by Gymnasium.
 """
 
 from __future__ import annotations

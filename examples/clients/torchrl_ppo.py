@@ -4,8 +4,9 @@
     python examples/clients/torchrl_ppo.py --native SameStep
     python examples/clients/torchrl_ppo.py --observation dict --native SameStep
 
-`GymEnv` makes one user, `GymWrapper` takes recgym's vector env as it is. The items of a slate are drawn independently of each other,
-each from 20 of the actor's outputs. The blocks of dict observations are put side by side by TorchRL's transforms.
+`GymEnv` makes one user, `GymWrapper` takes recgym's vector env as it is. The items of a slate are drawn independently
+of each other, each from 20 of the actor's outputs. The blocks of dict observations are put side by side by TorchRL's
+transforms.
 """
 
 from __future__ import annotations

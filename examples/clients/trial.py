@@ -87,7 +87,8 @@ def run(train: Callable[[Trial], Policy], packages: list[str], steps: int, nativ
     """Read the command line, train, score, print, and write the result where ``--out`` says.
 
     Args:
-        train: gives the policy that it has trained. packages: whose versions the result names, beside what recgym needs.
+        train: gives the policy that it has trained. packages: whose versions the result names, beside those that recgym
+            needs.
         steps, native: the defaults of ``--steps`` and ``--native``.
     """
     parser = argparse.ArgumentParser(
@@ -100,7 +101,8 @@ def run(train: Callable[[Trial], Policy], packages: list[str], steps: int, nativ
         metavar="MODE",
         default=native,
         choices=["NextStep", "SameStep", "Disabled"],
-        help="train on recgym's own vector env in this autoreset mode (default: %(default)s; None: on environments of one user)",
+        help="train on recgym's own vector env in this autoreset mode (default: %(default)s, where None stands for "
+        "environments of one user)",
     )
     parser.add_argument("--small", action="store_true", help=f"a world with {SMALL}, which generic networks can learn")
     parser.add_argument("--steps", type=int, default=steps, help="of users in training (default: %(default)s)")
