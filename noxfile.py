@@ -68,7 +68,7 @@ def _contract(name: str) -> None:
 
     @nox.session(name=f"contract-{name}", python=python)
     def run(session: nox.Session) -> None:
-        session.install(*versions, "pytest>=8", "pytest-xdist>=3.6", "-e", ".")
+        session.install(*versions, "matplotlib>=3.10.7", "pytest>=8", "pytest-xdist>=3.6", "-e", ".")
         session.run("python", "tests/contract.py", name)
 
     run.__doc__ = f"The tests of what every environment promises: {', '.join(versions) or 'newest versions'}."

@@ -56,13 +56,13 @@ def read(case: Case) -> dict[str, Any] | None:
 
 def overview() -> list[str]:
     """A row for each script: what it earned in each form."""
-    lines = [f"| client | version | {' | '.join(FORMS.values())} |", "| --- | --- |" + " --- |" * len(FORMS)]
+    lines = [f"| client | version | Gymnasium | {' | '.join(FORMS.values())} |", "| --- |" + " --- |" * (2 + len(FORMS))]
     failures = []
     for script, (label, package) in LABELS.items():
         cases = [case for case in CASES if case.script == script and read(case)]
-        if not cases:
+        if not any("versions" in (read(case) or {}) for case in cases):  # none has run
             continue
-        cells, versions = [], set()
+        cells, ran = [], {}
         for form in FORMS:
             parts = []
             for case in (case for case in cases if case.form == form):
@@ -72,11 +72,12 @@ def overview() -> list[str]:
                     failures.append((label, case, result))
                     parts.append(f"fails ({len(failures)})")
                 else:
-                    versions.add(result["versions"][package])
+                    ran = result["versions"]
                     mode = f" {result['native']}" if result["native"] and form in ("native", "dict", "slate") else ""
                     parts.append(score(result) + mode)
             cells.append(", ".join(parts) or "–")
-        lines.append(f"| [{label}](#runs) | {', '.join(sorted(versions))} | {' | '.join(cells)} |")
+        version = f"{package} {ran[package].partition('+')[0]} | {ran['gymnasium']}"
+        lines.append(f"| {label} (`{script}.py`) | {version} | {' | '.join(cells)} |")
     if failures:
         lines.append("")
     for n, (label, case, result) in enumerate(failures, 1):
