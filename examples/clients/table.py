@@ -20,7 +20,7 @@ LABELS = {  # script -> name of the row, distribution whose version is shown
     "sb3_dqn": ("Stable-Baselines3, DQN", "stable-baselines3"),
     "sb3_ppo": ("Stable-Baselines3, PPO", "stable-baselines3"),
     "sb3_contrib_maskable_ppo": ("sb3-contrib, MaskablePPO", "sb3-contrib"),
-    "cleanrl_ppo": ("PPO in one file, as CleanRL's", "torch"),
+    "cleanrl_ppo": ("PPO in one file, torch", "torch"),
     "rllib_ppo": ("RLlib, PPO", "ray"),
     "rllib_dqn": ("RLlib, DQN", "ray"),
     "tianshou_dqn": ("Tianshou, DQN", "tianshou"),
@@ -34,7 +34,7 @@ LABELS = {  # script -> name of the row, distribution whose version is shown
     "agilerl_ppo": ("AgileRL, PPO", "agilerl"),
     "agilerl_dqn": ("AgileRL, DQN", "agilerl"),
 }
-FORMS = {"item": "single item", "slate": "slate", "dict": "dict observation", "native": "native vector env"}
+FORMS = {"item": "single item", "slate": "slate", "dict": "dict", "native": "native vector"}
 
 
 def plain(number: float) -> str:
@@ -56,7 +56,10 @@ def read(case: Case) -> dict[str, Any] | None:
 
 def overview() -> list[str]:
     """A row for each script: what it earned in each form."""
-    lines = [f"| client | version | Gymnasium | {' | '.join(FORMS.values())} |", "| --- |" + " --- |" * (2 + len(FORMS))]
+    lines = [
+        f"| client | version (Gymnasium) | {' | '.join(FORMS.values())} |",
+        "| --- |" + " --- |" * (1 + len(FORMS)),
+    ]
     failures = []
     for script, (label, package) in LABELS.items():
         cases = [case for case in CASES if case.script == script and read(case)]
@@ -76,8 +79,8 @@ def overview() -> list[str]:
                     mode = f" {result['native']}" if result["native"] and form in ("native", "dict", "slate") else ""
                     parts.append(score(result) + mode)
             cells.append(", ".join(parts) or "–")
-        version = f"{package} {ran[package].partition('+')[0]} | {ran['gymnasium']}"
-        lines.append(f"| {label} (`{script}.py`) | {version} | {' | '.join(cells)} |")
+        version = f"{ran[package].partition('+')[0]} ({ran['gymnasium']})"
+        lines.append(f"| {label} | {version} | {' | '.join(cells)} |")
     if failures:
         lines.append("")
     for n, (label, case, result) in enumerate(failures, 1):
