@@ -65,7 +65,7 @@ CASES = [
     Case("cleanrl", "cleanrl_ppo", "native", NEXT),
     Case("cleanrl", "cleanrl_ppo", "native", "--native Disabled"),
     Case("rllib", "rllib_ppo", "item"),
-    Case("rllib", "rllib_ppo", "slate", f"{SLATE} {NEXT} --small --steps 40000"),
+    Case("rllib", "rllib_ppo", "slate", f"{SLATE} {NEXT} --steps 40000"),
     Case("rllib", "rllib_ppo", "dict", f"{DICT} {NEXT}"),
     Case("rllib", "rllib_ppo", "native", NEXT),
     Case("rllib", "rllib_dqn", "item"),
