@@ -27,9 +27,12 @@ CLIENTS = {  # what each needs beside recgym; no upper bounds of ours, so that a
     "torchrl": [TORCH, "torchrl>=0.14"],
     "skrl": [TORCH, "skrl>=2.1"],
     "morl-baselines": [TORCH, "morl-baselines>=1.3", "mo-gymnasium>=1.3.2"],
-    "minari": [TORCH, "minari[create,hdf5]>=0.5.3", "pillow>=11"],  # its HDF5 storage imports pillow without requiring it
+    "minari": [
+        TORCH,
+        "minari[create,hdf5]>=0.5.3",
+        "pillow>=11",
+    ],  # its HDF5 storage imports pillow without requiring it
     "d3rlpy": [TORCH, "d3rlpy>=2.8.1"],  # pins gymnasium==1.0.0, our floor
-    "agilerl": [TORCH, "agilerl>=2.6"],
 }
 
 

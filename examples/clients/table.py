@@ -31,8 +31,6 @@ LABELS = {  # script -> name of the row, distribution whose version is shown
     "minari_cloning": ("Minari, cloning", "minari"),
     "d3rlpy_offline": ("d3rlpy, DiscreteCQL offline", "d3rlpy"),
     "d3rlpy_online": ("d3rlpy, double DQN", "d3rlpy"),
-    "agilerl_ppo": ("AgileRL, PPO", "agilerl"),
-    "agilerl_dqn": ("AgileRL, DQN", "agilerl"),
 }
 FORMS = {"item": "single item", "slate": "slate", "dict": "dict", "native": "native vector"}
 
