@@ -40,9 +40,14 @@ def plain(number: float) -> str:
     return f"{number:.2f}"
 
 
+def level(result: dict[str, Any], key: str) -> str:
+    """A mean return, marked where it is of the small world."""
+    return plain(result[key]["mean"]) + (" †" if "items" in result["options"] else "")
+
+
 def score(result: dict[str, Any]) -> str:
     """The return, in bold where it is above that of random."""
-    text = plain(result["return"]["mean"]) + (" †" if "items" in result["options"] else "")
+    text = level(result, "return")
     return f"**{text}**" if result["gain"]["mean"] > result["gain"]["half_width"] else text
 
 
@@ -79,6 +84,9 @@ def overview() -> list[str]:
             cells.append(", ".join(parts) or "–")
         version = f"{ran[package].partition('+')[0]} ({ran['gymnasium']})"
         lines.append(f"| {label} | {version} | {' | '.join(cells)} |")
+    results = {form: [read(case) or {} for case in CASES if case.form == form] for form in FORMS}
+    randoms = [sorted({level(one, "random") for one in of if "random" in one}, reverse=True) for of in results.values()]
+    lines.append(f"| random candidates | | {' | '.join(map(', '.join, randoms))} |")
     if failures:
         lines.append("")
     for n, (label, case, result) in enumerate(failures, 1):
