@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections import OrderedDict
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -199,7 +198,7 @@ class DictObservation(FlatObservation):
     form = "dict"
 
     def make_space(self) -> spaces.Space[Any]:
-        return spaces.Dict(OrderedDict(self.boxes()))  # in the order of the flat vector, not of the alphabet
+        return spaces.Dict([*self.boxes().items()])  # pairs stay in this order; Gymnasium 1.0 sorts any mapping
 
     def view(self, flat: Array) -> Any:
         """Views of the flat vector, by block."""
