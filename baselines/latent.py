@@ -6,7 +6,6 @@ few kilobytes for each environment, lie in ``baselines/policies``; ``python -m b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -93,10 +92,3 @@ class LatentPolicy(SlatePPO):
         agent._parse(content, file)
         agent.trained = True
         return agent
-
-
-def slope(curve: Sequence[dict[str, float]]) -> float:
-    """By which share of its last value a learning curve rose over its last fifth of steps; near 0 it is flat."""
-    end = curve[-1]["steps"]
-    late = [point for point in curve if point["steps"] >= 0.8 * end]
-    return (late[-1]["return"] - late[0]["return"]) / abs(late[-1]["return"])

@@ -30,6 +30,7 @@ from recgym.errors import ConfigError, require, require_count, require_number
 from recgym.files import parse_arrays
 
 Array = NDArray[Any]
+WORTH_COMPILING = 200_000  # user-steps of a training; in shorter ones compiling the step takes longer than it saves
 CLIP = 6.0  # standard deviations: numbers further off the mean count as so many
 SCALING = ("choice_mean", "choice_scale", "user_mean", "user_scale")
 
@@ -227,7 +228,8 @@ class SlatePPO(Agent):
         """Some rounds in one task, with the value network and the optimiser of the rounds before."""
         env = task.make(self.envs, AutoresetMode.SAME_STEP)
         require_choices(env, type(self).__name__)
-        env.fuse()
+        if rounds * self.segment * self.envs >= WORTH_COMPILING:
+            env.fuse()
         if not self.trained:
             self._measure(env, seed)
         observation, _ = env.reset(seed=seed)

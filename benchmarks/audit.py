@@ -23,8 +23,7 @@ from rich.text import Text
 
 import recgym
 from baselines.agent import Task, evaluate
-from baselines.latent import LatentPolicy, slope
-from baselines.policies import KINDS, ORIGIN, POLICY_SEED, digest_of, policy_digests, policy_file, provenance
+from baselines.policies import KINDS, ORIGIN, POLICY_SEED, digest_of, policy_digests, policy_file, provenance, slope
 from baselines.reference import Popularity
 from baselines.rules import Heuristic, search
 from benchmarks import limit_threads
@@ -202,6 +201,8 @@ def train_policy(id: str, kind: str, steps: int, generations: int, starts: int =
     }
     task, file = Task(id), policy_file(id, kind)
     if kind == "best-known":
+        from baselines.latent import LatentPolicy  # and torch, which few commands need
+
         first = policy_file(single_of(id), kind)
         agent, curve, best = LatentPolicy(), [], (-np.inf, LatentPolicy())
         if first != file:  # a slate's policy begins as that of one item, which finds better slates than a random start

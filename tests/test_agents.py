@@ -380,6 +380,12 @@ def test_committed_policies_play_their_environment(id: str, kind: str) -> None:
     digests = policy_digests([id], kind)
     first, again = (evaluate(make_agent(kind, **more), id, 20, seed=10**9) for more in ({}, {"digests": digests}))
     assert np.array_equal(first.returns, again.returns)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_policies_of_others_are_refused(kind: str) -> None:
+    id = "recgym/News-v0"
+    digests = policy_digests([id], kind)
     with pytest.raises(ConfigError, match=f"{kind} digests: must be '{digests[id]}' for {id}, as its file is"):
         evaluate(make_agent(kind, digests={id: "0" * 16}), id, 2)
     with pytest.raises(ConfigError, match=f"{kind} digests: must have the environment, got '{id}'"):

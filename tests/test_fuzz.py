@@ -20,10 +20,10 @@ from benchmarks.fuzz.targets import Target, nothing
 from recgym.errors import ConfigError, RecgymError
 
 CASES = {
-    "worlds": 150,
-    "agents": 60,
-    "results": 50,
-    "suites": 300,
+    "worlds": 75,
+    "agents": 30,
+    "results": 15,
+    "suites": 100,
     "logs": 400,
     "parameters": 150,
     "ranges": 120,

@@ -22,8 +22,7 @@ pytest.importorskip("matplotlib")
 from rich.console import Console
 
 from baselines.agent import Task
-from baselines.latent import slope
-from baselines.policies import KINDS, policy_digests, provenance
+from baselines.policies import KINDS, policy_digests, provenance, slope
 from baselines.registry import make_agent
 from benchmarks import __main__ as cli
 from benchmarks import run, suite, tune

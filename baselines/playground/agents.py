@@ -7,7 +7,7 @@ import queue
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
@@ -68,7 +68,7 @@ def privileged(name: str) -> bool:
     return agent_class(name).privileged
 
 
-def key_of(id: str, options: dict[str, Any]) -> str:
+def key_of(id: str, options: Mapping[str, Any]) -> str:
     """A name of a world: its id and options."""
     return json.dumps([id, dict(options)], sort_keys=True)
 

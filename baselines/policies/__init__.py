@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,3 +91,10 @@ def provenance(id: str, kind: str) -> dict[str, Any]:
 def as_array(origin: dict[str, Any]) -> np.ndarray:
     """A provenance as the array of bytes that an .npz file holds."""
     return np.frombuffer(json.dumps(origin).encode(), np.uint8)
+
+
+def slope(curve: Sequence[dict[str, float]]) -> float:
+    """By which share of its last value a learning curve rose over its last fifth of steps; near 0 it is flat."""
+    end = curve[-1]["steps"]
+    late = [point for point in curve if point["steps"] >= 0.8 * end]
+    return (late[-1]["return"] - late[0]["return"]) / abs(late[-1]["return"])
