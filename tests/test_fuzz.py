@@ -22,7 +22,7 @@ from recgym.errors import ConfigError, RecgymError
 CASES = {
     "worlds": 75,
     "agents": 30,
-    "results": 15,
+    "results": 25,
     "suites": 100,
     "logs": 400,
     "parameters": 150,

@@ -113,7 +113,7 @@ def _prepare_results(folder: Path) -> None:
     from benchmarks.run import run_suite
     from benchmarks.suite import custom_suite
 
-    suite = custom_suite(["linucb"], [Task("recgym/News-v0")], 256, 2, 20)
+    suite = custom_suite(["linucb"], [Task("recgym/News-v0", {"horizon": 3})], 256, 2, 20)
     with open(os.devnull, "w") as nowhere:
         run_suite(suite, folder / "custom", 1, "python -m benchmarks run", Console(file=nowhere))
     shutil.copytree(folder / "custom", folder / "packed")
