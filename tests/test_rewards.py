@@ -22,7 +22,7 @@ from recgym.testing import check_component, check_env
 
 
 @dataclass(frozen=True, eq=False)
-class Diverse(Reward):
+class Assorted(Reward):
     """Clicks, and something for each topic shown."""
 
     weight: float = 0.25
@@ -73,7 +73,7 @@ def single(env_id: str = "recgym/NewsSlate-v0", **options: Any) -> RecEnv:
 
 
 @pytest.mark.parametrize(
-    "reward", [Diverse(), novel, {"kind": "Diverse", "weight": 2.0}], ids=["class", "function", "JSON"]
+    "reward", [Assorted(), novel, {"kind": "Assorted", "weight": 2.0}], ids=["class", "function", "JSON"]
 )
 def test_the_contract_holds(reward: Any) -> None:
     check_env("recgym/NewsSlate-v0", steps=40, reward=reward)
@@ -83,7 +83,7 @@ def test_the_contract_holds(reward: Any) -> None:
 @pytest.mark.parametrize("fused", [False, True])
 def test_the_reward_is_what_it_returns(mode: str, fused: bool) -> None:
     """With episode ends, where a reset pays nothing; the rest is what any other reward gives."""
-    env, plain = (vector(autoreset_mode=mode, horizon=4, reward=reward) for reward in (Diverse(), {"click": 1.0}))
+    env, plain = (vector(autoreset_mode=mode, horizon=4, reward=reward) for reward in (Assorted(), {"click": 1.0}))
     env.reset(seed=0)
     plain.reset(seed=0)
     if fused:
@@ -104,7 +104,7 @@ def test_the_reward_is_what_it_returns(mode: str, fused: bool) -> None:
     assert ends
 
 
-@pytest.mark.parametrize("reward", [Diverse(), novel])
+@pytest.mark.parametrize("reward", [Assorted(), novel])
 def test_single_is_a_row_of_a_batch_plain_and_fused(reward: Any) -> None:
     rows = []
     for env, fuse in ((vector(1, reward=reward), False), (vector(1, reward=reward), True)):
@@ -186,7 +186,7 @@ def test_wrong_actions_are_refused_before_it_is_asked() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (dict(reward=Diverse(), expected_reward=True), "expected_reward: needs a reward that is a weighted sum"),
+        (dict(reward=Assorted(), expected_reward=True), "expected_reward: needs a reward that is a weighted sum"),
         (dict(reward=novel, like_dislike=True), "like_dislike: excludes reward"),
         (dict(reward=Lazy()), "reward: Lazy must have `weights`, or `__call__"),
         (dict(reward=LikeDislike), 'must be weights by objective, a Reward, a function or "vector"'),
@@ -202,8 +202,8 @@ def test_what_cannot_be_is_refused(options: dict[str, Any], message: str) -> Non
 
 
 def test_who_needs_a_sum_says_so() -> None:
-    with pytest.raises(ConfigError, match="reward: must be a weighted sum of objectives here, got Diverse"):
-        _ = vector(reward=Diverse()).weights
+    with pytest.raises(ConfigError, match="reward: must be a weighted sum of objectives here, got Assorted"):
+        _ = vector(reward=Assorted()).weights
     weights, shown = vector(reward={"dwell": 2.0}).weights
     assert (weights.tolist(), shown) == ([0.0, 2.0, 0.0, 0.0, 0.0], 0.0)
 
@@ -219,7 +219,7 @@ def test_parts_replace_parts_before_the_world_is_checked() -> None:
 
 
 def test_vector_rewards_stay_what_they_are() -> None:
-    world = recgym.load_world("news").replace(reward=Diverse())
+    world = recgym.load_world("news").replace(reward=Assorted())
     env = RecVectorEnv(world, 2, reward="vector", render_mode="ansi")
     env.reset(seed=0)
     _, reward, *_, info = env.step([0, 1])
@@ -237,18 +237,18 @@ def test_rendered_rewards_are_those_paid() -> None:
 
 
 def test_copies_and_files() -> None:
-    env = single(reward=Diverse(0.5))
+    env = single(reward=Assorted(0.5))
     env.reset(seed=0)
     twins = [env, copy.deepcopy(env), pickle.loads(pickle.dumps(env))]
     assert len({twin.step([0, 1, 2, 3, 4])[1] for twin in twins}) == 1
     data = env.world.to_dict({})
-    assert data["reward"] == {"kind": "Diverse", "weight": 0.5}
+    assert data["reward"] == {"kind": "Assorted", "weight": 0.5}
     with pytest.raises(ConfigError, match="reward: a function cannot be written"):
         single(reward=novel).world.to_dict({})
 
 
 def test_check_component_takes_them() -> None:
-    check_component(Diverse(), users=12, steps=5)
+    check_component(Assorted(), users=12, steps=5)
     with pytest.raises(AssertionError, match="Competitive: row 0 of a batch and alone"):
         check_component(Competitive(), users=12, steps=5)
 

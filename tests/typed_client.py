@@ -14,7 +14,7 @@ from recgym.types import Array
 
 
 @dataclass(frozen=True, eq=False)
-class Coin(Departure):
+class Toss(Departure):
     rate: float = 0.5
 
     def uniforms(self, sizes: recgym.Sizes) -> int:
@@ -26,7 +26,7 @@ class Coin(Departure):
 
 world = recgym.load_world("news", slate_size=2)
 assert_type(world, World)
-world = replace(world, choice=Cascade(attention=0.8), departure=Coin())
+world = replace(world, choice=Cascade(attention=0.8), departure=Toss())
 users = world.arrive(recgym.mix([0, 1, 2]))
 after, feedback = world.step(users, users.candidates[:, :2].copy(), world.noise(users))
 assert_type(after, Users)
