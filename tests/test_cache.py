@@ -23,10 +23,10 @@ from recgym.files import write_atomically
 
 FUSE = """
 import gymnasium as gym, recgym
-env = gym.make_vec("recgym/News-v0", num_envs=2).unwrapped
+env = gym.make_vec("recgym/LongTermSatisfaction-v0", num_envs=2).unwrapped
 env.reset(seed=0)
 assert env.fuse()
-print(sum(env.step([i % 20, 3])[1].sum() for i in range(20)))
+print(sum(env.step([i % 10, 3])[1].sum() for i in range(20)))
 """
 
 
