@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import json
 import re
 import sys
 from html.parser import HTMLParser
@@ -66,6 +67,22 @@ def test_the_shell_completes_commands() -> None:
     asked = {"_RECGYM_BENCHMARKS_COMPLETE": "complete_bash", "COMP_WORDS": "recgym-benchmarks su", "COMP_CWORD": "1"}
     answer = CliRunner().invoke(app, [], env=asked, prog_name="recgym-benchmarks")
     assert answer.output.split() == ["submit-check"]
+
+
+def test_the_table_of_a_first_dqn_is_of_the_records() -> None:
+    text = (DOCS / "tutorials/first_dqn.py").read_text()
+    tuning = ROOT / "benchmarks/tuning"
+    records = [row for name in ("candidate", "stock") for row in json.loads((tuning / f"{name}.json").read_text())]
+    ids = ("recgym/Ecommerce-v0", "recgym/News-v0", "recgym/LiveStream-v0")
+    for agent, seeds in (("candidate", 3), ("stock", 3), ("popularity", 1)):
+        found = [[row for row in records if (row["agent"], row["task"]) == (agent, id)] for id in ids]
+        assert [len(rows) for rows in found] == [seeds] * 3
+        assert " | ".join(", ".join(f"{row['mean']:.1f}" for row in rows) for rows in found) in text
+        level = [
+            next(row["mean"] for row in records if (row["agent"], row["task"]) == ("popularity", id)) for id in ids
+        ]
+        if agent != "popularity":
+            assert all(row["mean"] > level[i] for i, rows in enumerate(found) for row in rows)
 
 
 def test_the_first_script_is_short() -> None:

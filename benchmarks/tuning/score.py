@@ -2,7 +2,8 @@
 
     python -m benchmarks.tuning.score dqn recgym/News-v0 0 '{"n_steps": 5}' >> runs.jsonl
 
-The agent "stock" is Stable-Baselines3's own DQN, ``DQN("MlpPolicy", env)``. The JSON files of this folder are such lines by agent.
+The agent "stock" is Stable-Baselines3's own DQN, ``DQN("MlpPolicy", env)``, and "candidate" the same with the policy that the
+documentation recommends first, ``DQN(CandidatePolicy, env, buffer_size=50_000)``. The JSON files of this folder are such lines by agent.
 """
 
 from __future__ import annotations
@@ -19,21 +20,22 @@ import torch
 
 from baselines.agent import Agent, Task, evaluate
 from baselines.registry import make_agent
+from baselines.sb3 import CandidatePolicy
 from benchmarks.suite import SEED_STRIDE, TUNING_SEED
 
 USERS, USER_SEED = 1000, 3 * 10**9  # whom settings are scored on; no suite has them, in training or in evaluation
 
 
 class Stock(Agent):
-    """Stable-Baselines3's DQN with its defaults, or the arguments given."""
+    """Stable-Baselines3's DQN on a plain env with its defaults, or the arguments given."""
 
-    def __init__(self, **arguments: Any) -> None:
-        self.arguments = arguments
+    def __init__(self, policy: Any = "MlpPolicy", **arguments: Any) -> None:
+        self.policy, self.arguments = policy, arguments
 
     def fit(self, task: Task, steps: int, seed: int = 0, progress: Any = None) -> None:
         env = gym.make(task.id, **task.options)
         env.reset(seed=seed)
-        self.model = stable_baselines3.DQN("MlpPolicy", env, seed=seed, device="cpu", **self.arguments)
+        self.model = stable_baselines3.DQN(self.policy, env, seed=seed, device="cpu", **self.arguments)
         self.model.learn(steps)
 
     def act(self, observation: Any, mask: Any, explore: bool = False) -> Any:
@@ -46,9 +48,14 @@ def score(
     """What a run with tuning's seed number `seed` earns: mean return, its standard error over users, and its costs.
 
     Args:
-        agent: registry name, or "stock". task: id. options: of the task in training alone. steps: of training, 0 for none.
+        agent: registry name, "stock" or "candidate". task: id. options: of the task in training alone. steps: of training, 0 for none.
     """
-    made = Stock(**hyperparameters) if agent == "stock" else make_agent(agent, **hyperparameters)
+    if agent == "stock":
+        made: Agent = Stock(**hyperparameters)
+    elif agent == "candidate":
+        made = Stock(CandidatePolicy, **{"buffer_size": 50_000, **hyperparameters})
+    else:
+        made = make_agent(agent, **hyperparameters)
     wall, cpu = time.perf_counter(), time.process_time()
     if steps:
         made.fit(Task(task, options), steps, TUNING_SEED + seed * SEED_STRIDE)
