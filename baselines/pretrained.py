@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from baselines.agent import Agent
+from baselines.policies import file_name
 from baselines.registry import agent_class
-from recgym.errors import ConfigError, require, unknown
+from recgym.errors import ConfigError, require, require_option
 from recgym.files import read_bytes, read_json, write_atomically
 
 FOLDER = Path(__file__).parent / "pretrained"
@@ -49,7 +48,7 @@ class Pretrained:
     @property
     def folder(self) -> str:
         """Name of the folder."""
-        return f"{self.id.removeprefix('recgym/').replace('/', '-')}.{self.name.replace(' ', '-')}"
+        return f"{file_name(self.id)}.{self.name.replace(' ', '-')}"
 
 
 def pretrained(folder: Path = FOLDER) -> list[Pretrained]:
@@ -76,36 +75,34 @@ def load_pretrained(name: str, id: str) -> Agent:
         ConfigError: there is none of that name for that environment, the message says what there is; or a file is not the
             one that was published.
     """
-    found = {(entry.id, entry.name): entry for entry in pretrained()}
-    ids = {id for id, _ in found}
-    if id not in ids:
-        unknown("id", id, ids)
-    names = [name for at, name in found if at == id]
-    if name not in names:
-        unknown("pretrained agent", name, names)
-    entry = found[id, name]
+    entries = pretrained()
+    require_option("id", id, sorted({entry.id for entry in entries}))
+    named = {entry.name: entry for entry in entries if entry.id == id}
+    require_option("pretrained agent", name, named)
+    entry = named[name]
     folder = FOLDER / entry.folder
-    digest = hashlib.sha256(read_bytes(folder / "agent.json", "pretrained agent")).hexdigest()
+    digest = _digest(folder)
     require(digest == entry.digest, "pretrained agent", f"must be the published one, in {folder}", digest)
     return agent_class(entry.agent).load(folder)
 
 
-def keep(agent: Agent, entry: dict[str, Any], folder: Path = FOLDER) -> Pretrained:
+def keep(agent: Agent, entry: Pretrained, folder: Path = FOLDER) -> Pretrained:
     """Put an agent there, in the place of another of its name and environment; the index is written last.
 
     Args:
-        agent: as its training has left it. entry: what `Pretrained` says of it, but the digest.
+        agent: as its training has left it. entry: what is known of it; its digest does not count.
+
+    Returns:
+        The entry with the digest of what was kept.
     """
-    kept = Pretrained(**entry, digest="")
-    agent.save(folder / kept.folder)
-    digest = hashlib.sha256((folder / kept.folder / "agent.json").read_bytes()).hexdigest()
-    kept = Pretrained(**entry, digest=digest)
+    agent.save(folder / entry.folder)
+    kept = replace(entry, digest=_digest(folder / entry.folder))
     others = [other for other in pretrained(folder) if other.folder != kept.folder]
-    write_index([*others, kept], folder)
+    entries = sorted([*others, kept], key=lambda entry: (entry.id, entry.name))
+    lines = ",\n".join(json.dumps(asdict(entry)) for entry in entries)
+    write_atomically(folder / INDEX, f"[\n{lines}\n]\n".encode())
     return kept
 
 
-def write_index(entries: Sequence[Pretrained], folder: Path = FOLDER) -> None:
-    """Write the index, a line for each agent."""
-    lines = [json.dumps(asdict(entry)) for entry in sorted(entries, key=lambda entry: (entry.id, entry.name))]
-    write_atomically(folder / INDEX, ("[\n" + ",\n".join(lines) + "\n]\n").encode())
+def _digest(folder: Path) -> str:
+    return hashlib.sha256(read_bytes(folder / "agent.json", "pretrained agent")).hexdigest()

@@ -55,8 +55,7 @@ def pretrain(
                 f"pretrain: {label} must earn {row.returns.mean} in {task}, as its row of {suite} did with {row.software}, "
                 f"got {found.mean}"
             )
-        entry = {"name": label, "id": job.task.id, "agent": job.agent, "suite": suite, "key": job.key, "seed": job.seed,
-                 "steps": job.steps, "returns": found.mean, "se": found.se}  # fmt: skip
+        entry = Pretrained(label, job.task.id, job.agent, suite, job.key, job.seed, job.steps, found.mean, found.se, "")
         made.append(keep(agent, entry, folder))
     return made
 

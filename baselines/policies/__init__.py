@@ -31,7 +31,12 @@ ORIGIN = "provenance"
 def policy_file(id: str, kind: str, folder: Path = FOLDER) -> Path:
     """Where the policy of an environment lies, whether or not it is there."""
     require_option("kind of policy", kind, KINDS)
-    return folder / f"{id.removeprefix('recgym/').replace('/', '-')}.{kind}.{KINDS[kind]}"
+    return folder / f"{file_name(id)}.{kind}.{KINDS[kind]}"
+
+
+def file_name(id: str) -> str:
+    """An environment's id as the beginning of names of files and folders."""
+    return id.removeprefix("recgym/").replace("/", "-")
 
 
 def environments(kind: str) -> list[str]:
