@@ -113,7 +113,7 @@ def test_counts_of_selected_rows(tmp_path):
 
 def test_chunks_do_not_show(tmp_path, monkeypatch):
     whole = read_open_bandit(TINY)
-    monkeypatch.setattr("recgym.logs.CHUNK", 7)
+    monkeypatch.setattr("recgym.logs.open_bandit.CHUNK", 7)
     parts = read_open_bandit(TINY)
     for name in ("timestamp", "item", "position", "click", "propensity", "policy"):
         np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
