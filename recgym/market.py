@@ -76,8 +76,9 @@ class Market(Component, abstract=True):
 
     def __init_subclass__(cls, abstract: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(abstract=abstract, **kwargs)
-        cls.names = tuple(signal.name for signal in cls.signals)
-        cls._columns = {name: j for j, name in enumerate(cls.names)}
+        if isinstance(cls.signals, tuple):  # else they are those of each market, see `LoggedMarket`
+            cls.names = tuple(signal.name for signal in cls.signals)
+            cls._columns = {name: j for j, name in enumerate(cls.names)}
 
     def column(self, signal: str) -> int:
         """Index of a signal in `signals`."""
@@ -296,6 +297,76 @@ class StaticMarket(Market):
     def of(cls, n_items: int) -> Self:
         """The market of a catalogue of n items."""
         return cls(1440.0, np.array([0, n_items]), np.arange(n_items, dtype=np.int32))
+
+
+@dataclass(frozen=True, eq=False)
+class LoggedMarket(Market):
+    """What logs say of each item over time: prices, freshness, popularity, whatever was known when it was shown.
+
+    The calendar has equal parts. The record of item i begins with part `first[i]`, and holds its last value from its end to the end of the
+    calendar, where all begins anew.
+
+    Args:
+        table: (N, L, F) float32, the F signals of each item in L parts.
+        first: (N,) int32, the part in which the record of each item begins, in [0, P).
+        part: minutes of a part, > 0; the calendar must have a whole number P of parts.
+        known: names of the F signals. visible: whether the observation shows each of them.
+    """
+
+    table: Array
+    first: Array
+    part: float
+    known: tuple[str, ...]
+    visible: tuple[bool, ...]
+    per_item: ClassVar[tuple[str, ...]] = ("table", "first")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        float_array(self, "table")
+        int_array(self, "first", np.int32)
+        require_number("market.part", self.part, 1e-3, 1e9)
+        shape = self.table.shape
+        fits = len(shape) == 3 and shape[0] == self.first.size and shape[1] >= 1 and shape[2] == len(self.known)
+        require(fits, "market.table", f"must be (N, L, {len(self.known)}) for {self.first.size} items", shape)
+        require(len(set(self.known)) == len(self.known), "market.known", "must not repeat a name", self.known)
+        same = len(self.visible) == len(self.known)
+        require(same, "market.visible", f"must have {len(self.known)} values", self.visible)
+        parts = self.period / self.part
+        require(
+            parts == int(parts), "market.part", f"must divide the {self.period:g} minutes of the calendar", self.part
+        )
+        low, high = int(self.first.min()), int(self.first.max())
+        require(low >= 0 and high < parts, "market.first", f"must lie in [0, {int(parts)})", (low, high))
+
+    @cached_property
+    def signals(self) -> tuple[Signal, ...]:  # type: ignore[override]
+        low, high = self.table.min(axis=(0, 1), initial=0.0), self.table.max(axis=(0, 1), initial=0.0)
+        return tuple(map(Signal, self.known, low.tolist(), high.tolist(), self.visible))
+
+    @property
+    def names(self) -> tuple[str, ...]:  # type: ignore[override]
+        return self.known
+
+    @cached_property
+    def _columns(self) -> dict[str, int]:  # type: ignore[override]
+        return {name: j for j, name in enumerate(self.known)}
+
+    def write(self, out: Array, items: Array, clock: Array) -> None:
+        _logged_signals(out, items, clock, self.period, self.part, self.table, self.first)
+
+
+@kernel
+def _logged_signals(out, items, clock, period, part, table, first):
+    parts, length = int(period / part), table.shape[1]
+    for b in range(items.shape[0]):
+        now = _part(_minute(clock[b], period), part, parts)
+        for s in range(items.shape[1]):
+            i = items[b, s]
+            if i >= 0:
+                age = now - first[i]
+                age = min(age + parts if age < 0 else age, length - 1)
+                for f in range(table.shape[2]):
+                    out[b, s, f] = table[i, age, f]
 
 
 @dataclass(frozen=True, eq=False)

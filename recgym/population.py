@@ -272,6 +272,82 @@ def _types(interest, noise, cumulative, location, sd):
 
 
 @dataclass(frozen=True, eq=False)
+class Empirical(Population):
+    """Users drawn from those of logs, one as likely as the other, each with what the logs leave open about them.
+
+    A new user is a row j of the tables: interest = mean_j + spread_j n, where n are standard normal numbers within +-4; the
+    profile that the platform has, which is zero where it knows nothing; and the minute of the calendar at which a session
+    of j began.
+
+    Args:
+        mean: (n, d) float32, what is believed of each user's interest. spread: (n, d) float32, >= 0, its standard deviation.
+        profile: (n, d) float32, rows of norm 1 at most. clock: (n,) float32 minutes, >= 0.
+        sensitivity: market signal -> (mean, spread), as in `TopicMixture`.
+    """
+
+    mean: NDArray[np.float32]
+    spread: NDArray[np.float32]
+    profile: NDArray[np.float32]
+    clock: NDArray[np.float32]
+    sensitivity: dict[str, tuple[float, float]] = field(default_factory=dict)  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        for name in ("mean", "spread", "profile", "clock"):
+            float_array(self, name)
+        shape = self.mean.shape
+        require(len(shape) == 2 and min(shape) >= 1, "Empirical.mean", "must be (n, d), n and d >= 1", shape)
+        for name in ("spread", "profile"):
+            given = getattr(self, name).shape
+            require(given == shape, f"Empirical.{name}", f"must have shape {shape}", given)
+        require(self.clock.shape == shape[:1], "Empirical.clock", f"must have shape {shape[:1]}", self.clock.shape)
+        longest = float(np.linalg.norm(self.profile.astype(np.float64), axis=1).max())
+        require(longest <= 1.0001, "Empirical.profile", "must have rows of norm 1 at most", longest)
+        require(self.spread.min() >= 0, "Empirical.spread", "must be >= 0", float(self.spread.min()))
+        require(self.clock.min() >= 0, "Empirical.clock", "must be >= 0", float(self.clock.min()))
+        _check_sensitivity("Empirical.sensitivity", self.sensitivity)
+
+    @cached_property
+    def norm(self) -> float:  # type: ignore[override]
+        widest = np.sqrt(((np.abs(self.mean, dtype=np.float64) + 4.0 * self.spread) ** 2).sum(axis=1).max())
+        return max(float(widest), 1.0)
+
+    def reads(self) -> tuple[str, ...]:
+        return tuple(f"signals.{name}" for name in self.sensitivity)
+
+    def uniforms(self, sizes: Sizes) -> int:
+        return 1 + sizes.dimensions + sizes.signals
+
+    def check(self, catalog: Catalog) -> None:
+        d = catalog.embedding.shape[1]
+        require(self.mean.shape[1] == d, "Empirical.mean", f"must have the {d} columns of the items", self.mean.shape)
+
+    def arrive(self, noise: Array, signals: tuple[str, ...]) -> dict[str, Array]:
+        B, d = noise.shape[1], self.mean.shape[1]
+        interest, profile = empty((B, d), F32), empty((B, d), F32)
+        known, clock, sensitivity = empty(B, F32), empty(B, F32), empty((B, len(signals)), F32)
+        _one_of(interest, profile, known, clock, noise, self.mean, self.spread, self.profile, self.clock)
+        given = [self.sensitivity.get(name, (0.0, 0.0)) for name in signals]
+        _sensitivities(sensitivity, noise, 1 + d, np.array(given, np.float64).reshape(-1, 2))
+        return dict(interest=interest, profile=profile, known=known, clock=clock, sensitivity=sensitivity)
+
+
+@kernel
+def _one_of(interest, profile, known, clock, noise, mean, spread, profiles, clocks):
+    """A user of the tables, drawn by the first number."""
+    n, d = mean.shape
+    for b in range(interest.shape[0]):
+        j = min(int(noise[0, b] * n), n - 1)
+        clock[b] = clocks[j]
+        known[b] = 0.0
+        for k in range(d):
+            away = min(max(normal(noise[1 + k, b]), -4.0), 4.0)
+            interest[b, k] = mean[j, k] + spread[j, k] * away
+            profile[b, k] = profiles[j, k]
+            if profiles[j, k] != 0.0:
+                known[b] = 1.0
+
+
+@dataclass(frozen=True, eq=False)
 class TopicMixture(Population):
     """Users with mixed tastes.
 
@@ -314,11 +390,7 @@ class TopicMixture(Population):
         require_weeks("population.weeks", self.weeks, MOST_WEEKS)
         hours_fit = len(self.hours) == 24 and min(self.hours) >= 0 and sum(self.hours) > 0
         require(hours_fit, "population.hours", "must be 24 weights >= 0 with a positive sum", self.hours)
-        for name, given in self.sensitivity.items():
-            where = f"population.sensitivity[{name!r}]"
-            require(isinstance(given, (list, tuple)) and len(given) == 2, where, "must be (mean, spread)", given)
-            require_number(where, given[0], -1e6, 1e6)
-            require_number(f"{where} spread", given[1], 0, 10)
+        _check_sensitivity("population.sensitivity", self.sensitivity)
         for name, given in self.traits.items():
             where, rule = (
                 f"population.traits[{name!r}]",
@@ -440,6 +512,15 @@ def _sensitivities(sensitivity, noise, first, coefficients):
 def _log_normal(out, noise, row, median, spread, low, high):
     for b in range(out.shape[0]):
         out[b] = min(max(median * math.exp(spread * normal(noise[row, b])), low), high)
+
+
+def _check_sensitivity(name: str, sensitivity: dict[str, tuple[float, float]]) -> None:
+    """Require coefficients of market signals, as (mean, spread)."""
+    for signal, given in sensitivity.items():
+        where = f"{name}[{signal!r}]"
+        require(isinstance(given, (list, tuple)) and len(given) == 2, where, "must be (mean, spread)", given)
+        require_number(where, given[0], -1e6, 1e6)
+        require_number(f"{where} spread", given[1], 0, 10)
 
 
 def require_weeks(name: str, weeks: tuple[int, int], most: int) -> None:

@@ -19,7 +19,9 @@ from recgym.world import World
 if TYPE_CHECKING:
     import polars as pl
 
-EPOCH = np.datetime64(datetime(2026, 1, 5).isoformat(), "us")  # minute 0 of the clock: midnight at the start of a Monday
+EPOCH = np.datetime64(
+    datetime(2026, 1, 5).isoformat(), "us"
+)  # minute 0 of the clock: midnight at the start of a Monday
 FLAGS = ("cart", "purchase", "like", "share")  # channels that are columns of the table as they are
 
 
@@ -200,7 +202,13 @@ def _events(columns: dict[str, Array], policies: list[str]) -> pl.DataFrame:
     import polars as pl
 
     order = np.lexsort((columns["position"], columns["slate"], columns["time"], columns["user"]))
-    kinds: dict[str, Any] = {"user": np.uint32, "item": np.uint32, "session": np.uint32, "slate": np.uint32, "position": np.uint16}
+    kinds: dict[str, Any] = {
+        "user": np.uint32,
+        "item": np.uint32,
+        "session": np.uint32,
+        "slate": np.uint32,
+        "position": np.uint16,
+    }
     data: dict[str, Any] = {}
     for name, values in columns.items():
         values = values[order]

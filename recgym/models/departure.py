@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from recgym.component import Component
 from recgym.errors import require_number
-from recgym.kernel import kernel, sigmoid_all
+from recgym.kernel import kernel, normal, sigmoid, sigmoid_all
 from recgym.types import BOOL, F32, Array, Column, Feedback, Sizes, Users, copied, empty, zeros
 
 
@@ -112,6 +113,82 @@ def _hazard(left, chance, satisfaction, fatigue, level, satisfaction_weight, fat
     sigmoid_all(chance)
     for b in range(left.shape[0]):
         left[b] = u[0, b] < chance[b]
+
+
+@dataclass(frozen=True, eq=False)
+class Visits(Departure):
+    """Visits whose length and return depend on the mood.
+
+    After step k of a visit, k = 1, 2, ..., the visit ends with probability
+
+        sigmoid(level + pace ln k - mood m + fatigue F),
+
+    where m is the user column `mood` and F the sum of the column `fatigue` over the topics. The user then returns with
+    probability sigmoid(back + back_mood m), after a time that is log-normal with the median `away` and the spread
+    `away_spread`, within [1, 100,000] minutes: the clock jumps, and the objective `return` is 1. Else the user has left.
+
+    Args:
+        level, pace, mood, fatigue: log-odds; a column is read only where its weight is not 0.
+        back, back_mood: log-odds; by default next to nobody returns.
+        away: minutes, > 0. away_spread: of the logarithm, >= 0.
+        longest: steps of a visit at which the column `pages`, which the platform sees, stops counting, > 0.
+    """
+
+    level: float = -3.0
+    pace: float = 0.0
+    mood: float = 1.0
+    fatigue: float = 0.0
+    back: float = -30.0
+    back_mood: float = 0.0
+    away: float = 1440.0
+    away_spread: float = 1.0
+    longest: float = 100.0
+    objectives: ClassVar[tuple[str, ...]] = ("return",)
+
+    def __post_init__(self) -> None:
+        for name in ("level", "pace", "mood", "fatigue", "back", "back_mood"):
+            require_number(f"Visits.{name}", getattr(self, name), -100, 100)
+        require_number("Visits.away", self.away, 1, 100_000)
+        require_number("Visits.away_spread", self.away_spread, 0, 10)
+        require_number("Visits.longest", self.longest, 1, 1e6)
+
+    def columns(self, sizes: Sizes) -> dict[str, Column]:
+        return {"pages": Column((), np.float32, 0.0, self.longest, visible=True)}
+
+    def uniforms(self, sizes: Sizes) -> int:
+        return 3
+
+    def reads(self) -> tuple[str, ...]:
+        mood = ("users.mood",) if self.mood or self.back_mood else ()
+        return (*mood, "topics.fatigue") if self.fatigue else mood
+
+    def __call__(self, users: Users, feedback: Feedback, noise: Array) -> dict[str, Array]:
+        mood = users.mood if self.mood or self.back_mood else feedback.dt
+        fatigue = users.fatigue if self.fatigue else users.exposure
+        B = len(mood)
+        left, pages, away, returned = empty(B, BOOL), copied(users.pages), zeros(B, F32), zeros((B, 1), F32)
+        _visits(left, pages, away, returned, mood, fatigue, self.level, self.pace, self.mood, self.fatigue, self.back,
+                self.back_mood, self.away, self.away_spread, self.longest, noise)  # fmt: skip
+        return {"left": left, "pages": pages, "away": away, "objectives": returned}
+
+
+@kernel
+def _visits(left, pages, away, returned, mood, fatigue, level, pace, mood_weight, fatigue_weight, back, back_mood,
+            median, spread, longest, u):  # fmt: skip
+    for b in range(left.shape[0]):
+        pages[b] = min(pages[b] + 1.0, longest)
+        total = 0.0
+        if fatigue_weight != 0.0:
+            for z in range(fatigue.shape[1]):
+                total += fatigue[b, z]
+        m = np.float64(mood[b])
+        chance = sigmoid(level + pace * math.log(pages[b]) - mood_weight * m + fatigue_weight * total)
+        left[b] = u[0, b] < chance
+        if left[b] and u[1, b] < sigmoid(back + back_mood * m):
+            left[b] = False
+            pages[b] = 0.0
+            away[b] = min(max(median * math.exp(spread * normal(u[2, b])), 1.0), 100000.0)
+            returned[b, 0] = 1.0
 
 
 @dataclass(frozen=True, eq=False)

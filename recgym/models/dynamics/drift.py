@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -106,6 +107,48 @@ def _normalise(profile, b):
     scale = np.float32(1.0 / math.sqrt(np.float64(dot(profile, b, profile, b)) + 1e-12))
     for k in range(profile.shape[1]):
         profile[b, k] *= scale
+
+
+@dataclass(frozen=True, eq=False)
+class Attraction(Dynamics):
+    """Clicked items attract for a while: pull <- memory pull + rate * sum of the clicked embeddings; interest = taste + pull.
+
+    The taste is the interest at arrival, and the pull, a column (d,) within +-10 in each coordinate, is 0 then. Unlike
+    `InterestDrift` it changes the strength of an interest, too, and it passes.
+
+    Args:
+        rate: in [-10, 10]; below 0 clicked items satiate.
+        memory: in [0, 1].
+    """
+
+    rate: float = 0.1
+    memory: float = 0.8
+    reach: ClassVar[float] = 1000.0
+
+    def __post_init__(self) -> None:
+        require_number("Attraction.rate", self.rate, -10, 10)
+        require_number("Attraction.memory", self.memory, 0, 1)
+
+    def columns(self, sizes: Sizes) -> dict[str, Column]:
+        return {"pull": Column((sizes.dimensions,), np.float32, -10.0, 10.0)}
+
+    def __call__(self, users: Users, catalog: Catalog, feedback: Feedback, noise: Array) -> dict[str, Array]:
+        pull, interest = copied(users.pull), copied(users.interest)
+        _attract(pull, interest, catalog.embedding, feedback.slate, feedback.click, self.rate, self.memory)
+        return {"pull": pull, "interest": interest}
+
+
+@kernel
+def _attract(pull, interest, embedding, slate, click, rate, memory):
+    for b in range(pull.shape[0]):
+        for k in range(pull.shape[1]):
+            before, now = pull[b, k], np.float32(memory) * pull[b, k]
+            for s in range(slate.shape[1]):
+                if click[b, s]:
+                    now += np.float32(rate) * embedding[slate[b, s], k]
+            now = min(max(now, np.float32(-10.0)), np.float32(10.0))
+            pull[b, k] = now
+            interest[b, k] += now - before
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -204,3 +205,75 @@ def _net_exposure(net, satisfaction, effect, slate, click, memory, sensitivity, 
         net[b] = min(max(x, -limit), limit)
         satisfaction[b] = sensitivity * net[b]
     sigmoid_all(satisfaction)
+
+
+@dataclass(frozen=True, eq=False)
+class Mood(Dynamics):
+    """A running mean of what was shown and what came of it: mood <- memory mood + (1 - memory) x, within +-limit.
+
+    x = (mean over the items shown of sum_a attributes[a] * item attribute a + match * interest . embedding - price p)
+    + click * clicks + minutes * ln(1 + minutes of the step), where p is the relative log price of the item; where nothing is
+    shown, the mean is 0. The same form as `Satisfaction` without its sigmoid, so that logs can tell its coefficients.
+
+    Args:
+        memory: in [0, 1].
+        attributes: item attribute -> coefficient.
+        match, price, click, minutes: coefficients. Reads `feedback.offers` where `price` is not 0.
+        initial: at arrival. limit: > 0.
+    """
+
+    memory: float = 0.8
+    attributes: dict[str, float] = field(default_factory=dict)
+    match: float = 0.0
+    price: float = 0.0
+    click: float = 0.0
+    minutes: float = 0.0
+    initial: float = 0.0
+    limit: float = 20.0
+
+    def __post_init__(self) -> None:
+        require_number("Mood.memory", self.memory, 0, 1)
+        require_number("Mood.limit", self.limit, 1e-3, 1000)
+        require_number("Mood.initial", self.initial, -self.limit, self.limit)
+        for name in ("match", "price", "click", "minutes"):
+            require_number(f"Mood.{name}", getattr(self, name), -100, 100)
+        require(isinstance(self.attributes, dict), "Mood.attributes", "must be weights by name", self.attributes)
+        for name, weight in self.attributes.items():
+            require_number(f"Mood[{name!r}]", weight, -100, 100)
+
+    def columns(self, sizes: Sizes) -> dict[str, Column]:
+        return {"mood": Column((), np.float32, -self.limit, self.limit, self.initial)}
+
+    def reads(self) -> tuple[str, ...]:
+        return ("feedback.offers",) if self.price else ()
+
+    def check(self, catalog: Catalog) -> None:
+        catalog.weighted(tuple(self.attributes.items()))
+
+    def __call__(self, users: Users, catalog: Catalog, feedback: Feedback, noise: Array) -> dict[str, Array]:
+        mood = copied(users.mood)
+        offers = feedback.offers if self.price else feedback.utility
+        _mood(
+            mood, users.interest, catalog.embedding, catalog.weighted(tuple(self.attributes.items())), offers,
+            feedback.slate, feedback.click, feedback.dt, self.memory, self.match, self.price, self.click, self.minutes,
+            self.limit,
+        )  # fmt: skip
+        return {"mood": mood}
+
+
+@kernel
+def _mood(
+    mood, interest, embedding, appeal, offers, slate, click, dt, memory, match, price, clicked, minutes, limit
+):  # fmt: skip
+    for b in range(slate.shape[0]):
+        total, shown, clicks = 0.0, 0, 0
+        for s in range(slate.shape[1]):
+            i = slate[b, s]
+            if i >= 0:
+                shown += 1
+                clicks += click[b, s]
+                total += appeal[i] + match * dot(interest, b, embedding, i)
+                if price != 0.0:
+                    total -= price * offers[b, s]
+        x = total / max(shown, 1) + clicked * clicks + minutes * math.log(1.0 + dt[b])
+        mood[b] = min(max(memory * mood[b] + (1.0 - memory) * x, -limit), limit)

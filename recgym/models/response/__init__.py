@@ -6,5 +6,6 @@ from recgym.models.response.clicks import Clicks as Clicks
 from recgym.models.response.dwell import Dwell as Dwell
 from recgym.models.response.engagement import Engagement as Engagement
 from recgym.models.response.funnel import Funnel as Funnel
+from recgym.models.response.outcomes import Outcomes as Outcomes
 from recgym.models.response.watch import Watch as Watch
 from recgym.models.response.watch_time import WatchTime as WatchTime
