@@ -273,76 +273,67 @@ def _types(interest, noise, cumulative, location, sd):
 
 @dataclass(frozen=True, eq=False)
 class Empirical(Population):
-    """Users drawn from those of logs, one as likely as the other, each with what the logs leave open about them.
+    """Users drawn from a table, such as those of logs; one as likely as the other.
 
-    A new user is a row j of the tables: interest = mean_j + spread_j n, where n are standard normal numbers within +-4; the
-    profile that the platform has, which is zero where it knows nothing; and the minute of the calendar at which a session
-    of j began.
+    A new user is a row of the tables: the interest; the profile that the platform has, which is zero where it knows nothing;
+    and the minute of the calendar at which the session begins.
 
     Args:
-        mean: (n, d) float32, what is believed of each user's interest. spread: (n, d) float32, >= 0, its standard deviation.
-        profile: (n, d) float32, rows of norm 1 at most. clock: (n,) float32 minutes, >= 0.
+        interest: (n, d) float32. profile: (n, d) float32, rows of norm 1 at most.
+        clock: (n,) float32 minutes, >= 0.
         sensitivity: market signal -> (mean, spread), as in `TopicMixture`.
     """
 
-    mean: NDArray[np.float32]
-    spread: NDArray[np.float32]
+    interest: NDArray[np.float32]
     profile: NDArray[np.float32]
     clock: NDArray[np.float32]
     sensitivity: dict[str, tuple[float, float]] = field(default_factory=dict)  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
-        for name in ("mean", "spread", "profile", "clock"):
+        for name in ("interest", "profile", "clock"):
             float_array(self, name)
-        shape = self.mean.shape
-        require(len(shape) == 2 and min(shape) >= 1, "Empirical.mean", "must be (n, d), n and d >= 1", shape)
-        for name in ("spread", "profile"):
-            given = getattr(self, name).shape
-            require(given == shape, f"Empirical.{name}", f"must have shape {shape}", given)
+        shape = self.interest.shape
+        require(len(shape) == 2 and min(shape) >= 1, "Empirical.interest", "must be (n, d), n and d >= 1", shape)
+        require(self.profile.shape == shape, "Empirical.profile", f"must have shape {shape}", self.profile.shape)
         require(self.clock.shape == shape[:1], "Empirical.clock", f"must have shape {shape[:1]}", self.clock.shape)
         longest = float(np.linalg.norm(self.profile.astype(np.float64), axis=1).max())
         require(longest <= 1.0001, "Empirical.profile", "must have rows of norm 1 at most", longest)
-        require(self.spread.min() >= 0, "Empirical.spread", "must be >= 0", float(self.spread.min()))
         require(self.clock.min() >= 0, "Empirical.clock", "must be >= 0", float(self.clock.min()))
         _check_sensitivity("Empirical.sensitivity", self.sensitivity)
 
     @cached_property
     def norm(self) -> float:  # type: ignore[override]
-        widest = np.sqrt(((np.abs(self.mean, dtype=np.float64) + 4.0 * self.spread) ** 2).sum(axis=1).max())
-        return max(float(widest), 1.0)
+        return max(float(np.linalg.norm(self.interest.astype(np.float64), axis=1).max()), 1.0)
 
     def reads(self) -> tuple[str, ...]:
         return tuple(f"signals.{name}" for name in self.sensitivity)
 
     def uniforms(self, sizes: Sizes) -> int:
-        return 1 + sizes.dimensions + sizes.signals
+        return 1 + sizes.signals
 
     def check(self, catalog: Catalog) -> None:
-        d = catalog.embedding.shape[1]
-        require(self.mean.shape[1] == d, "Empirical.mean", f"must have the {d} columns of the items", self.mean.shape)
+        d, given = catalog.embedding.shape[1], self.interest.shape
+        require(given[1] == d, "Empirical.interest", f"must have the {d} columns of the items", given)
 
     def arrive(self, noise: Array, signals: tuple[str, ...]) -> dict[str, Array]:
-        B, d = noise.shape[1], self.mean.shape[1]
+        B, d = noise.shape[1], self.interest.shape[1]
         interest, profile = empty((B, d), F32), empty((B, d), F32)
-        known, clock, sensitivity = empty(B, F32), empty(B, F32), empty((B, len(signals)), F32)
-        _one_of(interest, profile, known, clock, noise, self.mean, self.spread, self.profile, self.clock)
+        known, clock, sensitivity = zeros(B, F32), empty(B, F32), empty((B, len(signals)), F32)
+        _one_of(interest, profile, known, clock, noise, self.interest, self.profile, self.clock)
         given = [self.sensitivity.get(name, (0.0, 0.0)) for name in signals]
-        _sensitivities(sensitivity, noise, 1 + d, np.array(given, np.float64).reshape(-1, 2))
+        _sensitivities(sensitivity, noise, 1, np.array(given, np.float64).reshape(-1, 2))
         return dict(interest=interest, profile=profile, known=known, clock=clock, sensitivity=sensitivity)
 
 
 @kernel
-def _one_of(interest, profile, known, clock, noise, mean, spread, profiles, clocks):
-    """A user of the tables, drawn by the first number."""
-    n, d = mean.shape
+def _one_of(interest, profile, known, clock, noise, interests, profiles, clocks):
+    """A row of the tables, drawn by the first number."""
+    n = interests.shape[0]
     for b in range(interest.shape[0]):
         j = min(int(noise[0, b] * n), n - 1)
         clock[b] = clocks[j]
-        known[b] = 0.0
-        for k in range(d):
-            away = min(max(normal(noise[1 + k, b]), -4.0), 4.0)
-            interest[b, k] = mean[j, k] + spread[j, k] * away
-            profile[b, k] = profiles[j, k]
+        for k in range(interest.shape[1]):
+            interest[b, k], profile[b, k] = interests[j, k], profiles[j, k]
             if profiles[j, k] != 0.0:
                 known[b] = 1.0
 

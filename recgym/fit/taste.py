@@ -1,0 +1,288 @@
+"""Who clicks what: utilities of persons and items, fitted by an importance-weighted likelihood.
+
+    v = u_j . x_i + b_i + sum_f gamma_f * feature_f,    u_j ~ N(A profile_j + m, sigma^2),    b_i ~ N(level + beta . a_i, tau^2)
+
+A choice model turns the utilities of a slate into the probability of its clicks. x_i is given or fitted, a_i are the item's
+attributes, the features are what was known of the item when it was shown and what the user had seen before. The persons and the
+item effects are integrated out: the first by K draws from a posterior that a network proposes, weighted by importance (Burda, Grosse and Salakhutdinov,
+ICLR 2016), the second by a Gaussian for each item (mean field).
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from recgym.fit.likelihood import CHOICES, Likelihood
+
+Progress = Callable[[str, float, float], None]  # (what, share done, its number)
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """Tensors of the slates, as `Slates` has them, and of what is known of users and items.
+
+    Args:
+        item: (M, S) int64, 0 where there is none. there, click: (M, S) bool. feature: (M, S, F) float32.
+        user: (M,) int64. first: (U + 1,) where the slates of each user begin.
+        profile: (U, P) float32, 0 where unknown. known: (U,) bool.
+        attributes: (N, A) float32. embedding: (N, d) float32, or None to fit them.
+    """
+
+    item: Tensor
+    there: Tensor
+    click: Tensor
+    feature: Tensor
+    user: Tensor
+    first: NDArray[np.int64]
+    profile: Tensor
+    known: Tensor
+    attributes: Tensor
+    embedding: Tensor | None
+
+    def rows(self, users: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Slates of users, and for each slate which of these users it is of."""
+        length = self.first[users + 1] - self.first[users]
+        owner = np.repeat(np.arange(len(users)), length)
+        start = np.cumsum(length) - length
+        rows = np.arange(length.sum()) - start[owner] + self.first[users][owner]
+        return torch.from_numpy(rows), torch.from_numpy(owner)
+
+
+class Taste(nn.Module):
+    """The model. `choice` names one of `CHOICES`; d is the dimension of interests."""
+
+    def __init__(self, data: Data, choice: str, d: int) -> None:
+        super().__init__()
+        self.choice, self.d = choice, d
+        self.likelihood: Likelihood = CHOICES[choice][0]
+        N, A = data.attributes.shape
+        P, S = data.profile.shape[1], data.item.shape[1]
+        rate = float(data.click.float().sum() / data.there.float().sum())
+        self.level = nn.Parameter(torch.tensor(math.log(rate / (1 - rate))))
+        self.theta = nn.Parameter(torch.tensor(CHOICES[choice][1](S), dtype=torch.float32))
+        self.beta, self.gamma = nn.Parameter(torch.zeros(A)), nn.Parameter(torch.zeros(data.feature.shape[2]))
+        self.item_mean, self.item_log_sd = nn.Parameter(torch.zeros(N)), nn.Parameter(torch.full((N,), -1.0))
+        self.log_tau = nn.Parameter(torch.tensor(-1.0))
+        self.fitted_items = data.embedding is None
+        x = (
+            torch.randn(N, d, generator=torch.Generator().manual_seed(1)) * 0.1
+            if data.embedding is None
+            else data.embedding
+        )
+        self.x = nn.Parameter(x, requires_grad=self.fitted_items)
+        start = torch.eye(P, d) if d == P else torch.zeros(P, d)
+        self.A, self.centre = nn.Parameter(start), nn.Parameter(torch.zeros(2, d))
+        self.log_sigma = nn.Parameter(torch.full((2, d), 0.0))
+        self.trust = nn.Parameter(torch.zeros(2))
+        self.correct = nn.Sequential(nn.Linear(3 * d, 32), nn.Tanh(), nn.Linear(32, 2 * d))
+        nn.init.zeros_(self.correct[2].weight)
+        nn.init.zeros_(self.correct[2].bias)
+
+    def prior(self, profile: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation (n, d) of the interest of users of whom the platform knows the profile alone."""
+        k = known.long()
+        return profile @ self.A + self.centre[k], self.log_sigma[k].clamp(-4, 3).exp()
+
+    def appeal(self, data: Data, draw: bool, generator: torch.Generator | None = None) -> Tensor:
+        """(N,) item effects: one draw, or their means."""
+        mean = self.level + data.attributes @ self.beta + self.item_mean
+        if not draw:
+            return mean
+        return mean + self.item_log_sd.clamp(-6, 2).exp() * torch.randn(mean.shape, generator=generator)
+
+    def propose(
+        self, data: Data, base: Tensor, rows: Tensor, owner: Tensor, profile: Tensor, known: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation (n, d) of the posterior that the network proposes, given the slates `rows`.
+
+        One step of Newton's method from the prior mean, with a diagonal Hessian, is where the network starts from.
+        """
+        mean, sd = self.prior(profile, known)
+        with torch.no_grad():
+            x, there = self.x[data.item[rows]], data.there[rows]
+            p = torch.sigmoid((mean[owner][:, None, :] * x).sum(-1) + base)
+            surprise = (data.click[rows].float() - p) * there
+            score = torch.zeros_like(mean).index_add_(0, owner, (surprise[..., None] * x).sum(1))
+            information = torch.zeros_like(mean).index_add_(0, owner, ((p * (1 - p) * there)[..., None] * x * x).sum(1))
+        precision = sd**-2 + F.softplus(self.trust[0] + 0.54) * information
+        move = F.softplus(self.trust[1] + 0.54) * score / precision
+        correction, log_scale = self.correct(torch.cat([move, precision.log(), mean], -1)).chunk(2, -1)
+        scale = precision**-0.5
+        return mean + move + scale * correction, scale * log_scale.clamp(-2, 2).exp()
+
+    def bound(self, data: Data, users: NDArray[np.int64], draws: int, generator: torch.Generator) -> Tensor:
+        """(n,) bounds of the log-likelihoods of users, the tighter the more draws."""
+        rows, owner = data.rows(users)
+        profile, known = data.profile[users], data.known[users]
+        appeal = self.appeal(data, True, generator)
+        base = appeal[data.item[rows]] + data.feature[rows] @ self.gamma
+        mean, sd = self.propose(data, base, rows, owner, profile, known)
+        z = torch.randn(draws, *mean.shape, generator=generator)
+        u = mean + sd * z
+        centre, spread = self.prior(profile, known)
+        log_prior = (-0.5 * ((u - centre) / spread) ** 2 - spread.log()).sum(-1)
+        log_q = (-0.5 * z**2 - sd.log()).sum(-1)
+        x = self.x[data.item[rows]]
+        v = torch.einsum("kmd,msd->kms", u[:, owner], x) + base
+        there, click = data.there[rows].expand_as(v), data.click[rows].expand_as(v)
+        ll = self.likelihood(v, there, click, self.theta)
+        total = torch.zeros(draws, len(users)).index_add_(1, owner, ll)
+        return torch.logsumexp(total + log_prior - log_q, 0) - math.log(draws)
+
+    def penalty(self) -> Tensor:
+        """What the item effects cost: their divergence from N(0, tau^2), weak priors of coefficients, and of fitted embeddings."""
+        s, tau = self.item_log_sd.clamp(-6, 2), self.log_tau.clamp(-5, 2)
+        divergence = (tau - s + 0.5 * (s.exp() ** 2 + self.item_mean**2) * torch.exp(-2 * tau) - 0.5).sum()
+        weak = 0.02 * ((self.gamma**2).sum() + (self.beta**2).sum() + (self.theta**2).sum())
+        return divergence + weak + (0.5 * self.d * (self.x**2).sum() if self.fitted_items else 0.0)
+
+    @torch.no_grad()
+    def sample(
+        self, data: Data, n: int, until: NDArray[np.int64] | None = None, seed: int = 0, proposals: int = 32,
+        size: int = 5_000,
+    ) -> NDArray[np.float32]:  # fmt: skip
+        """(n, U, d) interests of all users, drawn from the posterior given their slates, or only those before `until` (U,).
+
+        The network proposes, and of its proposals those are drawn that their importance favours (Rubin 1987).
+        """
+        generator = torch.Generator().manual_seed(seed)
+        out = np.zeros((n, len(data.first) - 1, self.d), np.float32)
+        appeal = self.appeal(data, False)
+        for users in batches(np.arange(len(data.first) - 1), data.first, size):
+            rows, owner = data.rows(users) if until is None else _rows(data, until, users)
+            base = appeal[data.item[rows]] + data.feature[rows] @ self.gamma
+            mean, sd = self.propose(data, base, rows, owner, data.profile[users], data.known[users])
+            centre, spread = self.prior(data.profile[users], data.known[users])
+            z = torch.randn(proposals, *mean.shape, generator=generator)
+            u = mean + sd * z
+            v = torch.einsum("kmd,msd->kms", u[:, owner], self.x[data.item[rows]]) + base
+            ll = self.likelihood(v, data.there[rows].expand_as(v), data.click[rows].expand_as(v), self.theta)
+            weight = torch.zeros(proposals, len(users)).index_add_(1, owner, ll)
+            weight += (-0.5 * ((u - centre) / spread) ** 2 - spread.log() + 0.5 * z**2 + sd.log()).sum(-1)
+            pick = torch.multinomial(torch.softmax(weight, 0).T, n, replacement=True, generator=generator)
+            out[:, users] = u[pick.T, torch.arange(len(users))].numpy()
+        return out
+
+    @torch.no_grad()
+    def utility(self, data: Data, interest: NDArray[np.float32], rows: NDArray[np.int64]) -> Tensor:
+        """(..., n, S) utilities of slates for users of the given interests (..., U, d)."""
+        index = torch.from_numpy(rows)
+        base = self.appeal(data, False)[data.item[index]] + data.feature[index] @ self.gamma
+        u = torch.from_numpy(np.ascontiguousarray(interest[..., data.user[index].numpy(), :]))
+        return torch.einsum("...md,msd->...ms", u, self.x[data.item[index]]) + base
+
+
+def _rows(data: Data, until: NDArray[np.int64], users: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    length = until[users] - data.first[users]
+    owner = np.repeat(np.arange(len(users)), length)
+    start = np.cumsum(length) - length
+    rows = np.arange(length.sum()) - start[owner] + data.first[users][owner]
+    return torch.from_numpy(rows), torch.from_numpy(owner)
+
+
+def batches(users: NDArray[np.int64], first: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
+    """Users in batches of about `size` slates."""
+    length = first[users + 1] - first[users]
+    group = np.cumsum(length) // size
+    return iter(np.split(users, np.flatnonzero(np.diff(group)) + 1)) if len(users) else iter(())
+
+
+def fit_taste(
+    data: Data, choice: str, d: int, *, users: NDArray[np.int64] | None = None, epochs: int = 15, draws: int = 4,
+    size: int = 20_000, rate: float = 0.03, seed: int = 0, start: Taste | None = None, progress: Progress | None = None,
+) -> Taste:  # fmt: skip
+    """Fit the model to the slates of `users` (all by default), by Adam on batches of users."""
+    torch.manual_seed(seed)
+    model = Taste(data, choice, d) if start is None else copy.deepcopy(start)
+    users = np.arange(len(data.first) - 1) if users is None else users
+    rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
+    per_epoch = sum(1 for _ in batches(users, data.first, size))
+    epochs = max(epochs, math.ceil(150 / per_epoch))
+    steps = epochs * per_epoch
+    optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=rate)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser,
+        lambda t: min(1.0, (t + 1) / 20) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(t / steps, 1.0)))),
+    )
+    total, done = len(users), 0
+    for _ in range(epochs):
+        for batch in batches(rng.permutation(users), data.first, size):
+            bound = model.bound(data, batch, draws, generator)
+            loss = -bound.sum() / len(batch) + model.penalty() / total
+            optimiser.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 10.0)
+            optimiser.step()
+            schedule.step()
+            done += 1
+        if progress:
+            progress(f"tastes, {choice}", done / steps, float(loss.detach()))
+    return model.eval()
+
+
+def covariance(
+    model: Taste, data: Data, seed: int = 0, draws: int = 8, size: int = 20_000
+) -> tuple[NDArray[np.float64], list[str]]:
+    """Covariance of the coefficients, and what they are: "gamma0", ..., "theta0", ..., "level", "beta0", ...
+
+    The information is the sum over users of the outer products of their scores, which are those of the marginal likelihood (by Fisher's
+    identity, as the draws are weighted by importance). The scores of the user distribution, of level, scale and spread, are in it, and the
+    item effects are eliminated with a diagonal Hessian.
+    """
+    N, F_, P = len(model.item_mean), len(model.gamma), len(model.theta)
+    A = len(model.beta)
+    labels = [*(f"gamma{f}" for f in range(F_)), *(f"theta{k}" for k in range(P)), "level", *(f"beta{a}" for a in range(A)), "scale",
+              *(f"centre{k}" for k in range(model.d)), *(f"spread{k}" for k in range(model.d))]  # fmt: skip
+    p = len(labels)
+    H, HB, D = (
+        np.zeros((p, p)),
+        np.zeros((p, N)),
+        np.full(N, float(torch.exp(-2 * model.log_tau.detach().clamp(-5, 2)))),
+    )
+    generator = torch.Generator().manual_seed(seed)
+    for users in batches(np.arange(len(data.first) - 1), data.first, size):
+        rows, owner = data.rows(users)
+        with torch.no_grad():
+            base = model.appeal(data, False)[data.item[rows]] + data.feature[rows] @ model.gamma
+            mean, sd = model.propose(data, base, rows, owner, data.profile[users], data.known[users])
+            centre, spread = model.prior(data.profile[users], data.known[users])
+            u = mean + sd * torch.randn(draws, *mean.shape, generator=generator)
+            log_q = (-0.5 * ((u - mean) / sd) ** 2 - sd.log()).sum(-1)
+            fit = data.profile[users] @ model.A
+        base = base.clone().requires_grad_()
+        theta = model.theta.detach().expand(len(rows), P).clone().requires_grad_()
+        centre, log_spread = centre.clone().requires_grad_(), spread.log().clone().requires_grad_()
+        log_prior = (-0.5 * ((u - centre) * (-log_spread).exp()) ** 2 - log_spread).sum(-1)
+        v = torch.einsum("kmd,msd->kms", u[:, owner], model.x.detach()[data.item[rows]]) + base
+        ll = model.likelihood(v, data.there[rows].expand_as(v), data.click[rows].expand_as(v), theta)
+        total = torch.zeros(draws, len(users)).index_add_(1, owner, ll)
+        bound = torch.logsumexp(total + log_prior - log_q, 0)
+        wanted = [base, centre, log_spread, *([theta] if P else [])]
+        grads = torch.autograd.grad(bound.sum(), wanted, allow_unused=True)
+        g = grads[0] * data.there[rows]
+        slate = [(g[..., None] * data.feature[rows]).sum(1)]
+        if P:
+            slate.append(grads[3] if grads[3] is not None else torch.zeros(len(rows), P))
+        slate += [g.sum(1, keepdim=True), (g[..., None] * data.attributes[data.item[rows]]).sum(1)]
+        score = torch.zeros(len(users), sum(part.shape[1] for part in slate)).index_add_(0, owner, torch.cat(slate, 1))
+        score = (
+            torch.cat([score, (grads[1] * fit).sum(1, keepdim=True), grads[1], grads[2]], 1).numpy().astype(np.float64)
+        )
+        H += score.T @ score
+        key = (owner[:, None] * N + data.item[rows]).reshape(-1).numpy()
+        cells, place = np.unique(key, return_inverse=True)
+        value = np.bincount(place, g.reshape(-1).numpy().astype(np.float64))
+        np.add.at(D, cells % N, value**2)
+        np.add.at(HB.T, cells % N, value[:, None] * score[cells // N])
+    schur = H - (HB / D) @ HB.T
+    ridge = np.diag(np.r_[np.full(F_ + P, 0.04), 0.0, np.full(A, 0.04), np.zeros(p - F_ - P - 1 - A)])
+    return np.linalg.pinv(schur + ridge, hermitian=True), labels
