@@ -4,6 +4,7 @@ logs = recgym.logs.read("csv", "events.csv", columns={"user": "customer_id", "ti
 print(logs.describe())
 """
 
+from recgym.logs import datasets as datasets
 from recgym.logs import plain as plain
 from recgym.logs.assemble import Tables
 from recgym.logs.convert import Clock, Rule

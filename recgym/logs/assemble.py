@@ -25,14 +25,15 @@ class Tables:
     """What a reader hands over.
 
     Args:
-        events: `user`, `item`, and `session`, `slate` where there are any, as the logs have them: text or whole numbers. `time`:
-            microseconds since 1970, UTC, or Datetime. Any other of `COLUMNS`, of its dtype. `_line` and `_file`, the place of a
+        events: `item`, and `user`, `session`, `slate` where there are any, as the logs have them: text or whole numbers. Without
+            `user`, every row is an anonymous user of its own. `time`: microseconds since 1970, UTC, or Datetime. Any other of `COLUMNS`, of its dtype. `_line` and `_file`, the place of a
             row in `files`, are for messages.
         items, users: `id` as in the events, no two alike, and attributes; None: no attributes.
         impressions: whether rows that were shown and not clicked are there.
         source: plain JSON values that say where this comes from: name, citation, what was guessed.
         sessions: whether sessions may be derived from gaps in time, where the logs have none.
         files: names of the files, for messages.
+        in_order: whether items keep the order of the table of items, which then has all of them.
     """
 
     events: pl.DataFrame
@@ -42,6 +43,7 @@ class Tables:
     source: dict[str, Any] = field(default_factory=dict)
     sessions: bool = True
     files: tuple[str, ...] = ()
+    in_order: bool = False
 
 
 def assemble(
@@ -71,8 +73,11 @@ def assemble(
         *(pl.col(name).cast(pl.String) for name in IDS if name in events.columns),
         _row=pl.int_range(pl.len(), dtype=pl.UInt32),
     )
+    if "user" not in events.columns:
+        events = events.sort("time", "_row").with_columns(user=pl.int_range(pl.len(), dtype=pl.UInt32).cast(pl.String))
+        source["users"] = "not known: every row is an anonymous user of its own"
     events, users = _coded(events, "user")
-    events, items = _coded(events, "item")
+    events, items = _coded(events, "item", tables.items["id"] if tables.in_order and tables.items is not None else None)
     if "slate" in events.columns:
         events = _slates(events)
     if "session" in events.columns:
@@ -111,17 +116,20 @@ def assemble(
 
 def _require_columns(events: pl.DataFrame) -> None:
     for name in ("user", "item", "time"):
-        if name not in events.columns:
+        if name not in events.columns and name != "user":
             raise FitError(f"events: lacks the column {name}")
-        if events[name].null_count():
+        if name in events.columns and events[name].null_count():
             raise FitError(f"events.{name}: must be given in every row, got {events[name].null_count():,} nulls")
 
 
-def _coded(events: pl.DataFrame, name: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Codes in place of ids, and the ids in the order of their codes."""
+def _coded(events: pl.DataFrame, name: str, known: pl.Series | None = None) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Codes in place of ids, and the ids in the order of their codes: that of `known`, or that of their first events."""
     pl = need_polars()
-    first = events.group_by(name).agg(pl.col("time").min(), pl.col("_row").min()).sort("time", "_row")
-    ids = first.select(pl.col(name).alias("id")).with_row_index("code")
+    if known is None:
+        first = events.group_by(name).agg(pl.col("time").min(), pl.col("_row").min()).sort("time", "_row")
+        ids = first.select(pl.col(name).alias("id")).with_row_index("code")
+    else:
+        ids = pl.DataFrame({"id": known}).with_row_index("code")
     codes = events.select(name).join(ids, left_on=name, right_on="id", how="left", maintain_order="left")["code"]
     return events.with_columns(codes.alias(name)), ids.select("id")
 

@@ -164,7 +164,7 @@ def _finish(
         tables[code] = _attributes(reading, frame, code, mapping[code], inside, file)
     frame = frame.drop([f"_{name}" for name in _extra(mapping)])
     if "event" in frame.columns:
-        frame, impressions = _by_event(reading, frame, events, impressions, source)
+        frame, impressions = by_event(reading, frame, events, impressions, source)
     elif events is not None:
         raise ConfigError(f"events: needs a column 'event', got columns for {sorted(mapping)}")
     if "position" in frame.columns and frame["position"].min() == 1:
@@ -189,7 +189,7 @@ def _has_both(frame: pl.DataFrame) -> bool:
     return "click" in frame.columns and bool((~frame["click"]).any())
 
 
-def _by_event(
+def by_event(
     reading: Reading,
     frame: pl.DataFrame,
     events: Mapping[str, str | None] | None,

@@ -68,10 +68,13 @@ class Reading:
 
     def text(self, file: Path, **how: Any) -> Text:
         """A file of delimited text, see `recgym.logs.text.Text`; its digest is noted."""
-        name = self.name(file)
-        text = Text(file, name, **how)
-        self.digests[name] = sha256(file)
+        text = Text(file, self.name(file), **how)
+        self.digest(file)
         return text
+
+    def digest(self, file: Path) -> None:
+        """Note the digest of a file."""
+        self.digests[self.name(file)] = sha256(file)
 
     def events(
         self, text: Text, rules: Mapping[str, Rule], clock: Clock | None = None, needed: Sequence[str] = NEEDED,
@@ -125,7 +128,7 @@ class Reading:
         except (ConfigError, OSError) as error:
             reason = str(error).removeprefix(f"logs: {file} ")
             raise FitError(f"{name}: {reason}") from None
-        self.digests[name] = sha256(file)
+        self.digest(file)
         return frame
 
     def _gathered(
