@@ -10,7 +10,7 @@ from recgym.logs.assemble import Tables
 from recgym.logs.convert import Clock, Rule
 from recgym.logs.open_bandit import CATEGORIES, Interactions, read_open_bandit
 from recgym.logs.readers import READERS, Reading, read, register_reader
-from recgym.logs.table import COLUMNS, Logs, Problem
+from recgym.logs.table import COLUMNS, Logs, Problem, check_place
 
 __all__ = [
     "CATEGORIES",
@@ -23,6 +23,7 @@ __all__ = [
     "Reading",
     "Rule",
     "Tables",
+    "check_place",
     "read",
     "read_open_bandit",
     "register_reader",

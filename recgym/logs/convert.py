@@ -56,8 +56,11 @@ class Clock:
         pl = need_polars()
         if unit is None:
             return pl.Series(values.name, [None], dtype=pl.Int64).new_from_index(0, len(values))
-        exact = values.dtype.is_integer() and unit >= 1
-        return (values.cast(pl.Int64) * int(unit)) if exact else (values.cast(pl.Float64) * unit).round().cast(pl.Int64)
+        about = values.cast(pl.Float64) * unit
+        values = values.set(((about < EARLIEST) | (about >= LATEST)).fill_null(False), None)
+        if values.dtype.is_integer() and unit >= 1:
+            return values.cast(pl.Int64, strict=False) * int(unit)
+        return (values.cast(pl.Float64) * unit).round().cast(pl.Int64, strict=False)
 
     def texts(self, values: pl.Series) -> pl.Series:
         """Microseconds of times that are text, null where one is not."""
@@ -84,7 +87,9 @@ class Clock:
             return {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}[
                 self.format
             ] + " since 1970"
-        return self.format or "not known"
+        if self.format is None:
+            return "not known"
+        return f"like {datetime(2024, 1, 31, 13, 45).strftime(self.format.replace('%.f', ''))!r}"
 
 
 def _share(values: pl.Series) -> float:
@@ -153,7 +158,9 @@ def _report(
     new = wrong & ~bad
     if not new.any():
         return bad
-    ledger.add_rows(file, block["_line"].filter(new), rule, raw.filter(new))
+    values = raw.filter(new)
+    values = values.fill_null("") if values.dtype == need_polars().String else values
+    ledger.add_rows(file, block["_line"].filter(new), rule, values)
     return bad | new
 
 

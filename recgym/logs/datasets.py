@@ -60,7 +60,10 @@ def open_bandit(path: Path, reading: Reading, *, campaign: str = "all", policies
     reading.ledger.read += len(events)
     items = pl.DataFrame({"id": [str(k) for k in range(logs.n_items)], **logs.items})
     source = {key: value for key, value in logs.source.items() if key != "sha256"}
-    source |= {"files": logs.source["sha256"], "categories": list(CATEGORIES), "licence": "CC BY 4.0"}
+    source |= {
+        "files": logs.source["sha256"], "categories": list(CATEGORIES),
+        "citation": "Saito, Aihara, Matsutani and Narita, NeurIPS Datasets and Benchmarks 2021",
+    }  # fmt: skip
     return Tables(events, items, None, True, source, sessions=False, in_order=True)
 
 
@@ -98,8 +101,9 @@ def mind(path: Path, reading: Reading) -> Tables:
         wanted = ("category", "subcategory", "title")
         tables.append(reading.attributes(text, "news_id", {"category": "topic"}, wanted, as_text=MIND_NEWS))
     items = pl.concat(tables).unique("id", keep="first", maintain_order=True)
-    more = {"name": "MIND", "licence": "Microsoft Research Data License"}
-    return Tables(pl.concat(parts), items, None, True, reading.source(clock, **more))
+    return Tables(
+        pl.concat(parts), items, None, True, reading.source(clock, name="MIND", citation="Wu et al., ACL 2020")
+    )
 
 
 def kuairand(path: Path, reading: Reading) -> Tables:
@@ -129,7 +133,18 @@ def kuairand(path: Path, reading: Reading) -> Tables:
     if items is not None and "tag" in items.columns:
         items = items.with_columns(topic=pl.col("tag").str.split(",").list.first())
     users = _side(reading, ("user_features_*.csv", "data/user_features_*.csv"), "user_id", events["user"])
-    return Tables(events, items, users, True, reading.source(clock, name="KuaiRand", licence="CC BY-SA 4.0"))
+    return Tables(
+        events,
+        items,
+        users,
+        True,
+        reading.source(
+            clock,
+            name="KuaiRand",
+            citation="Gao et al., CIKM 2022, doi 10.1145/3511808.3557624",
+            licence="CC BY-SA 4.0",
+        ),
+    )
 
 
 def kuairec(path: Path, reading: Reading, *, matrix: str = "big") -> Tables:
@@ -155,7 +170,9 @@ def kuairec(path: Path, reading: Reading, *, matrix: str = "big") -> Tables:
     for categories in reading.find("item_categories.csv", "data/item_categories.csv", required=False):
         items = reading.attributes(reading.text(categories, delimiter=","), "video_id", as_text=("feat",))
         items = items.with_columns(topic=pl.col("feat").str.extract(r"(\d+)")) if "feat" in items.columns else items
-    source = reading.source(clock, name="KuaiRec", licence="CC BY-SA 4.0", click=_WATCHED)
+    source = reading.source(
+        clock, name="KuaiRec", citation="Gao et al., CIKM 2022", licence="CC BY-SA 4.0", click=_WATCHED
+    )
     return Tables(events, items, None, True, source)
 
 
@@ -199,7 +216,9 @@ def kuailive(path: Path, reading: Reading, *, item: str = "streamer") -> Tables:
         topic = "live_content_category"
     if items is not None and topic in items.columns:
         items = items.rename({topic: "topic"}).with_columns(pl.col("topic").cast(pl.String))
-    source = reading.source(clock, name="KuaiLive", licence="CC BY-NC-SA 4.0", item=item)
+    source = reading.source(
+        clock, name="KuaiLive", citation="Qu et al. 2025, arXiv 2508.05633", licence="CC BY-NC-SA 4.0", item=item
+    )
     if alone:
         source["of their own"] = alone
     return Tables(events, items, users, bool(skipped), source)
@@ -243,7 +262,7 @@ def vk_lsvd(path: Path, reading: Reading) -> Tables:
             found[code] = attribute_table(
                 table.unique(f"{code}_id", keep="first", maintain_order=True), f"{code}_id", {}
             )
-    source = reading.source(name="VK-LSVD", licence="Apache 2.0")
+    source = reading.source(name="VK-LSVD", citation="arXiv 2602.04567", licence="Apache 2.0")
     if "item" in found and "duration" in found["item"].columns:
         length = events.select("item").join(found["item"].select("id", "duration"), left_on="item", right_on="id", how="left", maintain_order="left")  # fmt: skip
         events = events.with_columns(click=_watched(pl.col("dwell"), length["duration"].cast(pl.Float64)))
@@ -291,7 +310,11 @@ def yambda(path: Path, reading: Reading) -> Tables:
         policy=pl.when(pl.col("_is_organic") == "1").then(pl.lit("organic")).otherwise(pl.lit("recommended")),
     ).drop([f"_{name}" for name in ("is_organic", *played)])  # fmt: skip
     source = reading.source(
-        clock, name="Yambda", licence="Apache 2.0", click="more than half of the track was played, or it was liked"
+        clock,
+        name="Yambda",
+        citation="arXiv 2505.22238",
+        licence="Apache 2.0",
+        click="more than half of the track was played, or it was liked",
     )
     source["time"] = "seconds since an unknown moment, in steps of 5: the hour of the day is not known"
     if alone:
@@ -315,7 +338,9 @@ def movielens(path: Path, reading: Reading) -> Tables:
         rules = {"user": Rule("userId"), "item": Rule("movieId"), "rating": Rule("rating"), "time": Rule("timestamp")}
         events = reading.events(reading.text(file, delimiter=","), rules, clock)
         for films in reading.find("movies.csv", required=False):
-            items = reading.attributes(reading.text(films, delimiter=","), "movieId", as_text=("title", "genres"))
+            text = reading.text(films, delimiter=",")
+            text.require(("title", "genres"))
+            items = reading.attributes(text, "movieId", as_text=("title", "genres"))
     elif file.name.startswith("ratings.dat"):
         events = reading.events(reading.text(file, delimiter="::", header=False, names=columns), rules, clock)
         for films in reading.find("movies.dat", required=False):
@@ -343,7 +368,13 @@ def movielens(path: Path, reading: Reading) -> Tables:
     if items is not None:
         items = items.with_columns(topic=pl.col("genres").str.split("|").list.first())
     events = events.with_columns(click=pl.lit(True))
-    return Tables(events, items, users, False, reading.source(clock, name="MovieLens"))
+    return Tables(
+        events,
+        items,
+        users,
+        False,
+        reading.source(clock, name="MovieLens", citation="Harper and Konstan, ACM TiiS 5(4), 2015"),
+    )
 
 
 def recbole(path: Path, reading: Reading, *, delimiter: str = "\t") -> Tables:
@@ -378,8 +409,9 @@ def recbole(path: Path, reading: Reading, *, delimiter: str = "\t") -> Tables:
     events = reading.events(text, rules, clock)
     tables: dict[str, Any] = {}
     for code, prefix in (("item", "embedding_"), ("user", "profile_")):
-        side = file.with_name(f"{file.name.removesuffix('.gz').removesuffix('.inter')}.{code}")
-        if side.is_file():
+        stem = file.name.removesuffix(".gz").removesuffix(".inter")
+        sides = [file.with_name(f"{stem}.{code}{end}") for end in ("", ".gz")]
+        for side in [side for side in sides if side.is_file()][:1]:
             inner, kinds = _atomic(reading, side, delimiter)
             id = mapping[code] if mapping[code] in inner.columns else inner.columns[0]
             table = reading.attributes(
@@ -440,11 +472,12 @@ def uci_eshop(path: Path, reading: Reading) -> Tables:
     events = frame.drop([f"_{name}" for name in extra]).with_columns(
         pl.col("position") - 1, session=pl.col("user"), click=pl.lit(True)
     )
-    source = reading.source(name="clickstream data for online shopping", licence="CC BY 4.0")
+    source = reading.source(name="clickstream data for online shopping", citation="Łapczyński and Białowąs 2013")
     source["time"] = (
         "days; clicks of a session are put a second apart, in their order: the hour of the day is not known"
     )
-    return Tables(events, items.rename({"item": "id"}), users.rename({"user": "id"}), False, source)
+    items, users = attribute_table(items, "item", {}, ("topic",)), attribute_table(users, "user", {})
+    return Tables(events, items, users, False, source)
 
 
 def retailrocket(path: Path, reading: Reading) -> Tables:
@@ -469,9 +502,7 @@ def retailrocket(path: Path, reading: Reading) -> Tables:
     if parts:
         last = pl.concat(parts).sort(pl.col("timestamp").cast(pl.Int64, strict=False))
         items = last.group_by("itemid", maintain_order=True).agg(topic=pl.col("value").last()).rename({"itemid": "id"})
-    return Tables(
-        events, items, None, False, reading.source(clock, name="Retailrocket", licence="CC BY-NC-SA 4.0", **source)
-    )
+    return Tables(events, items, None, False, reading.source(clock, name="Retailrocket", **source))
 
 
 def yoochoose(path: Path, reading: Reading) -> Tables:
@@ -479,7 +510,8 @@ def yoochoose(path: Path, reading: Reading) -> Tables:
 
     Ben-Shimon et al., RecSys 2015; clicks are session, timestamp (ISO 8601, UTC), item, category, and buys are session, timestamp,
     item, price, quantity. A session is an anonymous user. A purchase is joined to the latest click of the same session and item.
-    A price of 0 means that it is not known. The topic of an item is its first category that is not 0.
+    The last price of an item
+    is an attribute of it, as it stands in purchases alone; 0 means that it is not known. The topic of an item is its first category that is not 0.
     """
     pl = need_polars()
     clock = Clock("%Y-%m-%dT%H:%M:%S%.f")
@@ -496,9 +528,20 @@ def yoochoose(path: Path, reading: Reading) -> Tables:
         buys = reading.events(text, rules | {"price": Rule("price")}, clock).with_columns(kind=pl.lit("purchase"))
         buys = buys.with_columns(price=pl.when(pl.col("price") > 0).then(pl.col("price")))
         rows = pl.concat([rows, buys], how="diagonal")
+    if "price" in rows.columns:  # known of what was bought alone, so that it is no price as shown
+        prices = rows.drop_nulls("price").group_by("item", maintain_order=True).agg(pl.col("price").last())
+        items = items.join(
+            prices.rename({"item": "id"}), on="id", how="full", coalesce=True, maintain_order="left_right"
+        )
+        rows = rows.drop("price")
     events, alone = folded(rows, reading.session_gap)
     events = events.with_columns(session=pl.col("user"))
-    source = reading.source(clock, name="RecSys Challenge 2015", **({"of their own": alone} if alone else {}))
+    source = reading.source(
+        clock,
+        name="RecSys Challenge 2015",
+        citation="Ben-Shimon et al., RecSys 2015",
+        **({"of their own": alone} if alone else {}),
+    )
     return Tables(events, items, None, False, source)
 
 
@@ -554,7 +597,9 @@ def otto(path: Path, reading: Reading, *, sessions: int | None = None) -> Tables
         name, frame["_line"].filter(wrong), "ts must be milliseconds since 1970", frame["time"].filter(wrong)
     )
     events, alone = folded(frame.filter(~wrong), reading.session_gap)
-    source = reading.source(Clock("ms"), name="OTTO", licence="CC BY 4.0", **({"of their own": alone} if alone else {}))
+    source = reading.source(
+        Clock("ms"), name="OTTO", citation="Normann et al. 2022", **({"of their own": alone} if alone else {})
+    )
     return Tables(events, None, None, False, source)
 
 

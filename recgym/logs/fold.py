@@ -80,7 +80,7 @@ def folded(rows: pl.DataFrame, gap: float) -> tuple[pl.DataFrame, dict[str, int]
             base = base.with_columns(pl.col("click") | pl.col("_base").is_in(sums["_base"].to_list()))
         else:
             hit = pl.repeat(False, len(base), eager=True).scatter(found.drop_nulls().unique(), True)
-            base = base.with_columns(pl.col(kind) | hit, pl.col("click") | hit)
+            base = base.with_columns(pl.col(name) | hit for name in {kind, "click"})
         if "price" in base.columns:
             prices = pl.DataFrame({"_base": found, "_price": some["price"]}).drop_nulls().unique("_base", keep="last")
             base = base.join(prices, on="_base", how="left", maintain_order="left")

@@ -71,6 +71,11 @@ class Ledger:
 
 def short(value: Any) -> str:
     """A value as a message shows it."""
-    text = value if isinstance(value, str) else "nothing" if value is None else str(value)
-    text = text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
-    return repr(text.encode("utf-8", "backslashreplace").decode()) if isinstance(value, str) else text
+    text = (
+        repr(value[:LONGEST_VALUE])
+        if isinstance(value, str)
+        else "nothing"
+        if value is None
+        else str(value)[:LONGEST_VALUE]
+    )
+    return f"{text}..." if len(str(value)) > LONGEST_VALUE else text

@@ -13,7 +13,8 @@ from recgym.logs.assemble import Tables
 from recgym.logs.convert import Clock, Rule
 from recgym.logs.fold import KINDS, folded, kinds_by_word
 from recgym.logs.needs import need_polars
-from recgym.logs.readers import Reading, attribute_table, check_encoding, parquet_columns, register_reader
+from recgym.logs.readers import Reading, attribute_table, check_encoding, register_reader
+from recgym.logs.table import parquet_schema
 
 if TYPE_CHECKING:
     import polars as pl
@@ -89,9 +90,9 @@ def parquet(
     events: Mapping[str, str | None] | None = None, scale: Mapping[str, float] | None = None,
     items: str | Path | None = None, users: str | Path | None = None,
 ) -> Tables:  # fmt: skip
-    """A Parquet file, with the options of CSV that make sense for it."""
+    """A Parquet file, with those options of CSV that make sense for it; a "line" in a message is the number of a row, from 1."""
     try:
-        found = parquet_columns(path)
+        found = list(parquet_schema(path))
     except ConfigError as error:
         raise FitError(str(error).removeprefix("logs: ")) from None
     mapping, guessed = mapped(found, reading.columns, path.name)
@@ -204,15 +205,15 @@ def by_event(
         require(fits, f"events[{word!r}]", f"must be one of {list(KINDS)} or None", meaning)
     words = kinds_by_word({word.lower(): meaning for word, meaning in given.items()})
     frame = frame.with_columns(event=pl.col("event").str.to_lowercase())
-    for rule, aside, wrong in (
-        ("event must be one that is known (events={...} says what others mean)", False,
-         frame["event"].is_null() | ~frame["event"].is_in(list(words))),
-        ("event was to be left out", True, frame["event"].is_in([word for word, meaning in words.items() if meaning is None])),
-    ):  # fmt: skip
-        wrong = wrong.fill_null(True)
-        for number, part in frame.filter(wrong).group_by("_file", maintain_order=True):
-            reading.ledger.add_rows(reading.names[int(number[0])], part["_line"], rule, part["event"], aside=aside)  # type: ignore[call-overload]
-        keep = ~wrong
+    known, unwanted = list(words), [word for word, meaning in words.items() if meaning is None]
+    for rule, aside, keep in (
+        ("event must be one that is known (events={...} says what others mean)", False, pl.col("event").is_in(known)),
+        ("event was to be left out", True, ~pl.col("event").is_in(unwanted)),
+    ):
+        lost = frame.filter(~keep.fill_null(False))
+        for number in lost["_file"].unique().sort():
+            part = lost.filter(pl.col("_file") == number)
+            reading.ledger.add_rows(reading.names[number], part["_line"], rule, part["event"], aside=aside)
         frame = frame.filter(keep)
     frame = frame.with_columns(kind=pl.col("event").replace_strict(words, default=None, return_dtype=pl.String)).drop(
         "event"

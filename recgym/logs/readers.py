@@ -15,7 +15,7 @@ from recgym.logs.assemble import Tables, assemble
 from recgym.logs.convert import NULLS, Clock, Rule, converted
 from recgym.logs.ledger import Ledger
 from recgym.logs.needs import need_polars
-from recgym.logs.table import COLUMNS, Logs, read_parquet, sha256
+from recgym.logs.table import COLUMNS, Logs, parquet_schema, read_parquet, sha256
 from recgym.logs.text import Text
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class Reading:
         """
         name = self.name(file)
         try:
-            schema = parquet_columns(file)
+            schema = parquet_schema(file)
             for column in columns or ():
                 if column not in schema:
                     raise FitError(f"{name}: lacks the column {column!r}: {nearest(column, schema)}")
@@ -148,8 +148,10 @@ class Reading:
                 part = part.join(side, on="_line", how="left", maintain_order="left")
             parts.append(part)
         if not parts:  # every row was wrong
-            empty = {target: pl.Int64 if target == "time" else pl.String for target in [*rules, *kept]}
-            return pl.DataFrame(schema=empty | {"_line": pl.UInt32, "_file": pl.UInt16})
+            sources = dict.fromkeys([*(rule.source for rule in rules.values()), *extra], pl.String)
+            nothing = pl.DataFrame(schema=sources | {"_line": pl.UInt32})
+            parts = [converted(nothing, rules, clock, name, self.ledger, tuple(needed))]
+            parts = [part.with_columns(pl.lit(None, pl.String).alias(column) for column in kept) for part in parts]
         frame = pl.concat(parts)
         return frame.with_columns(_file=pl.lit(self.names.index(name), dtype=pl.UInt16))
 
@@ -226,20 +228,6 @@ def attribute_table(
     return pl.DataFrame(columns)
 
 
-def parquet_columns(file: Path) -> list[str]:
-    """Names of the columns of a Parquet file.
-
-    Raises:
-        ConfigError: it is none.
-    """
-    pl = need_polars()
-    try:
-        return list(pl.scan_parquet(file, glob=False).collect_schema())
-    except (Exception, pl.exceptions.PanicException) as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise ConfigError(f"logs: {file} must be a Parquet file: {lines[0][:200]}") from None
-
-
 READERS: dict[str, Reader] = {}
 
 
@@ -297,6 +285,7 @@ def read(
         ConfigError: a wrong argument, or a column that the file does not have.
         FitError: a file is missing, torn or of another kind, or too many rows are wrong; the message has file, line and rule.
     """
+    need_polars()
     require_option("format", format, READERS)
     require(isinstance(path, (str, os.PathLike)), "path", "must be a path", path)
     require(salt is None or (isinstance(salt, str) and salt), "salt", "must be text", salt)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from recgym.errors import LONGEST, ConfigError, FitError, RecgymError, brief, nearest, require
 from recgym.files import INFLATION, SMALL, parse_json, read_bytes, write_atomically
 from recgym.logs.needs import need_polars
+from recgym.logs.probe import look
 
 if TYPE_CHECKING:
     import polars as pl
@@ -389,8 +390,8 @@ def read_parquet(path: Path, size: int, rows: int | None = None, columns: Iterab
     """
     pl = need_polars()
     try:
+        schema = parquet_schema(path)
         scan = pl.scan_parquet(path, glob=False)
-        schema = dict(scan.collect_schema())
         found = int(scan.select(pl.len()).collect().item())
         wanted = list(schema) if columns is None else list(columns)
         room = found * sum(_width(schema[name]) for name in wanted)
@@ -398,11 +399,33 @@ def read_parquet(path: Path, size: int, rows: int | None = None, columns: Iterab
             raise ConfigError(f"logs: {path} must have {brief(rows)} rows, got {found:,}")
         if room > max(INFLATION * size, SMALL):
             raise ConfigError(f"logs: {path} must not take more than {INFLATION} times its size, got {room:,} bytes")
+        _require_whole(path, look(path, wanted))
         return scan.select(wanted).collect()
     except RecgymError:
         raise
     except (Exception, pl.exceptions.PanicException) as error:
         raise ConfigError(f"logs: {path} must be a Parquet file: {_first_line(error)}") from None
+
+
+def parquet_schema(path: Path) -> dict[str, Any]:
+    """Columns of a Parquet file -> their dtypes.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    pl = need_polars()
+    try:
+        _require_whole(path, look(path))
+        return dict(pl.scan_parquet(path, glob=False).collect_schema())
+    except RecgymError:
+        raise
+    except (Exception, pl.exceptions.PanicException) as error:
+        raise ConfigError(f"logs: {path} must be a Parquet file: {_first_line(error)}") from None
+
+
+def _require_whole(path: Path, wrong: str | None) -> None:
+    if wrong is not None:
+        raise ConfigError(f"logs: {path} must be a Parquet file, and whole: {wrong[:LONGEST]}")
 
 
 def _width(dtype: Any) -> int:

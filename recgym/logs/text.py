@@ -78,6 +78,8 @@ class Text:
             if len(row) < 2:
                 self._wrong_delimiter(head)
             raise FitError(f"{name}, line 1: must have {len(self.columns)} fields, got {len(row)}")
+        if header and not _encodable("".join(self.columns)):
+            raise FitError(f"{name}, line 1: must be {encoding} (encoding=... reads others), got {brief(self.columns)}")
         for column in self.columns:
             if self.columns.count(column) > 1:
                 raise FitError(f"{name}, line 1: has the column {column!r} twice")
@@ -130,10 +132,15 @@ class Text:
                         elif self.header:  # lines end as they did on old Macs
                             yield from self._quoted_rows(stream, block + rest, line, True, ledger)
                             return
-                    if block and self.quoting and b'"' in block:
+                    quoted = bool(block) and self.quoting and b'"' in block
+                    if quoted and (fast := self._split(block, quoted=True)) is not None:
+                        ledger.read += len(fast)
+                        yield fast.with_row_index("_line", offset=line)
+                        line += len(fast)
+                    elif quoted:
                         yield from self._quoted_rows(stream, block + rest, line, False, ledger)
                         return
-                    if block:
+                    elif block:
                         yield from self._block(block, line, ledger)
                         line += block.count(b"\n")
                     if not read:
@@ -152,12 +159,17 @@ class Text:
         ledger.read += len(fast)
         yield fast.with_row_index("_line", offset=line)
 
-    def _split(self, block: bytes) -> pl.DataFrame | None:
-        """Lines split by polars, if all are plain and have the right number of fields, which is not looked up line by line."""
+    def _split(self, block: bytes, quoted: bool = False) -> pl.DataFrame | None:
+        """Lines split by polars, if all are plain and have the right number of fields, which is not looked up line by line.
+
+        polars lets no line pass that has too many fields. So if there are as many delimiters as all lines need together, no line
+        has too few. Between quotes, there must be no delimiter, quote or end of a line for that.
+        """
         pl = need_polars()
+        width = len(self.columns)
         if b"\r" in block:
             block = block.replace(b"\r\n", b"\n")
-        if b"\r" in block or b"\0" in block:
+        if b"\r" in block or b"\0" in block or width == 1 or (quoted and block.count(b'"') % 2):
             return None
         if self.encoding != "utf-8":
             try:
@@ -172,21 +184,23 @@ class Text:
         ends = np.flatnonzero(np.frombuffer(block, np.uint8) == 10)
         lines = len(ends) + (not block.endswith(b"\n"))
         longest = np.diff(ends, prepend=-1).max(initial=0)
-        # If no line has too many fields, which polars does not let pass, and all have enough together, none has too few.
-        if (
-            longest > LONGEST_FIELD
-            or block.count(delimiter) != lines * (len(self.columns) - 1)
-            or len(self.columns) == 1
-        ):
+        if longest > LONGEST_FIELD or block.count(delimiter) != lines * (width - 1):
             return None
         try:
             frame = pl.read_csv(
                 block, has_header=False, schema=dict.fromkeys(self.columns, pl.String), separator=delimiter.decode(),
-                quote_char=None,
+                quote_char='"' if quoted else None,
             )  # fmt: skip
         except pl.exceptions.PolarsError:
             return None
-        return frame if len(frame) == lines else None
+        if len(frame) != lines:
+            return None
+        if quoted:
+            special = [delimiter.decode(), '"', "\n"]
+            has = frame.select(pl.any_horizontal(pl.col(pl.String).str.contains_any(special).any()))
+            if has.item():
+                return None
+        return frame
 
     def _quoted_rows(self, stream: Any, rest: bytes, line: int, first: bool, ledger: Ledger) -> Iterator[pl.DataFrame]:
         """All rows from here on: a field between quotes may have several lines, so that blocks cannot be cut by lines."""
@@ -223,9 +237,9 @@ class Text:
                 if len(row) != width:
                     ledger.add(self.name, number, f"must have {width} fields", f"{len(row)}: {brief(row)[:60]}")
                 elif "\0" in plain:
-                    ledger.add(self.name, number, "must not have a NUL character", plain)
-                elif not plain.isascii() and any("\ud800" <= c <= "\udfff" for c in plain):
-                    ledger.add(self.name, number, f"must be {self.encoding} (encoding=... reads others)", plain)
+                    ledger.add(self.name, number, "must not have a NUL character", ",".join(row))
+                elif not plain.isascii() and not _encodable(plain):
+                    ledger.add(self.name, number, f"must be {self.encoding} (encoding=... reads others)", ",".join(row))
                 else:
                     good.append((*row, number))
             if good:
@@ -270,7 +284,8 @@ class _Rows:
         self._text, self._base = text, line - 1
         delimiter = text.delimiter
         if len(delimiter) > 1:
-            lines, delimiter = (line.replace(delimiter, WITHIN) for line in lines), WITHIN
+            several = delimiter
+            lines, delimiter = (line.replace(several, WITHIN) for line in lines), WITHIN
         quoting = csv.QUOTE_MINIMAL if text.quoting else csv.QUOTE_NONE
         self._reader = csv.reader(lines, delimiter=delimiter, quoting=quoting)
 
@@ -295,6 +310,11 @@ def _lines(text: str) -> Iterator[str]:
     return iter(io.StringIO(text, newline=""))
 
 
+def _encodable(text: str) -> bool:
+    """Whether there is no lone surrogate, which stands for a byte that could not be decoded."""
+    return not any("\ud800" <= c <= "\udfff" for c in text)
+
+
 def _cut(block: bytes, last: bool) -> tuple[bytes, bytes]:
     """Whole lines, and the rest."""
     if last:
@@ -313,6 +333,6 @@ def _sniffed(head: str, name: str) -> str:
     best = max(DELIMITERS, key=lambda d: (found[d][1] > 1, *found[d]))
     if found[best][1] < 2:
         raise FitError(
-            f"{name}, line 1: no delimiter of {list(DELIMITERS)} splits it, got {lines[0][:60]!r}; say which one is it"
+            f"{name}, line 1: no delimiter of {list(DELIMITERS)} splits it, got {lines[0].strip()[:60]!r}; say which one does"
         )
     return best
