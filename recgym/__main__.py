@@ -1,6 +1,7 @@
 """The command line: play, fit a world to logs, and list what there is.
 
 python -m recgym play
+python -m recgym read csv events.csv -o my-logs --columns user=customer_id,time=ts
 python -m recgym fit open-bandit open_bandit_dataset -o my-shop --campaign men
 python -m recgym worlds
 python -m recgym envs
@@ -14,10 +15,10 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import recgym
-from recgym.errors import RecgymError, require_count
+from recgym.errors import RecgymError, require, require_count
 from recgym.files import print_anywhere
 
 
@@ -43,6 +44,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     fit.add_argument("--folds", type=int, default=10, help="of the cross-validation (default: 10)")
     fit.add_argument("--seed", type=int, default=0, help="of the folds and the embeddings (default: 0)")
     fit.set_defaults(run=_fit, policies=["random", "bts"])
+    what = "read interaction logs into the event table, say what is there and what is missing, and keep it"
+    read = commands.add_parser("read", help=what, description=what)
+    read.add_argument("format", help="csv, tsv, parquet, or a published data set, such as movielens, mind or recbole")
+    read.add_argument("path", help="file, or folder with the files of a data set")
+    read.add_argument("--columns", default="", metavar="user=NAME,...", help="names in the file; others are guessed")
+    read.add_argument("--keep-ids", action="store_true", help="of users and items; without it, they are hashed")
+    read.add_argument("--salt", metavar="TEXT", help="of the hashes (default: a random one)")
+    read.add_argument("--session-gap", type=float, default=30, metavar="MINUTES", help="between sessions (default: 30)")
+    read.add_argument("--tolerance", type=float, default=0.01, metavar="SHARE", help="of wrong rows (default: 0.01)")
+    read.add_argument(
+        "--option", action="append", default=[], metavar="NAME=VALUE", help="of the format, such as encoding=latin-1"
+    )
+    read.add_argument("-o", "--output", metavar="FOLDER", help="for the table, to be loaded by recgym.logs.Logs.load")
+    read.set_defaults(run=_read)
     what = "recommend to a simulated user, or be the user, on a page of your own"
     play = commands.add_parser("play", help=what, description=what)
     play.add_argument("--port", type=int, default=8642, help="of 127.0.0.1; 0 for any that is free (default: 8642)")
@@ -76,6 +91,32 @@ def _fit(options: argparse.Namespace) -> None:
     world.save(options.output)
     print(report.summary())
     print(f"Written to {options.output}. To play: gymnasium.make('recgym/Ecommerce-v0', world={options.output!r})")
+
+
+def _read(options: argparse.Namespace) -> None:
+    from recgym.logs import check_place, read
+
+    if options.output:
+        check_place(options.output)
+    names = ("keep_ids", "salt", "session_gap", "tolerance")
+    given: dict[str, Any] = {name: getattr(options, name) for name in names}
+    given["columns"] = _pairs("columns", options.columns.split(","))
+    for name, value in _pairs("option", options.option).items():
+        require(name not in given, "option", "must be of the format; this one is an argument of its own", name)
+        given[name] = value
+    logs = read(options.format, options.path, **given)
+    print(logs.describe())
+    if options.output:
+        logs.save(options.output)
+        print(f"Written to {options.output}. To load: recgym.logs.Logs.load({options.output!r})")
+
+
+def _pairs(parameter: str, texts: Sequence[str]) -> dict[str, str]:
+    """Texts such as "user=customer_id"."""
+    texts = [text.strip() for text in texts if text.strip()]
+    for text in texts:
+        require("=" in text, parameter, "must be NAME=VALUE", text)
+    return {name.strip(): value.strip() for name, _, value in (text.partition("=") for text in texts)}
 
 
 def _play(options: argparse.Namespace) -> None:

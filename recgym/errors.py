@@ -86,12 +86,17 @@ def require_count(parameter: str, value: Any, low: int, high: int) -> int:
 
 def unknown(parameter: str, value: Any, options: Iterable[str]) -> NoReturn:
     """Raise a ConfigError that names the nearest valid spelling, then the valid ones: all, or the nearest of many."""
-    raise ConfigError(f"{parameter}: {_valid(f'got {brief(value)}', value, options)}")
+    raise ConfigError(f"{parameter}: {nearest(value, options)}")
 
 
 def unknown_option(name: str, options: Iterable[str]) -> NoReturn:
     """Raise an OptionError for a keyword argument, worded as Python words it and with the names that `unknown` gives."""
     raise OptionError(f"option: {_valid(f'got an unexpected keyword argument {brief(name)}', name, options)}")
+
+
+def nearest(value: Any, options: Iterable[str]) -> str:
+    """What was got, the nearest valid spelling, and the valid ones, for a message that says more."""
+    return _valid(f"got {brief(value)}", value, options)
 
 
 def _valid(got: str, value: Any, options: Iterable[str]) -> str:
@@ -104,8 +109,8 @@ def _valid(got: str, value: Any, options: Iterable[str]) -> str:
     hint = f" Did you mean {near[0]!r}?" if near else ""
     names = f"one of {options}"
     if len(options) > MOST:
-        nearest = difflib.get_close_matches(word, options, n=MOST, cutoff=0.0)
-        names = f"one of {len(options)} names, such as {nearest}"
+        some = difflib.get_close_matches(word, options, n=MOST, cutoff=0.0)
+        names = f"one of {len(options)} names, such as {some}"
     return f"{got}.{hint} It must be {names}"
 
 

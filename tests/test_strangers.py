@@ -1,6 +1,6 @@
 """What a stranger can add from a folder of their own, one file each, without a private name: see `tests/strangers`.
 
-A domain, a preference model, a form of actions, an agent, and a suite that the command line runs.
+A domain, a preference model, a form of actions, an agent, a reader of logs, and a suite that the command line runs.
 """
 
 from __future__ import annotations
@@ -37,11 +37,12 @@ def run(folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def test_five_files_and_no_private_name() -> None:
+def test_six_files_and_no_private_name() -> None:
     files = [path for path in STRANGERS.iterdir() if path.is_file()]
     assert sorted(path.name for path in files) == [
         "by_topic.py",
         "cautious.py",
+        "diary.py",
         "hotels.py",
         "loss_averse.py",
         "stays.json",
@@ -148,3 +149,24 @@ def test_a_suite_on_the_command_line(elsewhere: Path) -> None:
     run(elsewhere, "-m", "benchmarks", "report", "results")
     trusted = ["--trust", "cautious.py:CautiousSlateQ", "--trust", "hotels:stays/HotelsSlate-v0"]
     run(elsewhere, "-m", "benchmarks", "submit-check", "results", "--sample", "1", *trusted)
+
+
+def test_a_reader_of_logs(elsewhere: Path) -> None:
+    """Known to `read` once it is imported; its wrong rows, options, hashes and sessions are like those of any other."""
+    pytest.importorskip("polars")
+    lines = [
+        "2024-05-01 10:00 anna saw tea",
+        "2024-05-01 10:01 anna read cats for 90 s",
+        "no entry",
+        "2024-05-02 09:00 bob saw tea",
+    ]
+    (elsewhere / "book.txt").write_text("\n".join(lines))
+    code = """
+import diary, recgym.logs
+logs = recgym.logs.read("diary", "book.txt", tolerance=0.3, keep_ids=True, shout=True)
+print(logs.users["id"].to_list(), logs.items["id"].to_list(), logs.n_sessions, *logs.problems)
+print(logs.describe())
+"""
+    printed = run(elsewhere, "-c", code)
+    assert "['anna', 'bob'] ['TEA', 'CATS'] 2 book.txt, line 3: must be an entry of a diary, got 'no entry'" in printed
+    assert "dwell       mean 90" in printed
