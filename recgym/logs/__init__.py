@@ -1,7 +1,7 @@
 """Interaction logs: one table of events, whatever they come from.
 
-    logs = recgym.logs.read("csv", "events.csv", columns={"user": "customer_id", "time": "ts"})
-    print(logs.describe())
+logs = recgym.logs.read("csv", "events.csv", columns={"user": "customer_id", "time": "ts"})
+print(logs.describe())
 """
 
 from recgym.logs.open_bandit import CATEGORIES, Interactions, read_open_bandit
