@@ -954,6 +954,13 @@ class _Reader:
             for j in range(len(names)):
                 value[g, 1 + j], low[g, 1 + j], high[g, 1 + j], _ = self.mean(table[label == g, j])
         value[:, 1:], low[:, 1:], high[:, 1:] = (self._back(names, a[:, 1:]) for a in (value, low, high))
+        people = self.events.select("user").unique().sort("user").with_columns(pl.Series("group", label))
+        grouped = self.events.join(people, on="user")
+        for j, name in enumerate(names):  # as it is, where the feature is shrunken
+            if name in ("click rate", "purchases per click"):
+                kind = ("is_click", None) if name == "click rate" else ("is_purchase", "is_click")
+                for g, found in self.rate(grouped, "group", *kind).items():
+                    value[g, 1 + j], low[g, 1 + j], high[g, 1 + j], _ = found
         n = np.repeat(count[:, None], 1 + len(names), axis=1)
         letters = tuple(f"group {chr(65 + g)}" for g in range(G))
         width = tried[k][0]
@@ -1039,6 +1046,8 @@ def _earlier(within: NDArray[Any], what: NDArray[Any], step: NDArray[Any]) -> ND
     Args:
         within, what, step: (n,) codes >= 1; rows of one step and one `within` stand together.
     """
+    if not len(what):
+        return np.empty(0, np.int64)
     key = within.astype(np.int64) * (int(what.max()) + 1) + what
     order = np.argsort(key, kind="stable")
     key, step = key[order], step[order]
