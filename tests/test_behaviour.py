@@ -253,8 +253,8 @@ def test_censoring_matters_and_is_seen() -> None:
     assert gone is not None
     at = gone.x.index(48.0)
     assert abs(gone.value[at] - math.exp(-47.4 / made.RETURN)) < 0.06
-    # A world that stops after three steps.
-    steps = pl.col("slate") - pl.col("slate").min().over("session")
+    # Users who are watched for three steps in all.
+    steps = pl.col("slate") - pl.col("slate").min().over("user")
     short = logs_of(events.filter(steps < 3), ["a"] * 60, horizon=3)
     found = behaviour(short)["survival of sessions"]
     assert inside(found, made.STAY ** np.arange(4))[:3].all()

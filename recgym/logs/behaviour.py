@@ -202,7 +202,8 @@ def behaviour(logs: Logs, *, gap: float | None = None, segments: int | None = No
     Args:
         logs: the event table; not written to.
         gap: minutes without an event that end a visit: what is within so many of the end of the logs may go on. None:
-            ``logs.source["session_gap"]``, else 30.
+            ``logs.source["session_gap"]``, else 30. ``logs.source["horizon"]`` may say after how many steps in all a user
+            is watched no longer, as in a simulation.
         segments: groups of users; None: 2 to 6, of the largest silhouette.
         min_size: users that a group of users has at least; smaller ones are merged. None: 1 % of the users, at least 20.
         resamples: of the bootstrap over users. seed: of the bootstrap and of the groups.
@@ -313,6 +314,8 @@ class _Reader:
         self.rates = logs.impressions and "click" in events.columns
         times = events["time"].cast(pl.Int64).to_numpy()
         self.start, self.end = int(times.min()), int(times.max())
+        horizon = logs.source.get("horizon")
+        self.horizon = horizon if isinstance(horizon, int) and not isinstance(horizon, bool) else 0
         self.sessions = self._sessions() if "session" in events.columns else None
 
     def read(self) -> tuple[tuple[Section, ...], dict[str, str], dict[str, Any]]:
@@ -429,16 +432,23 @@ class _Reader:
         return dict(zip(table[by].to_list(), zip(*(a.tolist() for a in found), Y.astype(np.int64).tolist())))
 
     def _sessions(self) -> pl.DataFrame:
-        """A row for each session: user, cluster, start and end in microseconds, steps and clicks; rising by user and start."""
+        """A row for each session, rising by user and start.
+
+        Its columns are user, cluster, start and end in microseconds, steps, rows, clicks, and `cut`: the user was watched no
+        longer, which says nothing of the session.
+        """
         steps = pl.col("slate").n_unique() if "slate" in self.events.columns else pl.len()
         time = pl.col("time").cast(pl.Int64)
-        return (
+        table = (
             self.events.filter(pl.col("session").is_not_null())
             .group_by("session")
             .agg(pl.col("user").first(), pl.col("cluster").first(), time.min().alias("start"), time.max().alias("end"),
                  steps.cast(pl.Int64).alias("steps"), pl.len().alias("rows"), pl.col("clicked").sum().alias("clicks"))
             .sort("user", "start", "session")
         )  # fmt: skip
+        last = pl.col("user") != pl.col("user").shift(-1, fill_value=2**32 - 1)
+        cut = last & (pl.col("steps").sum().over("user") >= self.horizon) if self.horizon else pl.lit(False)
+        return table.with_columns(cut.alias("cut"))
 
     def need_sessions(self) -> pl.DataFrame:
         """The sessions."""
@@ -594,12 +604,10 @@ class _Reader:
         """Kaplan-Meier of steps."""
         sessions = self.need_sessions()
         steps = sessions["steps"].to_numpy()
-        ended = sessions["end"].to_numpy() + self.gap * 60e6 <= self.end
-        horizon = self.logs.source.get("horizon")
+        ended = (sessions["end"].to_numpy() + self.gap * 60e6 <= self.end) & ~sessions["cut"].to_numpy()
         note = f"A session whose last event is within {self.gap:g} minutes of the end of the logs may have gone on, and is censored there"
-        if isinstance(horizon, int) and not isinstance(horizon, bool):
-            ended &= steps < horizon
-            note += f", as is one of {horizon} steps, after which the world stops"
+        if self.horizon:
+            note += f", as is one that ends with the {self.horizon} steps for which a user is watched"
         if not ended.any():
             raise _Missing("No session is known to have ended before the logs did.")
         last = min(int(steps.max()), LONGEST)
@@ -617,7 +625,10 @@ class _Reader:
         """Kaplan-Meier of hours from the end of a session to the next."""
         sessions = self.need_sessions()
         following = pl.col("start").shift(-1).over("user") - pl.col("end")
-        gaps = sessions.select(following.alias("gap"), (self.end - pl.col("end")).alias("rest"), "cluster")
+        rest = (
+            pl.when("cut").then(0).otherwise(self.end - pl.col("end"))
+        )  # hours for which a return would have been seen
+        gaps = sessions.select(following.alias("gap"), rest.alias("rest"), "cluster")
         ended = gaps["gap"].is_not_null().to_numpy()
         if not ended.any():
             raise _Missing("No user has a second session.")
