@@ -31,6 +31,7 @@ from baselines.agent import Task
 from baselines.registry import REGISTRY
 from benchmarks import audit as auditing
 from benchmarks import fuzz as fuzzing
+from benchmarks import planning
 from benchmarks import suite as suites
 from benchmarks import throughput as speed
 from benchmarks import training as cost
@@ -398,6 +399,20 @@ def _references(
         console.print(Text.assemble(("fails:", "red"), f" {line}"))
     if wrong and check:
         raise typer.Exit(1)
+
+
+@app.command("planning", cls=Spreading)
+def _planning(
+    worlds: Annotated[list[str], typer.Argument(help="Ids, names, or folders of World.save; one or more.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the tables.")] = Path("runs/planning"),
+    users: Annotated[int, typer.Option(min=2, help="Visitors, the same for all agents.")] = planning.PLANNING_USERS,
+    agent: Annotated[str, typer.Option(help="Train this agent as well, and compare what it earns.")] = "",
+    steps: Annotated[int, typer.Option(min=1, help="Training user-steps of the --agent.")] = 200_000,
+    parameters: Annotated[str, typer.Option(help="Hyper-parameters of the --agent: JSON, or @file.")] = "{}",
+) -> None:
+    """Would planning pay here? What looking ahead gains over the best greedy policy, with its interval."""
+    settings = {"users": users, "agent": agent, "steps": steps, "parameters": _json("parameters", parameters)}
+    planning.run_planning(output, worlds, _command(), console, **settings)
 
 
 @app.command("audit")
