@@ -66,6 +66,8 @@ def made_up(users: int = 300, weeks: int = 4, seed: int = 0, items: int = 60, sp
 
 def logs_of(events: pl.DataFrame, topic: list[str] | None = None, impressions: bool = True, **source: Any) -> Logs:
     """Logs around a table of events with codes."""
+    order = [name for name in ("user", "time", "slate", "position") if name in events.columns]
+    events = events.sort(order, maintain_order=True)
     n, users = int(events["item"].max()) + 1, int(events["user"].max()) + 1  # type: ignore[arg-type]
     n = max(n, len(topic or ()))
     items = pl.DataFrame({"item": pl.Series(range(n), dtype=pl.UInt32), "id": [f"i{k}" for k in range(n)]})

@@ -40,6 +40,8 @@ def table(
     )
     if "position" in events.columns:
         events = events.with_columns(pl.col("position").cast(pl.UInt16))
+    order = [name for name in ("user", "time", "slate", "position") if name in events.columns]
+    events = events.sort(order, maintain_order=True)
     frames = []
     for key, given_ in (("item", items), ("user", users)):
         n = max((len(next(iter(given_.values()))) if given_ else 0), int(events[key].max() or 0) + 1)
@@ -150,7 +152,11 @@ def test_every_item_and_every_row_of_attributes_has_k_users(data: st.DataObject)
         "age": pl.Series(column(st.one_of(st.none(), st.floats(0, 99))), dtype=pl.Float64),
         "profile_0": pl.Series(column(st.floats(-1, 1, width=32)), dtype=pl.Float32),
     }
-    items = {"topic": pl.Series(data.draw(st.lists(st.sampled_from([0, 1, None]), min_size=n_items, max_size=n_items)))}
+    items = {
+        "topic": pl.Series(
+            data.draw(st.lists(st.sampled_from([0, 1, None]), min_size=n_items, max_size=n_items)), dtype=pl.Int64
+        )
+    }
     before = table(rows, items=items, users=users)
     logs = k_anonymous(before, k)
     seen = logs.events.group_by("item").agg(pl.col("user").n_unique())

@@ -875,7 +875,7 @@ def test_the_page_names_every_format_and_its_reader_works(tmp_path):
     page = (Path(__file__).parents[1] / "docs" / "concepts" / "logs.md").read_text()
     first = re.findall(r"^\| (`[^|]*`) \|", page.partition("## Reading")[2], re.MULTILINE)
     assert {name for cell in first for name in re.findall(r"`([\w-]+)`", cell)} == set(READERS)
-    (snippet,) = re.findall(r"```python\n(import polars.*?)```", page, re.DOTALL)
+    (snippet,) = re.findall(r"```py\n(import polars.*?)```", page, re.DOTALL)
     (tmp_path / "book.txt").write_text("anna tea 3\nbob tea 4\n")
     try:
         exec(snippet, {"__name__": "snippet"})

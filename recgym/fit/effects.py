@@ -45,7 +45,7 @@ def random_intercepts(
     if start is not None:
         w, z, tau, sigma = start.coefficient, start.effect, start.tau, start.sigma
     share = np.ones(len(y)) if weights is None else weights
-    ridge = 1e-6
+    ridge, D, schur = 1e-6, np.ones(groups), np.eye(p)
     for step in range(rounds):
         for _ in range(8 if step == 0 else 2):
             eta = X @ w + z[group]
@@ -69,7 +69,7 @@ def random_intercepts(
             sigma = max(float(np.sqrt(np.average((y - X @ w - z[group]) ** 2, weights=share))), 1e-6)
         if abs(np.log(tau / before)) < 1e-3:
             break
-    return Regression(w, np.linalg.inv(schur), z, tau, sigma)
+    return Regression(w, np.linalg.inv(schur).astype(np.float64), z, tau, sigma)
 
 
 def given_draws(
@@ -105,6 +105,7 @@ def logistic(y: Array, X: Array, rounds: int = 25, prior: float = 1e-3) -> tuple
     w = np.zeros(X.shape[1])
     rate = np.clip(y.mean(), 1e-6, 1 - 1e-6)
     w[0] = np.log(rate / (1 - rate))
+    H = np.eye(len(w))
     for _ in range(rounds):
         mean = sigmoid(X @ w)
         H = (X.T * (mean * (1 - mean))) @ X + prior * np.eye(len(w))
@@ -114,4 +115,4 @@ def logistic(y: Array, X: Array, rounds: int = 25, prior: float = 1e-3) -> tuple
         if np.abs(move).max() < 1e-7:
             break
     eta = X @ w
-    return w, np.linalg.inv(H), float(np.sum(y * eta - np.logaddexp(0, eta)))
+    return w, np.linalg.inv(H).astype(np.float64), float(np.sum(y * eta - np.logaddexp(0, eta)))

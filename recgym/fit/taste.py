@@ -83,9 +83,10 @@ class Taste(nn.Module):
         self.A, self.centre = nn.Parameter(start), nn.Parameter(torch.zeros(2, d))
         self.log_sigma = nn.Parameter(torch.full((2, d), 0.0))
         self.trust = nn.Parameter(torch.zeros(2))
-        self.correct = nn.Sequential(nn.Linear(3 * d, 32), nn.Tanh(), nn.Linear(32, 2 * d))
-        nn.init.zeros_(self.correct[2].weight)
-        nn.init.zeros_(self.correct[2].bias)
+        last = nn.Linear(32, 2 * d)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.correct = nn.Sequential(nn.Linear(3 * d, 32), nn.Tanh(), last)
 
     def prior(self, profile: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation (n, d) of the interest of users of whom the platform knows the profile alone."""
@@ -213,7 +214,7 @@ def fit_taste(
         optimiser,
         lambda t: min(1.0, (t + 1) / 20) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(t / steps, 1.0)))),
     )
-    total, done = len(users), 0
+    total, done, loss = len(users), 0, torch.zeros(())
     for _ in range(epochs):
         for batch in batches(rng.permutation(users), data.first, size):
             bound = model.bound(data, batch, draws, generator)
@@ -285,4 +286,4 @@ def covariance(
         np.add.at(HB.T, cells % N, value[:, None] * score[cells // N])
     schur = H - (HB / D) @ HB.T
     ridge = np.diag(np.r_[np.full(F_ + P, 0.04), 0.0, np.full(A, 0.04), np.zeros(p - F_ - P - 1 - A)])
-    return np.linalg.pinv(schur + ridge, hermitian=True), labels
+    return np.linalg.pinv(schur + ridge, hermitian=True).astype(np.float64), labels

@@ -297,7 +297,7 @@ def later_halves(
     """Slates in the later halves of users, and the log-likelihood of each, given the users' earlier halves."""
     until = data.first[:-1] + (np.diff(data.first) + 1) // 2
     interest = model.sample(data, draws, until)
-    rows = np.concatenate([np.arange(until[j], data.first[j + 1]) for j in held] or [np.zeros(0, np.int64)])
+    rows = np.concatenate([np.arange(int(until[j]), int(data.first[j + 1])) for j in held] or [np.zeros(0, np.int64)])
     parts = [np.zeros(0)]
     for some in np.array_split(rows, max(len(rows) // 20_000, 1)):
         v = model.utility(data, interest, some)
@@ -450,7 +450,7 @@ def _parameters(
     found.append(
         Parameter(
             "item spread",
-            float(model.log_tau.exp()),
+            float(model.log_tau.detach().exp()),
             math.nan,
             math.nan,
             "standard deviation of what items are worth beyond their attributes",
@@ -495,7 +495,7 @@ def _outcomes(
         base = np.ones(len(y), np.bool_)
         if name == "purchase" and "cart" in events:
             cart = slates.outcome["cart"][m, s] > 0
-            if (cart[y > 0]).mean() > 0.95:
+            if (np.asarray(cart)[y > 0]).mean() > 0.95:
                 after[name], base = "cart", cart
         if y[base].sum() < 20 or (1 - y[base]).sum() < 20:
             unknown.append(
@@ -835,4 +835,9 @@ def _population(
     clock = np.array([slates.clock[rows[rng.integers(len(rows))]] for rows in starts])
     times = max(1, min(len(interest), MOST_USERS // len(chosen)))
     drawn = interest[:times, chosen].reshape(-1, d)
-    return Empirical(drawn.round(5), np.tile(profile, (times, 1)).round(6), np.tile(clock, times).round(1), signals)
+    return Empirical(
+        drawn.round(5),
+        np.tile(profile, (times, 1)).round(6),
+        np.tile(clock, times).round(1).astype(np.float32),
+        signals,
+    )

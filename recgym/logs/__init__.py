@@ -10,6 +10,7 @@ from recgym.logs.assemble import Tables
 from recgym.logs.convert import Clock, Rule
 from recgym.logs.open_bandit import CATEGORIES, Interactions, read_open_bandit
 from recgym.logs.readers import READERS, Reading, read, register_reader
+from recgym.logs.simulate import simulate
 from recgym.logs.table import COLUMNS, Logs, Problem, check_place
 
 __all__ = [
@@ -27,4 +28,5 @@ __all__ = [
     "read",
     "read_open_bandit",
     "register_reader",
+    "simulate",
 ]

@@ -45,7 +45,7 @@ def simulate(
     response of the world has them, cart, purchase, like, share, dwell (seconds of reading or watching) and gift; `price` where the market
     has one; `feature_NAME` for each visible signal of the market. A purchase from the cart in a later step is written into the row from
     which the item went into the cart. Items have their topic, their embedding and the attributes that the platform sees;
-    users have the profile that the platform has of them, null where it has none. A user who comes back after some time away begins another session.
+    users have the profile that the platform has of them, all zeros where it has none. A user who comes back after some time away begins another session.
 
     Args:
         world: where.
@@ -101,7 +101,7 @@ def _visit(
         agent.start(env)
     state = env.stepper.users
     assert state is not None
-    profile = np.where(state.known[:, None] > 0, state.profile, np.nan).astype(np.float32)
+    profile = np.where(state.known[:, None] > 0, state.profile, 0.0).astype(np.float32)
     visible = [(f, s.name) for f, s in enumerate(world.market.signals) if s.visible]
     session = np.arange(B)
     sessions, steps, written = B, 0, 0
@@ -238,4 +238,4 @@ def _users(profile: Array, seed: int) -> pl.DataFrame:
     n = len(profile)
     data: dict[str, Any] = {"user": np.arange(n, dtype=np.uint32), "id": [f"user{seed + i}" for i in range(n)]}
     data |= {f"profile_{k}": profile[:, k] for k in range(profile.shape[1])}
-    return pl.DataFrame(data).with_columns(pl.col("^profile_.*$").fill_nan(None))
+    return pl.DataFrame(data)

@@ -72,6 +72,9 @@ FILE = re.compile(r"(events|items|users)-[0-9a-f]{16}\.parquet")
 SHOWN = 20  # problems that a table keeps
 
 
+FEATURE = "feature_"  # columns feature_NAME, Float32: whatever else was known of the item when it was shown
+
+
 class Problem(NamedTuple):
     """A row that was left out: where it stands, and which rule it breaks."""
 
@@ -492,7 +495,8 @@ def _check_rows(table: pl.DataFrame, code: str, prefix: str) -> None:
     if vector != [f"{prefix}{k}" for k in range(len(vector))]:
         raise FitError(f"{name}: the columns of a vector must be {prefix}0, {prefix}1, ..., got {brief(vector)}")
     for column in vector:
-        if not table[column].dtype.is_numeric() or table[column].null_count():
+        unknown = name == "items" and table[column].null_count()  # of a user nothing may be known
+        if not table[column].dtype.is_numeric() or unknown:
             raise FitError(f"{name}.{column}: must be a number in every row")
     if code == "item" and "price" in table.columns:
         price = table["price"]
@@ -513,7 +517,10 @@ def _twice(ids: pl.Series) -> str:
 def _check_events(events: pl.DataFrame, sizes: Mapping[str, int]) -> None:
     pl = need_polars()
     for name in events.columns:
-        if name not in COLUMNS:
+        if name.startswith(FEATURE):
+            if events[name].dtype != pl.Float32:
+                raise FitError(f"events.{name}: must be of dtype Float32, got {events[name].dtype}")
+        elif name not in COLUMNS:
             raise FitError(f"events: has a column of no known name, {nearest(name, COLUMNS)}")
     for name in ALWAYS:
         if name not in events.columns:
@@ -535,6 +542,8 @@ def _check_events(events: pl.DataFrame, sizes: Mapping[str, int]) -> None:
             x = pl.col(name)
             finite = x.is_finite() & (x >= 0) if name in AMOUNTS else x.is_finite()
             rules.append((name, finite, "a finite number" + (", not negative" if name in AMOUNTS else "")))
+    features = [name for name in events.columns if name.startswith(FEATURE)]
+    rules += [(name, pl.col(name).is_finite(), "a finite number") for name in features]
     for name, rule, text in rules:
         _demand(events, rule, f"events.{name}: must be {text}", name)
     _check_order(events)

@@ -1,0 +1,233 @@
+"""Worlds fitted to logs: the likelihoods are those of the choice models, and what was planted in a world is found in its logs."""
+
+from __future__ import annotations
+
+import math
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+pytest.importorskip("polars")
+pytest.importorskip("torch")
+
+import torch
+
+import recgym
+from baselines import make_agent
+from recgym.errors import ConfigError, FitError
+from recgym.fit.effects import given_draws, logistic, random_intercepts
+from recgym.fit.events import slates_of
+from recgym.fit.likelihood import CHOICES, examination
+from recgym.fit.stay import fit_hazard, running_means
+from recgym.fit.worlds import fit_world
+from recgym.logs import Logs, simulate
+from recgym.market import LoggedMarket, Market, StaticMarket
+from recgym.models.candidates import Retrieval, Uniform
+from recgym.models.choice import Cascade, MultinomialLogit, PositionBased
+from recgym.models.departure import Visits
+from recgym.models.dynamics import Attraction, Fatigue, Mood
+from recgym.models.preference import DotProduct
+from recgym.models.response import Outcomes
+from recgym.models.reward import Weighted
+from recgym.population import Empirical
+from recgym.testing import check_component, check_world
+from recgym.world import World
+
+D, N = 4, 120
+
+
+@pytest.fixture(scope="module")
+def planted() -> World:
+    """A world of the parts that a fit makes, with known coefficients."""
+    rng = np.random.default_rng(0)
+    base = recgym.load_world("ecommerce", items=N, topics=6, dimensions=D)
+    prices = np.clip(0.4 * rng.standard_normal((N, 6)), -1, 1)
+    table = np.stack([prices, 0.5 * np.exp(prices)], axis=2).astype(np.float32)
+    market = LoggedMarket(1440.0 * 6, np.array([0, N]), np.arange(N), table, np.zeros(N, np.int32), 1440.0,
+                          ("log_price", "price"), (True, True))  # fmt: skip
+    taste = rng.standard_normal((400, D)) / math.sqrt(D)
+    profile = taste / np.maximum(np.linalg.norm(taste, axis=1, keepdims=True), 1)
+    appeal = -1.5 + 0.5 * rng.standard_normal(N)
+    keep = 0.8 * rng.standard_normal(N)
+    attributes = np.stack([appeal, keep, rng.uniform(-1, 1, N)], axis=1).astype(np.float32)
+    catalog = recgym.Catalog(base.catalog.embedding, base.catalog.topic, attributes, ("appeal", "keep", "shown"), 6, ("shown",))
+    return World(
+        catalog=catalog,
+        population=Empirical(2.0 * taste, profile, rng.uniform(0, 8000, 400), {"log_price": (-1.5, 0.0)}),
+        market=market, candidates=Uniform(10), preference=DotProduct(1.0, {"appeal": 1.0}, {"fatigue": -1.0}),
+        choice=PositionBased((1.0, 0.6, 0.3)),
+        response=Outcomes(("cart", "purchase"), {"cart": 0.2, "purchase": -0.5, "dwell": -1.0}, {"cart": 0.5, "dwell": 0.2},
+                          {"purchase": 1.0}, {}, {"purchase": "cart"}, 0.7, 20.0, 0.5, True),
+        dynamics=(Fatigue(0.1, 0.3, 20.0, 1e3), Mood(0.8, {"keep": 1.0}, limit=50.0)), departure=Visits(-2.5, 0.2, 1.0),
+        reward=Weighted({"click": 1.0, "purchase": 2.0}), slate_size=3, embeddings=False,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def logs(planted: World) -> Logs:
+    return simulate(planted, users=4000, batch=4000)
+
+
+@pytest.mark.parametrize("index", range(5))
+def test_the_parts_keep_their_contracts(planted: World, index: int) -> None:
+    parts = [planted.population, planted.market, planted.response, planted.dynamics[1],
+             Visits(-2.0, 0.1, 1.0, 0.0, -1.0, 0.5, 600.0, 1.0)]  # fmt: skip
+    check_component(parts[index], planted)
+
+
+def test_attraction_keeps_its_contract_and_passes(planted: World) -> None:
+    part = Attraction(0.5, 0.5)
+    check_component(part, planted)
+    world = planted.replace(dynamics=(part, *planted.dynamics))
+    check_world(world)
+    users = world.arrive(recgym.mix([1]))
+    slate = users.candidates[:, :3]
+    click = np.array([[True, False, False]])
+    after, _ = world.step(users, slate, world.noise(users), click)
+    pull = 0.5 * world.catalog.embedding[slate[0, 0]]
+    np.testing.assert_allclose(after.interest[0] - users.interest[0], pull, atol=1e-6)
+    later, _ = world.step(after, after.candidates[:, :3], world.noise(after), ~click & False)
+    np.testing.assert_allclose(later.interest[0] - users.interest[0], pull / 2, atol=1e-6)
+
+
+def test_logged_markets_say_what_was_logged_and_refuse_what_does_not_fit(planted: World) -> None:
+    market = planted.market
+    assert isinstance(market, LoggedMarket)
+    seen = market.observe(np.array([[7, -1]], np.int32), np.array([2.5 * 1440], np.float32))
+    np.testing.assert_array_equal(seen[0], [market.table[7, 2], [0, 0]])
+    assert Market.signals == () and StaticMarket.names == ()
+    with pytest.raises(ConfigError, match="market.part: must divide"):
+        LoggedMarket(1440.0, market.offsets, market.listed, market.table, market.first, 1000.0, market.known, (True, True))
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        ("position-based", lambda e, t: PositionBased(tuple(e), 0.0)),
+        ("cascade", lambda e, t: Cascade(t[0], t[1], 0.0)),
+        ("multinomial logit", lambda e, t: MultinomialLogit(0.0, t[0])),
+        ("independent", lambda e, t: PositionBased((1.0,) * 4, 0.0)),
+    ],
+)
+def test_likelihoods_are_those_of_the_choice_models(name, model) -> None:
+    rng = np.random.default_rng(1)
+    likelihood, start = CHOICES[name]
+    theta = torch.tensor([x + 0.3 * k for k, x in enumerate(start(4))], dtype=torch.float64)
+    e = examination(theta).tolist() if name == "position-based" else []
+    shape = torch.nn.functional.softplus(theta) if name == "multinomial logit" else torch.sigmoid(theta)
+    v, click = rng.normal(size=(200, 4)).astype(np.float32), rng.random((200, 4)) < 0.3
+    if name == "multinomial logit":
+        click &= np.cumsum(click, axis=1) == 1
+    v[:20, 3], click[:20, 3] = -np.inf, False
+    want = model(e, shape.tolist()).log_prob(v, np.zeros(200, np.float32), click)
+    there = torch.from_numpy(v > -np.inf)
+    finite = torch.from_numpy(np.where(v > -np.inf, v, 0.0)).double()
+    got = likelihood(finite, there, torch.from_numpy(click), theta)
+    np.testing.assert_allclose(got.numpy(), want, atol=2e-6)
+
+
+def test_propensities_are_the_shares_with_which_items_are_shown() -> None:
+    world = recgym.load_world("ecommerce", items=50, slate_size=2, candidates=5)
+    logs = simulate(world, {"popularity": make_agent("popularity")}, 500, explore=0.4, batch=500)
+    p = logs.events["propensity"].to_numpy()
+    values, counts = np.unique(p.round(6), return_counts=True)
+    np.testing.assert_allclose(values, [0.08, 0.68], atol=1e-6)
+    assert (counts[1] / len(p)) == pytest.approx(0.68, abs=0.02)  # the popular item is shown with that probability
+    assert (1 / p).sum() / 5 == pytest.approx(len(p), rel=0.03)  # weighted by these, all five are shown alike
+
+
+def test_simulated_clicks_are_those_of_the_world(planted: World, logs: Logs) -> None:
+    """The same users and slates, stepped again by hand."""
+    first = logs.events.filter((logs.events["slate"] < 4000))
+    users = planted.arrive(recgym.mix(range(4000)))
+    slate = np.full((4000, 3), -1, np.int32)
+    slate[first["user"].to_numpy(), first["position"].to_numpy()] = first["item"].to_numpy()
+    _, feedback = planted.step(users, slate, planted.noise(users))
+    np.testing.assert_array_equal(feedback.click[first["user"], first["position"]], first["click"].to_numpy())
+
+
+def test_item_effects_and_coefficients_are_found() -> None:
+    rng = np.random.default_rng(3)
+    effect, group = 0.7 * rng.standard_normal(200), rng.integers(0, 200, 20_000)
+    x = rng.standard_normal(20_000)
+    y = (rng.random(20_000) < 1 / (1 + np.exp(1.0 - 0.8 * x - effect[group]))).astype(float)
+    fit = random_intercepts(y, np.stack([np.ones(20_000), x], 1), group, 200)
+    assert fit.coefficient[1] == pytest.approx(0.8, abs=3 * math.sqrt(fit.covariance[1, 1]))
+    assert fit.tau == pytest.approx(0.7, abs=0.1)
+    assert np.corrcoef(fit.effect, effect)[0, 1] > 0.9
+    noisy = x + 0.8 * rng.standard_normal((8, 20_000)) * 0.8 + 0  # draws around x, as a posterior gives them
+    blurred = given_draws(y, noisy, np.zeros((20_000, 0)), group, 200)
+    assert 0.5 < blurred.coefficient[1] < 0.9
+
+
+def test_the_hazard_is_found() -> None:
+    rng = np.random.default_rng(4)
+    users, most = 6000, 60
+    keep, item = rng.standard_normal(50), rng.integers(0, 50, (users, most))
+    mood, alive, rows = np.zeros(users), np.ones(users, bool), []
+    for k in range(most):
+        mood = 0.7 * mood + 0.3 * keep[item[:, k]]
+        leaves = rng.random(users) < 1 / (1 + np.exp(2.0 - 0.3 * math.log(k + 1) + 1.5 * mood))
+        for b in np.flatnonzero(alive):
+            rows.append((b, k, item[b, k], int(leaves[b]) if k + 1 < most else -1))
+        alive &= ~leaves
+    user, step, shown, left = (np.array(column) for column in zip(*sorted(rows), strict=True))
+    fit = fit_hazard(left.astype(np.int8), step.astype(np.int32), step == 0, keep[shown][:, None], np.zeros(len(step)),
+                     shown[:, None].astype(np.int32), 50)  # fmt: skip
+    error = np.sqrt(np.diag(fit.covariance))
+    assert fit.memory[0] == pytest.approx(0.7, abs=0.08)
+    assert fit.mood[0] == pytest.approx(1.5, abs=0.2)
+    assert fit.level == pytest.approx(-2.0, abs=4 * error[0])
+    assert fit.pace == pytest.approx(0.3, abs=4 * error[1])
+    assert fit.tau < 0.2  # nothing is left for single items
+    means = running_means(np.array([[1.0], [0.0], [2.0]]), np.array([True, False, True]), 0.5)
+    np.testing.assert_allclose(means[:, 0], [0.5, 0.25, 1.0])
+    w, _, _ = logistic((np.arange(100) < 25).astype(float), np.ones((100, 1)))
+    assert w[0] == pytest.approx(math.log(1 / 3), abs=1e-3)
+
+
+def test_a_fitted_world_has_what_was_planted_and_plays(planted: World, logs: Logs, tmp_path) -> None:
+    fitted = fit_world(logs, candidates=10, steps=400, reward={"click": 1.0, "purchase": 2.0})
+    assert fitted.settings["choice"] == "position-based"
+    found = {p.name: p for p in fitted.parameters}
+    assert found["log_price"].value == pytest.approx(-1.5, abs=0.25)
+    assert found["examination 2"].value == pytest.approx(0.6, abs=0.08)
+    assert found["examination 3"].value == pytest.approx(0.3, abs=0.06)
+    assert found["cart, per unit of utility"].value == pytest.approx(0.5, abs=0.2)
+    world = fitted.world
+    assert np.corrcoef(world.catalog["appeal"], planted.catalog["appeal"])[0, 1] > 0.8
+    assert any(sentence.startswith("Returns") for sentence in fitted.unknown)
+    value = {}
+    for name, where in (("planted", planted), ("fitted", world)):
+        for agent in ("random", "myopic"):
+            env = recgym.RecVectorEnv(where, 1500, autoreset_mode="Disabled")
+            observation, info = env.reset(seed=10**6)
+            player = make_agent(agent)
+            player.start(env)
+            total, alive = 0.0, np.ones(1500, bool)
+            while alive.any():
+                observation, reward, left, cut, info = env.step(player.act(observation, info["action_mask"]))
+                total += reward.sum()
+                alive = ~(left | cut)
+            value[name, agent] = total / 1500
+    for agent in ("random", "myopic"):
+        assert value["fitted", agent] == pytest.approx(value["planted", agent], rel=0.15), value
+    assert value["fitted", "myopic"] > 1.2 * value["fitted", "random"]
+    world.save(tmp_path / "world")
+    env = gym.make("recgym/EcommerceSlate-v0", world=str(tmp_path / "world"), slate_size=3)
+    env.reset(seed=0)
+    env.step(env.action_space.sample())
+    assert world.replace(candidates=Retrieval(10)).n_candidates == 10
+
+
+def test_logs_that_cannot_be_fitted_say_so(logs: Logs) -> None:
+    import polars as pl
+
+    quiet = logs.events.with_columns(click=pl.lit(False))
+    with pytest.raises(FitError, match="must have clicks"):
+        slates_of(Logs(quiet, logs.items, logs.users))
+    with pytest.raises(ConfigError, match="choice: .*'casacde'.*Did you mean 'cascade'"):
+        fit_world(logs, choice="casacde")
+    with pytest.raises(ConfigError, match="users: must be"):
+        simulate(recgym.load_world("open-bandit"), users=0)
