@@ -871,6 +871,20 @@ def test_every_reader_says_where_its_schema_is_published():
         assert len(reader.__doc__ or "") > 100 or name == "tsv", name
 
 
+def test_the_page_names_every_format_and_its_reader_works(tmp_path):
+    page = (Path(__file__).parents[1] / "docs" / "concepts" / "logs.md").read_text()
+    first = re.findall(r"^\| (`[^|]*`) \|", page.partition("## Reading")[2], re.MULTILINE)
+    assert {name for cell in first for name in re.findall(r"`([\w-]+)`", cell)} == set(READERS)
+    (snippet,) = re.findall(r"```python\n(import polars.*?)```", page, re.DOTALL)
+    (tmp_path / "book.txt").write_text("anna tea 3\nbob tea 4\n")
+    try:
+        exec(snippet, {"__name__": "snippet"})
+        logs = read("diary", tmp_path / "book.txt", keep_ids=True, year=2023)
+    finally:
+        READERS.pop("diary", None)
+    assert as_written(logs, "user", "time")[1] == ("bob", datetime(2023, 1, 5, tzinfo=UTC))
+
+
 def test_the_command_line(tmp_path, capsys):
     path, _ = write("csv", tmp_path / "in")
     out = tmp_path / "out"

@@ -342,7 +342,7 @@ def check_encoding(encoding: Any) -> str:
     require(isinstance(encoding, str), "encoding", "must be a name, such as 'latin-1'", encoding)
     try:
         name = codecs.lookup(encoding).name
-        fits = 'a,\n"1'.encode(encoding) == b'a,\n"1'
+        fits = bytes(range(128)).decode().encode(encoding) == bytes(range(128))
     except (LookupError, UnicodeError, TypeError, ValueError):
         name, fits = encoding, False
     require(fits, "encoding", "must be known, and have ASCII in it, such as 'utf-8' or 'latin-1'", encoding)
