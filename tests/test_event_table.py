@@ -170,7 +170,7 @@ def test_what_is_missing_is_said_with_what_it_makes_impossible():
 def test_describe_is_one_table():
     logs = table(
         items=items(topic=["x", "y", "x"], embedding_0=[0.0] * 3, embedding_1=[1.0] * 3), users=users(age=["18", "24"]),
-        source={"guessed": {"user": "customer_id"}, "privacy": "hashed", "sessions": "derived"},
+        source={"guessed": {"user": "customer_id"}, "privacy": "hashed", "sessions": "derived", "click": "of a kind", "unused": ["a", "b"]},
         dropped={"time must be given": 2},
     )  # fmt: skip
     text = logs.describe()
@@ -179,7 +179,7 @@ def test_describe_is_one_table():
         r"time +2024-01-01 00:00:00 to 2024-01-01 01:30:00 UTC, 0.1 days", r"sessions +3, 2.7 rows each, derived",
         r"slates +4, 2.0 rows each", r"click +50.000% of 8", r"like +100.000% of 4, not recorded in 50.00% of rows",
         r"policy +2 different: new, old", r"dwell +mean 1.5, 1.5 to 1.5, not recorded in 50.00% of rows", r"position +0 to 1",
-        r"of items +topic, a vector of 2", r"of users +age", r"guessed +user = customer_id", r"ids +hashed",
+        r"of items +topic, a vector of 2", r"of users +age", r"guessed +user = customer_id", r"ids +hashed", r"noted +click: of a kind", r" +columns that are not read: a, b",
         r"left out +2 of 10 rows \(20.000%\)", r" +2: time must be given",
     ):  # fmt: skip
         assert re.search(rf"^{line}$", text, re.MULTILINE), (line, text)

@@ -139,7 +139,9 @@ def test_propensities_are_the_shares_with_which_items_are_shown() -> None:
 
 def test_simulated_clicks_are_those_of_the_world(planted: World, logs: Logs) -> None:
     """The same users and slates, stepped again by hand."""
-    first = logs.events.filter((logs.events["slate"] < 4000))
+    import polars as pl
+
+    first = logs.events.filter(pl.col("slate") == pl.col("slate").min().over("user"))
     users = planted.arrive(recgym.mix(range(4000)))
     slate = np.full((4000, 3), -1, np.int32)
     slate[first["user"].to_numpy(), first["position"].to_numpy()] = first["item"].to_numpy()

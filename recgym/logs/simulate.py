@@ -212,6 +212,8 @@ def _events(columns: dict[str, Array], policies: list[str]) -> pl.DataFrame:
     data: dict[str, Any] = {}
     for name, values in columns.items():
         values = values[order]
+        if name in ("slate", "session"):  # numbered in the order of the rows
+            values = np.cumsum(np.r_[True, values[1:] != values[:-1]]) - 1
         if name == "policy":
             data[name] = pl.Series(np.asarray(policies)[values])
         elif values.dtype.kind == "f" and name != "propensity":

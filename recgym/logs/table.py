@@ -240,6 +240,14 @@ class Logs:
             vector = len(table.columns) - 2 - len(plain)
             found = [*plain, *([f"a vector of {vector}"] if vector else [])]
             lines += [(name, ", ".join(found))] if found else []
+        notes = [
+            f"{key}: {self.source[key]}"
+            for key in ("users", "events", "click", "impressions", "position")
+            if self.source.get(key)
+        ]
+        if self.source.get("unused"):
+            notes += [f"columns that are not read: {', '.join(map(str, self.source['unused']))}"]
+        lines += [("" if k else "noted", note) for k, note in enumerate(notes)]
         guessed = self.source.get("guessed")
         if guessed:
             lines += [("guessed", ", ".join(f"{name} = {column}" for name, column in guessed.items()))]
