@@ -99,7 +99,8 @@ def _check_users(users: Users, world: World) -> None:
             column = world.owned[name]
             check_array(array, column.dtype, (len(users), *column.shape), f"users.{name}")
             check_within(array, column.low, column.high, f"users.{name}")
-    check_norm(users.interest, world.population.norm, "users.interest")
+    reach = max([world.population.norm, *(part.reach for part in world.dynamics)])
+    check_norm(users.interest, reach, "users.interest")
     check_within(users.exposure, 0.0, 1.0, "users.exposure")
     check_within(users.history, -1, len(world.catalog) - 1, "users.history")
     check_candidates(users.candidates[:4], users.rows(slice(4)), world, "candidates")
