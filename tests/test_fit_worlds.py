@@ -98,8 +98,9 @@ def test_logged_markets_say_what_was_logged_and_refuse_what_does_not_fit(planted
     assert isinstance(market, LoggedMarket)
     seen = market.observe(np.array([[7, -1]], np.int32), np.array([2.5 * 1440], np.float32))
     np.testing.assert_array_equal(seen[0], [market.table[7, 2], [0, 0]])
-    assert Market.signals == () and StaticMarket.names == ()
-    with pytest.raises(ConfigError, match="market.part: must divide"):
+    assert Market.signals == ()
+    assert StaticMarket.names == ()
+    with pytest.raises(ConfigError, match=r"market\.part: must divide"):
         LoggedMarket(
             1440.0, market.offsets, market.listed, market.table, market.first, 1000.0, market.known, (True, True)
         )
@@ -178,7 +179,7 @@ def test_the_hazard_is_found() -> None:
         for b in np.flatnonzero(alive):
             rows.append((b, k, item[b, k], int(leaves[b]) if k + 1 < most else -1))
         alive &= ~leaves
-    user, step, shown, left = (np.array(column) for column in zip(*sorted(rows), strict=True))
+    _, step, shown, left = (np.array(column) for column in zip(*sorted(rows), strict=True))
     fit = fit_hazard(left.astype(np.int8), step.astype(np.int32), step == 0, keep[shown][:, None], np.zeros(len(step)),
                      shown[:, None].astype(np.int32), 50)  # fmt: skip
     error = np.sqrt(np.diag(fit.covariance))

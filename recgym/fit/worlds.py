@@ -541,7 +541,8 @@ def _outcomes(
 def _scan(slates: Slates) -> float:
     """Minutes of a step besides those on clicked items: the median of steps after which the user went on without a click."""
     within = (slates.step > 0) & (slates.gap > 0)
-    quiet = within & ~np.r_[False, (slates.click & slates.shown).any(axis=1)[:-1]]
+    clicked = np.asarray((slates.click & slates.shown).any(axis=1))
+    quiet = within & ~np.r_[False, clicked[:-1]]
     gaps = slates.gap[quiet] if quiet.sum() >= 20 else slates.gap[within]
     return float(np.median(gaps)) if len(gaps) else 1.0
 
