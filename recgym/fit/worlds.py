@@ -696,7 +696,8 @@ def _assemble(
         popularity = np.log1p(taken) / max(np.log1p(taken).max(), 1e-9)
     attributes, names = visible_attributes(logs)
     names = tuple(name if name not in ("popularity", "appeal", "keep") else f"{name} (logged)" for name in names)
-    columns, hidden = [*attributes.T, popularity, appeal], [*names, "popularity", "appeal"]
+    counted = "popularity" if "popularity" not in slates.signals else "logged popularity"
+    columns, hidden = [*attributes.T, popularity, appeal], [*names, counted, "appeal"]
     if hazard is not None:
         inputs = data.attributes.numpy().astype(np.float64)
         keep = (
@@ -711,7 +712,7 @@ def _assemble(
         hidden.append(f"{event} effect")
     catalog = Catalog(
         model.x.detach().numpy().round(6), slates.topic, np.stack(columns, 1).astype(np.float32).round(6), tuple(hidden),
-        slates.n_topics, visible=(*names, "popularity"),
+        slates.n_topics, visible=(*names, counted),
     )  # fmt: skip
     market = _market(slates, unknown)
     signals = {name: (value, 0.0) for name, value in gamma.items() if name in slates.signals and name in market.names}
