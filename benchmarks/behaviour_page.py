@@ -6,6 +6,7 @@ two columns, so that the report of a fit shows logged beside simulated: `chapter
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import re
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from baselines.registry import make_agent
 from benchmarks.data import write_json
@@ -155,8 +156,8 @@ def _range(section: Section, place: Any, unit: str) -> str:
     if not (math.isfinite(low) and math.isfinite(high)):
         return ""
     texts = [number_text(end, unit) for end in (low, high)]
-    if unit == "share":  # the sign once
-        texts[0] = texts[0].removesuffix(" %")
+    if unit == "share":
+        texts = [text.removesuffix(" %") for text in texts]
     return f"[{', '.join(texts)}]"
 
 
@@ -181,18 +182,21 @@ def _table(columns: Sequence[tuple[str, Section]]) -> Rows:
         keys.sort()
     header: list[str] = [first.axis or ""]
     for label, section in columns:
-        header += [label or "value", "95 % interval", section.counted if len(columns) == 1 else "n"]
+        header += [label or "value", section.counted if len(columns) == 1 else "n"]
     rows = []
     for key in keys:
         owner = next(section for _, section in columns if key in section.x)
         row = [_label(key, owner)]
         for _, section in columns:
             if key not in section.x:
-                row += [MARK] * 3
+                row += [MARK] * 2
                 continue
             k = section.x.index(key)
             unit = _unit(section, k)
-            row += [number_text(float(section.value[k]), unit), _range(section, k, unit) or MARK, f"{section.n[k]:,}"]
+            row += [
+                f"{number_text(float(section.value[k]), unit)} {_range(section, k, unit)}".strip(),
+                f"{section.n[k]:,}",
+            ]
         rows.append(tuple(row))
     return Rows(f"{first.name[0].upper()}{first.name[1:]}", tuple(header), rows)
 
@@ -266,8 +270,8 @@ def _curves(axis: Axes, columns: Sequence[tuple[str, Section]]) -> None:
         axis.set_xticks(range(0, 25, 6))
     elif first.axis in ("hours", "seconds"):
         _time_axis(axis, first)
-    elif all(isinstance(x, int) for x in first.x) and len(first.x) <= 12 and max(first.x) <= 12:
-        axis.set_xticks([*first.x])
+    else:
+        axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axis.set_xlabel(first.axis)
     _scale(axis, sections, axis.set_ylim, axis.yaxis)
 
@@ -437,7 +441,7 @@ def analyse(what: str, output: str | os.PathLike[str], *, data: str | os.PathLik
 def _title(what: str, logs: Logs | None) -> str:
     if logs is None:
         return what if len(what) <= LONGEST * 2 else f"…{what[-LONGEST * 2 :]}"
-    return str(logs.source.get("name") or what.rpartition(":")[2])
+    return str(logs.source.get("name") or Path(what.rpartition(":")[2]).name or what)
 
 
 def world_logs(world: str, users: int, tell: Callable[[str], None]) -> tuple[Logs | None, str]:
@@ -459,5 +463,8 @@ def world_logs(world: str, users: int, tell: Callable[[str], None]) -> tuple[Log
         if agents
         else "uniformly random slates"
     )
+    logs = dataclasses.replace(
+        logs, source={"horizon": env.world.horizon, **logs.source}
+    )  # until when users are watched
     env.close()
     return logs, f"Everything below the answer is of {users:,} simulated visitors, under {policy}."

@@ -490,9 +490,9 @@ class _Reader:
                 put("clicks per session", self.total("clicks", None, False, sessions))
         for name, label, unit in (("dwell", "dwell", "seconds"), ("rating", "rating", "")):
             if name in self.events.columns:
-                rows = self.events.filter(pl.col(name).is_not_null() & pl.col(name).is_finite())
+                rows = self.events.filter(pl.col(name).is_finite() & ((pl.col(name) > 0) | (name != "dwell")))
                 rows = rows.with_columns(pl.col(name).cast(pl.Float64))
-                put(f"{label} per row with one", self.total(name, None, False, rows), unit)
+                put(f"{label} where there is any", self.total(name, None, False, rows), unit)
         value, low, high, n = _columns(found)
         counts = self._counts()
         reading = "There are " + _listed(f"{count:,} {name}" for name, count in counts.items()) + "."
@@ -640,7 +640,7 @@ class _Reader:
         day = [(h, 1 - v, 1 - b, 1 - a) for h, v, a, b in zip(curve.time, curve.value, curve.low, curve.high)]
         known = [point for point in day if point[0] in (24, 168)] or [day[-1]]
         reading = "Of those who go, " + _listed(
-            f"{percent_text(v)} [{percent_text(a)}, {percent_text(b)}] are back within {_duration(h)}" for h, v, a, b in known
+            f"{percent_text(v)} {_range((v, a, b, 0), percent_text)} are back within {_duration(h)}" for h, v, a, b in known
         ) + "."  # fmt: skip
         about = "Share of users who have not come back so many hours after the end of a session (Kaplan-Meier); the last session of each user is censored at the end of the logs."
         return _survival("survival until return", about, curve, "hours", "sessions at risk", reading)
@@ -717,7 +717,7 @@ class _Reader:
         least = max(100, 0.01 * max(value[3] for value in found.values()))  # rows of a group that the sentence names
         named = [edge for edge, value in found.items() if value[3] >= least] or [*found]
         first, later = found[named[0]], found[named[-1]]
-        reading = f"After {_group(named[0])} of them it is {percent_text(first[0])} {_range(first, percent_text)}, after {_group(named[-1])} {percent_text(later[0])} {_range(later, percent_text)}."
+        reading = f"After {_group(named[0])} of them it is {percent_text(first[0])} {_range(first, percent_text)}, after {_group(named[-1])} it is {percent_text(later[0])} {_range(later, percent_text)}."
         return self._curve(name, about, found, axis, reading)
 
     def price_paid(self) -> Section:
@@ -924,7 +924,9 @@ class _Reader:
         value, low, high, n = (array[keep][:, columns] for array in (value, low, high, n))
         names = tuple(f"week {c + 1}" for c, kept in zip(shown, keep.tolist()) if kept)
         week1 = value[:, 1][np.isfinite(value[:, 1])]
-        reading = f"Of {len(week1)} cohort{'s' if len(week1) != 1 else ''}, the share that is back in the week after the first is {percent_text(week1.min())} to {percent_text(week1.max())}."
+        least, most = percent_text(week1.min()), percent_text(week1.max())
+        back = least if least == most else f"{least} to {most}"
+        reading = f"Of {len(week1)} cohort{'s' if len(week1) != 1 else ''}, the share that is back in the week after the first is {back}."
         about = "Users by the week of the logs in which their first event lies (rows), and the share with an event so many weeks later (columns). Week 1 holds all who were there before the logs began. Wilson intervals over users."
         return Section("retention by cohort", about, tuple(range(value.shape[1])), value, low, high, n.astype(np.int64),
                        "weeks since the first", "share", "users", "matrix", names, reading=reading)  # fmt: skip
@@ -1130,7 +1132,7 @@ def percent_text(value: float) -> str:
 
 def seconds_text(value: float) -> str:
     """Seconds in words: 3.5 s, 20 s, 4 min."""
-    return f"{value:.2g} s" if value < 10 else f"{value:.0f} s" if value < 120 else f"{value / 60:.0f} min"
+    return f"{value:.2g} s" if value < 10 else f"{value:.0f} s" if value < 120 else f"{value / 60:.2g} min"
 
 
 def _duration(hours: float) -> str:
@@ -1149,7 +1151,10 @@ def _group(low: int) -> str:
 
 def _range(value: tuple[float, float, float, int], form: Callable[[float], str]) -> str:
     """[low, high], or nothing where there is no interval."""
-    return f"[{form(value[1])}, {form(value[2])}]" if math.isfinite(value[1]) else ""
+    if not math.isfinite(value[1]):
+        return ""
+    low, high = (form(end).removesuffix(" %") for end in value[1:3])
+    return f"[{low}, {high}]"
 
 
 def _listed(parts: Iterable[str]) -> str:
