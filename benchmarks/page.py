@@ -292,15 +292,15 @@ def _floor(results: Results, task: str) -> float | None:
 def _overall_charts(results: Results, labels: Sequence[str], styles: dict[str, Style]) -> list[Chart]:
     charts = []
     if labels:
-        chart = _picture(lambda axis: _intervals(axis, results, labels, styles), height=0.9 + 0.27 * len(labels))
+        chart = picture(lambda axis: _intervals(axis, results, labels, styles), height=0.9 + 0.27 * len(labels))
         charts.append(Chart("IQM with its 95 % interval", chart, "Hollow: reads the simulator's hidden state."))
-        chart = _picture(lambda axis: _profiles(axis, results, labels, styles))
+        chart = picture(lambda axis: _profiles(axis, results, labels, styles))
         about = "Share of runs above each score, the further right the better; the band is the 95 % interval."
         charts.append(Chart("Performance profiles", chart, about, _legend(results, labels, styles)))
     trained = {label: _train_seconds([results.cells[task, label] for task in results.tasks]) for label in labels}
     trained = {label: seconds for label, seconds in trained.items() if seconds}
     if trained:
-        chart = _picture(lambda axis: _costs(axis, results, trained, styles))
+        chart = picture(lambda axis: _costs(axis, results, trained, styles))
         charts.append(Chart("Training cost", chart, "Mean training seconds per run, on the machine that ran it.",
                             _legend(results, list(trained), styles, marks=True)))  # fmt: skip
     return charts
@@ -361,7 +361,7 @@ def curves_chart(results: Results, task: str, labels: Collection[str], styles: d
     charts = []
     learners = [label for label in _learners(results, task) if label in labels]
     if learners:
-        chart = _picture(lambda axis: _curves(axis, results, task, learners, styles))
+        chart = picture(lambda axis: _curves(axis, results, task, learners, styles))
         about = (f"Mean return of {CURVE_USERS} users (where the evaluation has so many) that meet the agent as it is after so "
                  "many steps, without exploration; the band is from the worst run to the best. Grey: what random earns.")  # fmt: skip
         charts.append(Chart("Learning curves", chart, about, _legend(results, learners, styles)))
@@ -413,13 +413,13 @@ def _fronts(results: Results, task: str) -> list[Chart]:
              f"those that no other of the same agent beats in {'both' if len(objectives) == 2 else 'all'}. Crosses: other agents. ")  # fmt: skip
     if len(objectives) <= 3:
         about += f"Hypervolume above {above}, mean over training seeds ± its standard error: {'; '.join(volumes)}."
-    legend = tuple((family, _swatch(Style(i), mark=True)) for i, family in enumerate(families))
+    legend = tuple((family, swatch(Style(i), mark=True)) for i, family in enumerate(families))
     charts = []
     for first in range(len(objectives)):
         for second in range(first + 1, len(objectives)):
             draw = _front_drawer(points, families, objectives, (first, second))
             title = f"Pareto front: {objectives[first]} against {objectives[second]}"
-            charts.append(Chart(title, _picture(draw), about, legend))
+            charts.append(Chart(title, picture(draw), about, legend))
     return charts
 
 
@@ -464,7 +464,7 @@ def _front_drawer(
 # SVG
 
 
-def _picture(draw: Callable[[Axes], None], height: float = SIZE[1]) -> str:
+def picture(draw: Callable[[Axes], None], height: float = SIZE[1]) -> str:
     """SVG of a figure with one axis; decorative to a screen reader, as the caption and the tables say what it shows."""
     style: dict[Any, Any] = {
         "svg.fonttype": "none",
@@ -504,10 +504,10 @@ def _themed(svg: str) -> str:
 def _legend(
     results: Results, labels: Sequence[str], styles: dict[str, Style], marks: bool = False
 ) -> tuple[tuple[str, str], ...]:
-    return tuple((results.title(label), _swatch(styles[label], marks)) for label in labels)
+    return tuple((results.title(label), swatch(styles[label], marks)) for label in labels)
 
 
-def _swatch(style: Style, mark: bool = False) -> str:
+def swatch(style: Style, mark: bool = False) -> str:
     """A line, or a mark, as it is drawn."""
     colour = f"var(--c{COLOURS.index(style.colour)})"
     if mark:

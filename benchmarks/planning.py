@@ -29,12 +29,13 @@ import recgym
 from baselines.agent import Agent, Task, evaluate
 from baselines.policies import policy_digests, policy_file
 from baselines.registry import make_agent
-from benchmarks.metrics import half_width, standard_error
+from benchmarks.metrics import standard_error
 from benchmarks.references import publish
 from benchmarks.run import software
 from benchmarks.suite import EVALUATION_SEED, training_seeds
 from benchmarks.tables import Section
 from recgym.errors import ConfigError, require, require_count, unknown
+from recgym.logs.estimates import student
 from recgym.worlds import load_world
 
 PLANNING_USERS = 500  # evaluated
@@ -147,8 +148,7 @@ def gain_of(agent: str, base: str, returns: Array, base_returns: Array) -> Gain:
     if mean_b <= 0 or n < 2:
         return Gain(agent, base, mean_a / mean_b - 1 if mean_b > 0 else math.nan, -math.inf, math.inf)
     value = mean_a / mean_b
-    t = half_width(b) / standard_error(b) if standard_error(b) > 0 else 0.0
-    (var_a, cov), (_, var_b) = np.cov(a, b) / n * t * t
+    (var_a, cov), (_, var_b) = (np.cov(a, b) / n * student(n - 1) ** 2).tolist()
     # (b - r)-terms of the quadratic q2 r^2 - 2 q1 r + q0 <= 0, moved to its estimate: r = value + x.
     q2 = mean_b**2 - var_b
     if q2 <= 0:

@@ -3,6 +3,7 @@
 python -m recgym play
 python -m recgym read csv events.csv -o my-logs --columns user=customer_id,time=ts
 python -m recgym fit open-bandit open_bandit_dataset -o my-shop --campaign men
+python -m recgym analyse my-logs -o report.html
 python -m recgym worlds
 python -m recgym envs
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -63,10 +65,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     play.add_argument("--port", type=int, default=8642, help="of 127.0.0.1; 0 for any that is free (default: 8642)")
     play.add_argument("--no-open", action="store_true", help="print the address, and open no browser")
     play.set_defaults(run=_play)
+    what = "report how users behave in logs, or whether planning would pay in a world"
+    analyse = commands.add_parser("analyse", help=what, description=what)
+    analyse.add_argument(
+        "what", metavar="LOGS|WORLD", help="folder that `read` wrote, or FORMAT:PATH; a world's folder, name or id"
+    )
+    analyse.add_argument("-o", "--output", required=True, metavar="FILE", help="for the report, such as report.html")
+    analyse.add_argument("--json", dest="data", metavar="FILE", help="for all its numbers")
+    analyse.add_argument("--users", type=int, default=500, help="visitors of a world (default: 500)")
+    analyse.add_argument("--agent", default="", metavar="NAME", help="train it in the world, and compare what it earns")
+    analyse.add_argument("--steps", type=int, default=200_000, help="training steps of the agent (default: 200000)")
+    analyse.add_argument("--segments", type=int, metavar="K", help="groups of users (default: by silhouette)")
+    analyse.add_argument("--min-size", type=int, metavar="N", help="users of a group, at least (default: 1 %%, and 20)")
+    analyse.add_argument("--seed", type=int, default=0, help="of the groups (default: 0)")
+    analyse.set_defaults(run=_analyse)
     commands.add_parser("worlds", help="list the worlds that have a name").set_defaults(run=_worlds)
     commands.add_parser("envs", help="list the registered environments").set_defaults(run=_envs)
     print_anywhere()
     options = parser.parse_args(arguments)
+    options.given = [*(sys.argv[1:] if arguments is None else arguments)]
     try:
         options.run(options)
         sys.stdout.flush()
@@ -127,6 +144,20 @@ def _play(options: argparse.Namespace) -> None:
     from baselines.playground.server import serve
 
     serve(options.port, browse=not options.no_open)
+
+
+def _analyse(options: argparse.Namespace) -> None:
+    extras = {"jinja2": "bench", "matplotlib": "bench", "rich": "bench", "polars": "logs"}
+    missing = [name for name in extras if find_spec(name) is None]
+    if missing:
+        wanted = ",".join(dict.fromkeys(extras[name] for name in missing))
+        raise RecgymError(f'analyse: needs {" and ".join(missing)}; pip install "recgym[{wanted}]"')
+    from benchmarks.behaviour_page import analyse
+
+    given = {name: value for name, value in vars(options).items() if name not in ("command", "run", "given")}
+    command = shlex.join(["python", "-m", "recgym", *options.given])
+    print(analyse(**given, command=command, progress=lambda text: print(text, file=sys.stderr)))
+    print(f"Written to {options.output}.")
 
 
 def _worlds(options: argparse.Namespace) -> None:

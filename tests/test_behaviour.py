@@ -198,7 +198,7 @@ def test_levels_are_plain_counts() -> None:
     assert levels["steps per session"] == pytest.approx(events["slate"].n_unique() / events["session"].n_unique())
     assert levels["sessions per user"] == pytest.approx(events["session"].n_unique() / 300)
     assert levels["clicks per session"] == pytest.approx(events["click"].sum() / events["session"].n_unique())
-    assert levels["dwell per row with one"] == pytest.approx(events["dwell"].mean())
+    assert levels["dwell where there is any"] == pytest.approx(events["dwell"].mean())
     assert f"{events['click'].sum():,} clicks" in report()["levels"].reading
     assert inside(report()["funnel"], [report()["funnel"].value[0], 0.3, 0.4]).all()
 

@@ -490,9 +490,9 @@ class _Reader:
                 put("clicks per session", self.total("clicks", None, False, sessions))
         for name, label, unit in (("dwell", "dwell", "seconds"), ("rating", "rating", "")):
             if name in self.events.columns:
-                rows = self.events.filter(pl.col(name).is_not_null() & pl.col(name).is_finite())
+                rows = self.events.filter(pl.col(name).is_finite() & ((pl.col(name) > 0) | (name != "dwell")))
                 rows = rows.with_columns(pl.col(name).cast(pl.Float64))
-                put(f"{label} per row with one", self.total(name, None, False, rows), unit)
+                put(f"{label} where there is any", self.total(name, None, False, rows), unit)
         value, low, high, n = _columns(found)
         counts = self._counts()
         reading = "There are " + _listed(f"{count:,} {name}" for name, count in counts.items()) + "."
@@ -537,7 +537,9 @@ class _Reader:
                 found.append(value)
         if not names:
             raise _Missing("The logs say nothing of what follows from what: there is one kind of event.")
-        reading = "; ".join(f"{name}: {_percent(v[0])} {_range(v, _percent)}" for name, v in zip(names, found)) + "."
+        reading = (
+            "; ".join(f"{name}: {percent_text(v[0])} {_range(v, percent_text)}" for name, v in zip(names, found)) + "."
+        )
         about = (
             "Each stage over the one before it. A purchase may come without a logged cart: then a stage can be above 1."
         )
@@ -552,9 +554,9 @@ class _Reader:
         if not found:
             raise _Missing("The logs have no position in any row.")
         first, last = min(found), max(found)
-        reading = f"Position {first} is clicked in {_percent(found[first][0])} {_range(found[first], _percent)} of its appearances"
+        reading = f"Position {first} is clicked in {percent_text(found[first][0])} {_range(found[first], percent_text)} of its appearances"
         reading += (
-            f", position {last} in {_percent(found[last][0])} {_range(found[last], _percent)}."
+            f", position {last} in {percent_text(found[last][0])} {_range(found[last], percent_text)}."
             if last != first
             else "."
         )
@@ -572,7 +574,7 @@ class _Reader:
         frame = self.events.with_columns(pl.col("time").dt.hour().cast(pl.Int64).alias("hour"))
         found = self.shares(frame, "hour")
         most, least = (choose(found, key=lambda h: found[h][0]) for choose in (max, min))
-        reading = f"Most happens at {most}:00, {_percent(found[most][0])} of all rows; the quietest hour is {least}:00 with {_percent(found[least][0])}."
+        reading = f"Most happens at {most}:00, {percent_text(found[most][0])} of all rows; the quietest hour is {least}:00 with {percent_text(found[least][0])}."
         return self._curve(
             "activity by hour", "Share of all rows in each hour of the day, UTC.", found, "hour of day, UTC", reading
         )
@@ -595,7 +597,7 @@ class _Reader:
             reading = f"All rows are of {most}."
         else:
             hour = ":00" if by == "hour" else ""
-            reading = f"The highest is {_percent(found[most][0])} {_range(found[most], _percent)} ({most}{hour}), the lowest {_percent(found[least][0])} {_range(found[least], _percent)} ({least}{hour})."
+            reading = f"The highest is {percent_text(found[most][0])} {_range(found[most], percent_text)} ({most}{hour}), the lowest {percent_text(found[least][0])} {_range(found[least], percent_text)} ({least}{hour})."
         axis = {"hour": "hour of day, UTC", "weekday": "", "day": "date, or the Monday of the week"}[by]
         kind = "bars" if by == "weekday" else "curve"
         return self._curve(f"click rate by {by}", "Clicks per item shown.", found, axis, reading, kind)
@@ -617,7 +619,7 @@ class _Reader:
         reading = f"Half of the sessions are over after {median:g} {what if median > 1 else what[:-1]}"
         if math.isinf(median):
             reading = f"More than half of the sessions last beyond {last} {what}"
-        reading += f"; {_percent(1 - ended.mean())} were still going on when last seen."
+        reading += f"; {percent_text(1 - ended.mean())} were still going on when last seen."
         about = f"Share of sessions of more than so many {what} (Kaplan-Meier). {note}. Intervals are Greenwood's, widened by what sessions of one user have in common."
         return _survival("survival of sessions", about, curve, what, "sessions at risk", reading)
 
@@ -638,7 +640,7 @@ class _Reader:
         day = [(h, 1 - v, 1 - b, 1 - a) for h, v, a, b in zip(curve.time, curve.value, curve.low, curve.high)]
         known = [point for point in day if point[0] in (24, 168)] or [day[-1]]
         reading = "Of those who go, " + _listed(
-            f"{_percent(v)} [{_percent(a)}, {_percent(b)}] are back within {_duration(h)}" for h, v, a, b in known
+            f"{percent_text(v)} {_range((v, a, b, 0), percent_text)} are back within {_duration(h)}" for h, v, a, b in known
         ) + "."  # fmt: skip
         about = "Share of users who have not come back so many hours after the end of a session (Kaplan-Meier); the last session of each user is censored at the end of the logs."
         return _survival("survival until return", about, curve, "hours", "sessions at risk", reading)
@@ -667,7 +669,7 @@ class _Reader:
             low, high = np.quantile(ordered, ends, method="inverted_cdf") if len(own) > 1 else (math.nan, math.nan)
             found.append((at, float(low), float(high), len(rows)))
         middle = found[QUANTILES.index(0.5)]
-        reading = f"Half of the visits to an item are longer than {_seconds(middle[0])} {_range(middle, _seconds)}, one in ten than {_seconds(found[QUANTILES.index(0.9)][0])}."
+        reading = f"Half of the visits to an item are longer than {seconds_text(middle[0])} {_range(middle, seconds_text)}, one in ten than {seconds_text(found[QUANTILES.index(0.9)][0])}."
         about = "Seconds on an item below which so large a share of those above 0 lie. Intervals are Woodruff's, with users as clusters."
         return Section("dwell", about, QUANTILES, *_columns(found), "share of rows below", "seconds", "rows with dwell",
                        "table", reading=reading)  # fmt: skip
@@ -679,8 +681,8 @@ class _Reader:
         found = self.shares(rows.with_columns(power.alias("power")), "power")
         found = {power: found.get(power, (0.0, 0.0, 0.0, 0)) for power in range(min(found), max(found) + 1)}
         most = max(found, key=lambda power: found[power][0])
-        low, high = _seconds(2.0**most), _seconds(2.0 ** (most + 1))
-        reading = f"The most common are {low} to {high}: {_percent(found[most][0])} of all."
+        low, high = seconds_text(2.0**most), seconds_text(2.0 ** (most + 1))
+        reading = f"The most common are {low} to {high}: {percent_text(found[most][0])} of all."
         labelled = {2.0**power: value for power, value in found.items()}
         about = "Share of rows with a dwell from so many seconds to twice as many; the first and last bar have what lies beyond."
         return self._curve("dwell histogram", about, labelled, "seconds", reading, counted="rows with dwell")
@@ -715,7 +717,7 @@ class _Reader:
         least = max(100, 0.01 * max(value[3] for value in found.values()))  # rows of a group that the sentence names
         named = [edge for edge, value in found.items() if value[3] >= least] or [*found]
         first, later = found[named[0]], found[named[-1]]
-        reading = f"After {_group(named[0])} of them it is {_percent(first[0])} {_range(first, _percent)}, after {_group(named[-1])} {_percent(later[0])} {_range(later, _percent)}."
+        reading = f"After {_group(named[0])} of them it is {percent_text(first[0])} {_range(first, percent_text)}, after {_group(named[-1])} it is {percent_text(later[0])} {_range(later, percent_text)}."
         return self._curve(name, about, found, axis, reading)
 
     def price_paid(self) -> Section:
@@ -782,7 +784,7 @@ class _Reader:
             raise _Missing("All prices are close to the median: there is nothing to compare.")
         first, last = next(iter(found)), list(found)[-1]
         of = "its topic" if "topic" in rows.columns else "all items"
-        reading = f"At {first} times the median it is {_percent(found[first][0])} {_range(found[first], _percent)}, at {last} times {_percent(found[last][0])} {_range(found[last], _percent)}."
+        reading = f"At {first} times the median it is {percent_text(found[first][0])} {_range(found[first], percent_text)}, at {last} times {percent_text(found[last][0])} {_range(found[last], percent_text)}."
         about = f"{_plural(what).capitalize()} per item shown, by its price over the median price shown of {of}. Dear items differ from cheap ones in more than price."
         return self._curve(f"{what} rate by price", about, found, "price / median", reading, "bars")
 
@@ -818,7 +820,7 @@ class _Reader:
                     reach = quantile * math.sqrt(spread)
                     low[i, j], high[i, j] = value[i, j] * math.exp(-reach), value[i, j] * math.exp(reach)
         same, chance = float((a == b).mean()), float(left @ right / total**2)
-        reading = f"{_percent(same)} of clicks are on the topic of the click before; if topics did not matter, it would be {_percent(chance)}."
+        reading = f"{percent_text(same)} of clicks are on the topic of the click before; if topics did not matter, it would be {percent_text(chance)}."
         about = f"How often a click on the topic of the row is followed, in the same {within}, by one on the topic of the column, over what independence would give: above 1, more often. Several kinds of users alone make the diagonal large."
         return Section("topic transitions", about, tuple(shown), value, low, high, n.astype(np.int64), "topic of the next click",
                        "times independence", "pairs of clicks", "matrix", tuple(shown), reading=reading)  # fmt: skip
@@ -850,7 +852,7 @@ class _Reader:
         n = np.full(len(value), len(rows))
         named = [k for k, share in enumerate(shares) if share in (0.01, 0.1)] or [len(shares) - 1] if shares else []
         reading = "".join(
-            f"The most popular {100 * shares[k]:g} % of the items have {_percent(value[1 + k])} of all {what}. "
+            f"The most popular {100 * shares[k]:g} % of the items have {percent_text(value[1 + k])} of all {what}. "
             for k in named
         )
         reading += f"The Gini coefficient is {value[0]:.2f}: 0 is the same for all, 1 all for one."
@@ -892,11 +894,11 @@ class _Reader:
         if not found:
             raise _Missing("No user was seen for two whole weeks.")
         last = max(found)
-        reading = (
-            f"{_percent(found[1][0])} {_range(found[1], _percent)} of the users come back in the week after their first"
-        )
+        reading = f"{percent_text(found[1][0])} {_range(found[1], percent_text)} of the users come back in the week after their first"
         reading += (
-            f", and {_percent(found[last][0])} {_range(found[last], _percent)} in week {last}." if last > 1 else "."
+            f", and {percent_text(found[last][0])} {_range(found[last], percent_text)} in week {last}."
+            if last > 1
+            else "."
         )
         about = "Share of users with an event in the k-th week after that of their first event, of those whose week k is over. Who was there before the logs began counts as new. Wilson intervals over users."
         return self._curve("retention", about, found, "weeks since the first", reading, counted="users")
@@ -922,7 +924,9 @@ class _Reader:
         value, low, high, n = (array[keep][:, columns] for array in (value, low, high, n))
         names = tuple(f"week {c + 1}" for c, kept in zip(shown, keep.tolist()) if kept)
         week1 = value[:, 1][np.isfinite(value[:, 1])]
-        reading = f"Of {len(week1)} cohort{'s' if len(week1) != 1 else ''}, the share that is back in the week after the first is {_percent(week1.min())} to {_percent(week1.max())}."
+        least, most = percent_text(week1.min()), percent_text(week1.max())
+        back = least if least == most else f"{least} to {most}"
+        reading = f"Of {len(week1)} cohort{'s' if len(week1) != 1 else ''}, the share that is back in the week after the first is {back}."
         about = "Users by the week of the logs in which their first event lies (rows), and the share with an event so many weeks later (columns). Week 1 holds all who were there before the logs began. Wilson intervals over users."
         return Section("retention by cohort", about, tuple(range(value.shape[1])), value, low, high, n.astype(np.int64),
                        "weeks since the first", "share", "users", "matrix", names, reading=reading)  # fmt: skip
@@ -976,7 +980,9 @@ class _Reader:
         letters = tuple(f"group {chr(65 + g)}" for g in range(G))
         width = tried[k][0]
         kind = "as asked for" if self.segments else f"of 2 to {most}, the number of the largest silhouette, {width:.2f}"
-        reading = f"{G} group{'s' if G > 1 else ''}; the largest has {_percent(count[0] / len(label))} of the users."
+        reading = (
+            f"{G} group{'s' if G > 1 else ''}; the largest has {percent_text(count[0] / len(label))} of the users."
+        )
         if width < 0.25:
             reading += " They are not clearly apart: read them as a sketch, not as kinds of users."
         if merged:
@@ -1116,7 +1122,7 @@ def _plural(name: str) -> str:
     return "purchases" if name == "purchase" else f"{name}s"
 
 
-def _percent(value: float) -> str:
+def percent_text(value: float) -> str:
     """A share in words: 12 %, 1.2 %, 0.034 %."""
     if not math.isfinite(value):
         return "unknown"
@@ -1124,8 +1130,9 @@ def _percent(value: float) -> str:
     return f"{100 * value:.{digits}f} %"
 
 
-def _seconds(value: float) -> str:
-    return f"{value:.2g} s" if value < 10 else f"{value:.0f} s" if value < 120 else f"{value / 60:.0f} min"
+def seconds_text(value: float) -> str:
+    """Seconds in words: 3.5 s, 20 s, 4 min."""
+    return f"{value:.2g} s" if value < 10 else f"{value:.0f} s" if value < 120 else f"{value / 60:.2g} min"
 
 
 def _duration(hours: float) -> str:
@@ -1144,7 +1151,10 @@ def _group(low: int) -> str:
 
 def _range(value: tuple[float, float, float, int], form: Callable[[float], str]) -> str:
     """[low, high], or nothing where there is no interval."""
-    return f"[{form(value[1])}, {form(value[2])}]" if math.isfinite(value[1]) else ""
+    if not math.isfinite(value[1]):
+        return ""
+    low, high = (form(end).removesuffix(" %") for end in value[1:3])
+    return f"[{low}, {high}]"
 
 
 def _listed(parts: Iterable[str]) -> str:
