@@ -19,9 +19,9 @@ import pytest
 from recgym.__main__ import main
 from recgym.errors import ConfigError, FitError, OptionError, RecgymError
 from recgym.logs import READERS, Clock, Logs, read, read_open_bandit, register_reader
-from recgym.logs.assemble import hashed
 from recgym.logs.fold import folded
 from recgym.logs.ledger import Ledger
+from recgym.logs.privacy import hashed
 from recgym.logs.text import Text
 
 pl = pytest.importorskip("polars")

@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recgym.errors import FitError, require_number
+from recgym.logs import estimates
+from recgym.logs.estimates import Z
 
 Array = NDArray[np.float64]
 
 POSITION_SPREAD = 2.0  # standard deviation of the prior of position effects: odds within a factor 50 of each other
 LARGEST_SPREAD = 5.0  # of item effects
-Z = 1.959963984540054  # 97.5 % quantile of the standard normal: all intervals are 95 %
 FALL = 1.920729410347062  # by which a log-likelihood falls from its peak to the ends of a 95 % interval: Z^2 / 2
 
 
@@ -165,10 +166,7 @@ def wilson(clicks: float, impressions: float) -> Estimate:
     """A binomial rate with Wilson's score interval (1927)."""
     if impressions == 0:
         return Estimate(0.0, 0.0, 1.0)
-    rate, t = clicks / impressions, Z * Z / impressions
-    centre = (rate + t / 2) / (1 + t)
-    reach = math.sqrt(rate * (1 - rate) * t + t * t / 4) / (1 + t)
-    return Estimate(float(rate), max(float(centre - reach), 0.0), min(float(centre + reach), 1.0))
+    return Estimate(*(float(x) for x in estimates.wilson(clicks / impressions, impressions)))
 
 
 def _design(P: int) -> Array:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +10,7 @@ from recgym.errors import FitError
 from recgym.logs.convert import IDS
 from recgym.logs.ledger import Ledger
 from recgym.logs.needs import need_polars
+from recgym.logs.privacy import hashed
 from recgym.logs.table import COLUMNS, Logs, dtypes
 
 if TYPE_CHECKING:
@@ -91,14 +90,14 @@ def assemble(
     if duplicates == "drop":
         events = _without_duplicates(events, keys, tables.files, ledger)
     if "slate" in events.columns:
-        events = events.with_columns(_numbered("slate"))
+        events = events.with_columns(numbered("slate"))
     if "session" not in events.columns and tables.sessions:
         gap = pl.duration(microseconds=round(session_gap * 60e6))
         new = (pl.col("user") != pl.col("user").shift()) | (pl.col("time") - pl.col("time").shift() > gap)
         events = events.with_columns(session=new.fill_null(False).cum_sum().cast(pl.UInt32))
         source["sessions"] = f"derived: a new one after {session_gap:g} minutes without an event"
     elif "session" in events.columns:
-        events = events.with_columns(_numbered("session"))
+        events = events.with_columns(numbered("session"))
     events = events.select(name for name in COLUMNS if name in events.columns)
     events = _typed(events)
     salt = secrets.token_hex(16) if salt is None else salt
@@ -137,9 +136,7 @@ def _coded(events: pl.DataFrame, name: str, known: pl.Series | None = None) -> t
 def _slates(events: pl.DataFrame) -> pl.DataFrame:
     """Slates numbered by user and time, all rows of one at its first time; a row without slate is one of its own."""
     pl = need_polars()
-    if events["slate"].null_count():
-        own = pl.concat_str(pl.lit("\0"), pl.col("_row").cast(pl.String))
-        events = events.with_columns(pl.col("slate").fill_null(own))
+    events = _own_where_null(events, "slate")
     keys = ["user", "slate"]
     first = (
         events.group_by(keys)
@@ -154,9 +151,7 @@ def _slates(events: pl.DataFrame) -> pl.DataFrame:
 def _visits(events: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     """Visits in place of sessions, and how many sessions were joined with another."""
     pl = need_polars()
-    if events["session"].null_count():
-        own = pl.concat_str(pl.lit("\0"), pl.col("_row").cast(pl.String))
-        events = events.with_columns(pl.col("session").fill_null(own))
+    events = _own_where_null(events, "session")
     keys = ["user", "session"]
     spans = (
         events.group_by(keys).agg(_start=pl.col("time").min(), _end=pl.col("time").max()).sort("user", "_start", "_end")
@@ -168,8 +163,17 @@ def _visits(events: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     return events.with_columns(found["_visit"].alias("session")), int((~spans["_new"]).sum())
 
 
-def _numbered(name: str) -> Any:
-    """0, 1, 2, ... by runs of a column that is sorted."""
+def _own_where_null(events: pl.DataFrame, name: str) -> pl.DataFrame:
+    """A row without a slate or a session is one of its own."""
+    pl = need_polars()
+    if not events[name].null_count():
+        return events
+    own = pl.concat_str(pl.lit("\0"), pl.col("_row").cast(pl.String))
+    return events.with_columns(pl.col(name).fill_null(own))
+
+
+def numbered(name: str) -> Any:
+    """0, 1, 2, ... by runs of a column, in the order of the rows."""
     pl = need_polars()
     return (pl.col(name) != pl.col(name).shift()).fill_null(False).cum_sum().cast(pl.UInt32).alias(name)
 
@@ -237,12 +241,3 @@ def _attributed(
     if salt is not None:
         ids = ids.with_columns(pl.Series("id", list(hashed(ids["id"].to_list(), salt)), dtype=pl.String))
     return ids.with_row_index(code)
-
-
-def hashed(ids: Iterable[str], salt: str) -> Iterable[str]:
-    """The first 16 hexadecimal digits of SHA-256 of salt and id."""
-    start = hashlib.sha256(salt.encode("utf-8", "surrogatepass"))
-    for id in ids:
-        one = start.copy()
-        one.update(id.encode("utf-8", "surrogatepass"))
-        yield one.hexdigest()[:16]

@@ -31,7 +31,7 @@ from recgym.logs.estimates import (
     top_share,
     wilson,
 )
-from recgym.logs.table import Logs
+from recgym.logs.table import EVENTS, Logs
 
 try:
     import polars as pl
@@ -39,7 +39,7 @@ except ModuleNotFoundError:
     raise FitError('logs: need polars; pip install "recgym[logs]"') from None
 
 Array = NDArray[np.float64]
-ACTIONS = ("click", "cart", "purchase", "like", "share", "gift")
+ACTIONS = ("click", *EVENTS, "gift")
 STAGES = (("cart", "click"), ("purchase", "cart"), ("purchase", "click"), ("like", "click"), ("share", "click"),
           ("gift", "click"))  # fmt: skip
 SEEN = (0, 1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 50)  # lower ends of groups by number of earlier exposures

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from recgym.errors import FitError
 from recgym.logs.ledger import Ledger
 from recgym.logs.needs import need_polars
-from recgym.logs.table import AMOUNTS
+from recgym.logs.table import AMOUNTS, EVENTS
 
 if TYPE_CHECKING:
     import polars as pl
@@ -33,7 +33,7 @@ LONGEST_ID = 1_024  # characters
 IDS = ("user", "item", "session", "slate")
 TIMES = ("time",)
 NUMBERS = ("propensity", "rating", *AMOUNTS)
-BOOLEANS = ("click", "cart", "purchase", "like", "share")
+BOOLEANS = ("click", *EVENTS)
 WORDS = ("policy", "query", "event")
 
 

@@ -21,7 +21,7 @@ import hashlib
 import math
 import os
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -57,20 +57,25 @@ def hash_ids(ids: Iterable[object], salt: str | None = None) -> list[str]:
             3e-6; a new salt helps.
     """
     require(salt is None or isinstance(salt, str), "salt", "must be a string or None", type(salt).__name__)
-    start = hashlib.sha256((secrets.token_hex(32) if salt is None else salt).encode())
+    values = list(ids)
+    if any(value is None for value in values):
+        raise FitError("ids: must all be there, got None")
+    texts = [str(value) for value in values]
     known: dict[str, str] = {}  # hash -> id
-    hashes = []
-    for value in ids:
-        if value is None:
-            raise FitError("ids: must all be there, got None")
-        text = str(value)
-        digest = start.copy()
-        digest.update(text.encode("utf-8", "surrogatepass"))
-        short = digest.hexdigest()[:DIGITS]
+    hashes = list(hashed(texts, secrets.token_hex(32) if salt is None else salt))
+    for text, short in zip(texts, hashes, strict=True):
         if known.setdefault(short, text) != text:
             raise FitError(f"ids: two of {len(known)} get the same hash {short}; read again, with another salt")
-        hashes.append(short)
     return hashes
+
+
+def hashed(ids: Iterable[str], salt: str) -> Iterator[str]:
+    """The hashes themselves, unchecked: for ids of which a table finds two that are alike."""
+    start = hashlib.sha256(salt.encode("utf-8", "surrogatepass"))
+    for id in ids:
+        digest = start.copy()
+        digest.update(id.encode("utf-8", "surrogatepass"))
+        yield digest.hexdigest()[:DIGITS]
 
 
 # k-anonymity ---------------------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,17 +11,15 @@ from numpy.typing import NDArray
 from recgym.compat import AutoresetMode
 from recgym.envs import RecVectorEnv
 from recgym.errors import require, require_count, require_number
-from recgym.logs.table import Logs
+from recgym.logs.assemble import numbered
+from recgym.logs.table import EVENTS, FEATURE, Logs
 from recgym.types import Array, Users
 from recgym.world import World
 
 if TYPE_CHECKING:
     import polars as pl
 
-EPOCH = np.datetime64(
-    datetime(2026, 1, 5).isoformat(), "us"
-)  # minute 0 of the clock: midnight at the start of a Monday
-FLAGS = ("cart", "purchase", "like", "share")  # channels that are columns of the table as they are
+EPOCH = np.datetime64("2026-01-05", "us")  # minute 0 of the clock: midnight at the start of a Monday
 
 
 def simulate(
@@ -177,7 +174,7 @@ def _outcome(world: World, feedback: Any, row: Array, position: Array) -> dict[s
     found: dict[str, Array] = {"click": feedback.click[row, position]}
     for c, name in enumerate(world.response.channels):
         value = feedback.channels[row, position, c]
-        if name in FLAGS:
+        if name in EVENTS:
             found[name] = value > 0
         elif name in ("dwell", "watch"):
             longest = getattr(world.response, "longest", getattr(world.response, "epoch", 1.0))
@@ -192,9 +189,9 @@ def _signals(
 ) -> dict[str, Array]:
     """Columns of what the platform knew of the items at that time."""
     signals = world.market.observe(slate, users.clock)[row, position]
-    found = {f"feature_{name}": signals[:, f] for f, name in visible}
-    if "feature_price" in found:
-        found["price"] = 100.0 * found["feature_price"]
+    found = {f"{FEATURE}{name}": signals[:, f] for f, name in visible}
+    if f"{FEATURE}price" in found:
+        found["price"] = 100.0 * found[f"{FEATURE}price"]
     return found
 
 
@@ -212,15 +209,14 @@ def _events(columns: dict[str, Array], policies: list[str]) -> pl.DataFrame:
     data: dict[str, Any] = {}
     for name, values in columns.items():
         values = values[order]
-        if name in ("slate", "session"):  # numbered in the order of the rows
-            values = np.cumsum(np.r_[True, values[1:] != values[:-1]]) - 1
         if name == "policy":
             data[name] = pl.Series(np.asarray(policies)[values])
         elif values.dtype.kind == "f" and name != "propensity":
             data[name] = values.astype(np.float32)
         else:
             data[name] = values.astype(kinds[name]) if name in kinds else values
-    return pl.DataFrame(data).with_columns(pl.col("time").dt.replace_time_zone("UTC"))
+    table = pl.DataFrame(data).with_columns(pl.col("time").dt.replace_time_zone("UTC"))
+    return table.with_columns(numbered("slate"), numbered("session"))
 
 
 def _items(world: World) -> pl.DataFrame:

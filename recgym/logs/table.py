@@ -47,6 +47,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
 ALWAYS = ("user", "item", "time")
 GROUPS = ("session", "slate")  # no row without one, where there are any
 ORDER = ("user", "time", "slate", "position")  # what events are sorted by
+EVENTS = ("cart", "purchase", "like", "share")  # what may follow a click
 AMOUNTS = ("dwell", "gift", "price")  # not negative
 
 # What is missing -> what a fitted world then cannot have.
@@ -70,8 +71,6 @@ FORMAT = 1
 TABLES = ("events", "items", "users")
 FILE = re.compile(r"(events|items|users)-[0-9a-f]{16}\.parquet")
 SHOWN = 20  # problems that a table keeps
-
-
 FEATURE = "feature_"  # columns feature_NAME, Float32: whatever else was known of the item when it was shown
 
 
