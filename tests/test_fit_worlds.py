@@ -180,7 +180,7 @@ def test_the_hazard_is_found() -> None:
             rows.append((b, k, item[b, k], int(leaves[b]) if k + 1 < most else -1))
         alive &= ~leaves
     _, step, shown, left = (np.array(column) for column in zip(*sorted(rows), strict=True))
-    fit = fit_hazard(left.astype(np.int8), step.astype(np.int32), step == 0, keep[shown][:, None], np.zeros(len(step)),
+    fit = fit_hazard(left.astype(np.int8), step.astype(np.int32), step == 0, keep[shown][:, None],
                      shown[:, None].astype(np.int32), 50)  # fmt: skip
     error = np.sqrt(np.diag(fit.covariance))
     assert fit.memory[0] == pytest.approx(0.7, abs=0.08)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from recgym.errors import FitError
 from recgym.kernel import kernel
+from recgym.logs.table import EVENTS, FEATURE
 from recgym.types import Array
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 MINUTE = np.timedelta64(60_000_000, "us")
 WIDEST = 100  # positions of a slate that are read
-EVENTS = ("cart", "purchase", "like", "share")  # columns of the table that may follow a click
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +66,12 @@ class Slates:
         """(M, S) bool, where there is an item."""
         return self.item >= 0
 
+    def mean(self, values: Array) -> NDArray[np.float64]:
+        """(M,) means of (M, S) numbers over the items of each slate; 0 where there is none."""
+        return np.where(self.shown, values, 0.0).sum(axis=1) / np.maximum(self.shown.sum(axis=1), 1)
 
-def slates_of(logs: Logs, n_topics: int = 20, seed: int = 0) -> Slates:
+
+def slates_of(logs: Logs) -> Slates:
     """The slates of a table.
 
     Rows without a slate of their own are one if they have the same user and time. Sessions that the table does not have end after a gap
@@ -88,8 +92,6 @@ def slates_of(logs: Logs, n_topics: int = 20, seed: int = 0) -> Slates:
     events = events.with_columns(pl.col("click").fill_null(False))
     if "slate" not in events.columns:
         events = events.with_columns(slate=pl.struct("user", "time").rank("dense").cast(pl.UInt32))
-    order = [name for name in ("user", "time", "slate", "position") if name in events.columns]
-    events = events.sort(order, maintain_order=True)
     user = events["user"].to_numpy().astype(np.int64)
     slate = events["slate"].to_numpy().astype(np.int64)
     new = np.r_[True, (np.diff(slate) != 0) | (np.diff(user) != 0)]
@@ -103,8 +105,13 @@ def slates_of(logs: Logs, n_topics: int = 20, seed: int = 0) -> Slates:
     keep = place < WIDEST
     row, place, events = row[keep], place[keep], events.filter(pl.Series(keep))
     M, S = len(begin), int(place.max()) + 1
-    time = logs_time(events, row, M)
-    # numpy >= 2: Mondays have weekday 0 after 1970-01-05
+    time = (
+        events["time"]
+        .dt.replace_time_zone(None)
+        .to_numpy()
+        .astype("datetime64[us]")[np.searchsorted(row, np.arange(M))]
+    )
+    # 1970-01-05 was a Monday
     day = time.min().astype("datetime64[D]")
     start = (day - np.timedelta64(int((day.astype(int) - 4) % 7), "D")).astype("datetime64[us]")
     clock = (time - start) / MINUTE
@@ -117,7 +124,6 @@ def slates_of(logs: Logs, n_topics: int = 20, seed: int = 0) -> Slates:
         fresh = ~same | np.r_[True, np.diff(session) != 0]
     else:
         fresh = ~same | (gap > 30.0)
-    opened = np.maximum.accumulate(np.where(fresh, np.arange(M), 0))
     last = np.r_[fresh[1:], True]
     censored = last & (clock > clock.max() - 30.0)
     item = np.full((M, S), -1, np.int32)
@@ -142,25 +148,25 @@ def slates_of(logs: Logs, n_topics: int = 20, seed: int = 0) -> Slates:
                 outcome[name] = values
     return Slates(
         item, click, signal, tuple(names), outcome, people.astype(np.int32), clock, gap,
-        (np.arange(M) - opened).astype(np.int32), np.where(censored, -1, last).astype(np.int8),
+        steps_since(fresh).astype(np.int32), np.where(censored, -1, last).astype(np.int8),
         np.r_[np.flatnonzero(~same), M], topic, T, start,
     )  # fmt: skip
 
 
-def logs_time(events: Any, row: Array, M: int) -> Array:
-    """(M,) datetime64[us] of the slates."""
-    found = events["time"].dt.replace_time_zone(None).to_numpy().astype("datetime64[us]")
-    time = np.full(M, found.min())
-    time[row] = found
-    return time
+def steps_since(fresh: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """(M,) steps since the last one that was `fresh`; 0 there."""
+    count = np.arange(len(fresh))
+    return count - np.maximum.accumulate(np.where(fresh, count, 0))
 
 
 def _topics(logs: Logs) -> tuple[NDArray[np.int32], int]:
     if "topic" not in logs.items.columns:
         return np.zeros(logs.n_items, np.int32), 1
-    levels, topic = np.unique(logs.items["topic"].cast(str).fill_null("").to_numpy().astype(str), return_inverse=True)
-    if logs.items["topic"].dtype.is_numeric():
-        levels, topic = np.unique(logs.items["topic"].fill_null(0).to_numpy(), return_inverse=True)
+    given = logs.items["topic"]
+    if given.dtype.is_numeric():
+        levels, topic = np.unique(given.fill_null(0).to_numpy(), return_inverse=True)
+    else:
+        levels, topic = np.unique(given.cast(str).fill_null("").to_numpy().astype(str), return_inverse=True)
     return topic.astype(np.int32), len(levels)
 
 
@@ -175,7 +181,7 @@ def _signals(logs: Logs, events: Any, topic: NDArray[np.int32]) -> tuple[list[st
         names += ["log_price", "price"]
         columns += [np.clip(log - usual[of], -4, 4), np.minimum(price / 100.0, 1e6)]
     for column in events.columns:
-        name = column.removeprefix("feature_")
+        name = column.removeprefix(FEATURE)
         if name != column and name not in names:
             values = events[column].fill_null(0.0).fill_nan(0.0).to_numpy().astype(np.float64)
             if np.ptp(values) > 0:

@@ -1,6 +1,6 @@
 """How long users stay: the hazard of leaving, as a function of what was shown and what came of it.
 
-    logit P(leave after step k) = level + pace ln k - mood + fatigue F
+    logit P(leave after step k) = level + pace ln k - mood
     mood <- memory mood + (1 - memory) x,    x = mean over the slate of (w . features of the item + effect of the item) + c . events of the step
 
 Given the memory, all of it is linear, and a logistic regression. The memory is found by its likelihood on a grid. The effects of single
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from recgym.fit.clicks import sigmoid
 from recgym.fit.effects import logistic
+from recgym.fit.events import steps_since
 from recgym.kernel import kernel
 
 Array = NDArray[np.float64]
@@ -29,8 +30,8 @@ class Hazard(NamedTuple):
     Args:
         memory: of the mood, and where its likelihood falls below that of a 95 % interval, low and high.
         level, pace: coefficients. mood: (n,) of the mood's inputs, by the order in which they were given, in log-odds of staying.
-        fatigue: coefficient of the fatigue. initial: the mood at arrival.
-        covariance: of (level, pace, fatigue, initial, mood ...), given the memory.
+        initial: the mood at arrival.
+        covariance: of (level, pace, initial, mood ...), given the memory.
         keep: (N,) effects of single items on the mood. tau: their spread.
         gain: by how much the log-likelihood exceeds that of a hazard of ln k alone, per session end.
     """
@@ -38,7 +39,6 @@ class Hazard(NamedTuple):
     memory: tuple[float, float, float]
     level: float
     pace: float
-    fatigue: float
     initial: float
     mood: Array
     covariance: Array
@@ -87,26 +87,24 @@ def _effects(mood, slope, weight, item, fresh, surprise, information, keep, memo
 
 
 def fit_hazard(
-    left: NDArray[np.int8], step: NDArray[np.int32], fresh: NDArray[np.bool_], x: Array, fatigue: Array,
+    left: NDArray[np.int8], step: NDArray[np.int32], fresh: NDArray[np.bool_], x: Array,
     item: NDArray[np.int32], n_items: int, memories: tuple[float, ...] = MEMORIES,
 ) -> Hazard:  # fmt: skip
     """Fit the hazard to M steps.
 
     Args:
         left: (M,) 1 = the user left after the step, 0 = not, -1 = not known. step: (M,) steps since the session began.
-        fresh: (M,) bool, where the mood begins anew. x: (M, p) inputs of the mood. fatigue: (M,) F.
+        fresh: (M,) bool, where the mood begins anew. x: (M, p) inputs of the mood.
         item: (M, S) int32, -1 = nothing.
     """
     known = left >= 0
     y = (left[known] == 1).astype(np.float64)
     log_step = np.log1p(step.astype(np.float64))
-    age = np.zeros(len(step))
-    since = np.maximum.accumulate(np.where(fresh, np.arange(len(fresh)), 0))
-    age[:] = np.arange(len(fresh)) - since + 1
+    age = steps_since(fresh) + 1
 
     def design(memory: float) -> Array:
         rest = memory**age
-        columns = [np.ones(len(step)), log_step, fatigue, -rest, *(-running_means(x, fresh, memory)).T]
+        columns = [np.ones(len(step)), log_step, -rest, *(-running_means(x, fresh, memory)).T]
         return np.stack(columns, 1)[known]
 
     scores = []
@@ -135,7 +133,7 @@ def fit_hazard(
         fresh_tau = float(np.sqrt(np.mean((keep**2 + 1 / D)[seen]))) if seen.any() else tau
         tau = min(max(fresh_tau, 1e-3), 5.0)
     return Hazard(
-        (memory, min(inside), max(inside)), float(w[0]), float(w[1]), float(w[2]), float(w[3]), w[4:], covariance, keep, tau,
+        (memory, min(inside), max(inside)), float(w[0]), float(w[1]), float(w[2]), w[3:], covariance, keep, tau,
         (score - plain) / max(float(y.sum()), 1.0),
     )  # fmt: skip
 

@@ -48,9 +48,10 @@ class Data:
     attributes: Tensor
     embedding: Tensor | None
 
-    def rows(self, users: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """Slates of users, and for each slate which of these users it is of."""
-        length = self.first[users + 1] - self.first[users]
+    def rows(self, users: NDArray[np.int64], until: NDArray[np.int64] | None = None) -> tuple[Tensor, Tensor]:
+        """Slates of users, all or those before `until` (U,), and for each slate which of these users it is of."""
+        end = self.first[1:] if until is None else until
+        length = end[users] - self.first[users]
         owner = np.repeat(np.arange(len(users)), length)
         start = np.cumsum(length) - length
         rows = np.arange(length.sum()) - start[owner] + self.first[users][owner]
@@ -128,16 +129,23 @@ class Taste(nn.Module):
         base = appeal[data.item[rows]] + data.feature[rows] @ self.gamma
         mean, sd = self.propose(data, base, rows, owner, profile, known)
         z = torch.randn(draws, *mean.shape, generator=generator)
-        u = mean + sd * z
-        centre, spread = self.prior(profile, known)
-        log_prior = (-0.5 * ((u - centre) / spread) ** 2 - spread.log()).sum(-1)
         log_q = (-0.5 * z**2 - sd.log()).sum(-1)
-        x = self.x[data.item[rows]]
-        v = torch.einsum("kmd,msd->kms", u[:, owner], x) + base
-        there, click = data.there[rows].expand_as(v), data.click[rows].expand_as(v)
-        ll = self.likelihood(v, there, click, self.theta)
-        total = torch.zeros(draws, len(users)).index_add_(1, owner, ll)
-        return torch.logsumexp(total + log_prior - log_q, 0) - math.log(draws)
+        joint = self.joint(data, rows, owner, mean + sd * z, base, self.theta, *self.prior(profile, known))
+        return torch.logsumexp(joint - log_q, 0) - math.log(draws)
+
+    def joint(
+        self, data: Data, rows: Tensor, owner: Tensor, u: Tensor, base: Tensor, theta: Tensor, centre: Tensor, spread: Tensor
+    ) -> Tensor:  # fmt: skip
+        """(K, n) log-probability, up to a constant, of the clicks of n users and of K interests (K, n, d) of each.
+
+        Args:
+            rows, owner: see `Data.rows`. base: (m, S) utilities without the match. theta: shape of the choice model.
+            centre, spread: of the interests, (n, d).
+        """
+        log_prior = (-0.5 * ((u - centre) / spread) ** 2 - spread.log()).sum(-1)
+        v = torch.einsum("kmd,msd->kms", u[:, owner], self.x[data.item[rows]]) + base
+        ll = self.likelihood(v, data.there[rows].expand_as(v), data.click[rows].expand_as(v), theta)
+        return torch.zeros(u.shape[:2]).index_add_(1, owner, ll) + log_prior
 
     def penalty(self) -> Tensor:
         """What the item effects cost: their divergence from N(0, tau^2), weak priors of coefficients, and of fitted embeddings."""
@@ -159,16 +167,14 @@ class Taste(nn.Module):
         out = np.zeros((n, len(data.first) - 1, self.d), np.float32)
         appeal = self.appeal(data, False)
         for users in batches(np.arange(len(data.first) - 1), data.first, size):
-            rows, owner = data.rows(users) if until is None else _rows(data, until, users)
+            rows, owner = data.rows(users, until)
             base = appeal[data.item[rows]] + data.feature[rows] @ self.gamma
             mean, sd = self.propose(data, base, rows, owner, data.profile[users], data.known[users])
-            centre, spread = self.prior(data.profile[users], data.known[users])
             z = torch.randn(proposals, *mean.shape, generator=generator)
             u = mean + sd * z
-            v = torch.einsum("kmd,msd->kms", u[:, owner], self.x[data.item[rows]]) + base
-            ll = self.likelihood(v, data.there[rows].expand_as(v), data.click[rows].expand_as(v), self.theta)
-            weight = torch.zeros(proposals, len(users)).index_add_(1, owner, ll)
-            weight += (-0.5 * ((u - centre) / spread) ** 2 - spread.log() + 0.5 * z**2 + sd.log()).sum(-1)
+            log_q = (-0.5 * z**2 - sd.log()).sum(-1)
+            prior = self.prior(data.profile[users], data.known[users])
+            weight = self.joint(data, rows, owner, u, base, self.theta, *prior) - log_q
             pick = torch.multinomial(torch.softmax(weight, 0).T, n, replacement=True, generator=generator)
             out[:, users] = u[pick.T, torch.arange(len(users))].numpy()
         return out
@@ -180,14 +186,6 @@ class Taste(nn.Module):
         base = self.appeal(data, False)[data.item[index]] + data.feature[index] @ self.gamma
         u = torch.from_numpy(np.ascontiguousarray(interest[..., data.user[index].numpy(), :]))
         return torch.einsum("...md,msd->...ms", u, self.x[data.item[index]]) + base
-
-
-def _rows(data: Data, until: NDArray[np.int64], users: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-    length = until[users] - data.first[users]
-    owner = np.repeat(np.arange(len(users)), length)
-    start = np.cumsum(length) - length
-    rows = np.arange(length.sum()) - start[owner] + data.first[users][owner]
-    return torch.from_numpy(rows), torch.from_numpy(owner)
 
 
 def batches(users: NDArray[np.int64], first: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
@@ -262,11 +260,8 @@ def covariance(
         base = base.clone().requires_grad_()
         theta = model.theta.detach().expand(len(rows), P).clone().requires_grad_()
         centre, log_spread = centre.clone().requires_grad_(), spread.log().clone().requires_grad_()
-        log_prior = (-0.5 * ((u - centre) * (-log_spread).exp()) ** 2 - log_spread).sum(-1)
-        v = torch.einsum("kmd,msd->kms", u[:, owner], model.x.detach()[data.item[rows]]) + base
-        ll = model.likelihood(v, data.there[rows].expand_as(v), data.click[rows].expand_as(v), theta)
-        total = torch.zeros(draws, len(users)).index_add_(1, owner, ll)
-        bound = torch.logsumexp(total + log_prior - log_q, 0)
+        joint = model.joint(data, rows, owner, u, base, theta, centre, log_spread.exp())
+        bound = torch.logsumexp(joint - log_q, 0)
         wanted = [base, centre, log_spread, *([theta] if P else [])]
         grads = torch.autograd.grad(bound.sum(), wanted, allow_unused=True)
         g = grads[0] * data.there[rows]

@@ -16,10 +16,11 @@ from recgym.catalog import Catalog
 from recgym.errors import FitError, require_count, require_number, require_option
 from recgym.fit.clicks import Z
 from recgym.fit.effects import Regression, given_draws, logistic
-from recgym.fit.events import EVENTS, Slates, replay_level, replay_pull, replay_topics, slates_of
+from recgym.fit.events import Slates, replay_level, replay_pull, replay_topics, slates_of, steps_since
 from recgym.fit.likelihood import CHOICES, examination
-from recgym.fit.stay import Hazard, fit_hazard
+from recgym.fit.stay import Hazard, fit_hazard, running_means
 from recgym.fit.taste import Data, Progress, Taste, covariance, fit_taste
+from recgym.logs.table import EVENTS
 from recgym.market import LoggedMarket, Market, StaticMarket, listing
 from recgym.models.candidates import CandidateSource, Uniform, source_of
 from recgym.models.choice import Cascade, Choice, MultinomialLogit, PositionBased
@@ -121,7 +122,7 @@ def fit_world(
             f"Impressions: the logs have interactions alone. {negatives} random items stand for what was seen and not taken in each"
             f" step; how often users click at all cannot be told, and {click_rate:.1%} of impressions is what the world has by your word."
         )
-    data, dynamic = _data(logs, slates, unknown)
+    data = _data(logs, slates, unknown)
     d = dimensions if data.embedding is None else data.embedding.shape[1]
     names = [n for n in slates.signals if n != "price"]
     held = rng.permutation(slates.n_users)[: min(max(slates.n_users // 10, 1), 5000)]
@@ -145,7 +146,7 @@ def fit_world(
     }
     scores = {name: _held_out(model, data, held) for name, model in quick.items()}
     best = max(scores, key=lambda name: scores[name])
-    data, dynamic, decays = _past(data, slates, quick[best], dynamic, names)
+    data, dynamic, decays = _past(data, slates, quick[best], names)
 
     # 2. All of it, then again without those features whose interval holds 0.
     model = fit_taste(data, best, d, epochs=epochs, size=size, seed=seed, progress=progress)
@@ -170,12 +171,11 @@ def fit_world(
     parameters = _parameters(model, cov, labels, kept, decays, several)
     outcome, more = _outcomes(slates, model, data, interest, unknown)
     parameters += more
-    minutes = _scan(slates)
-    hazard, departure, mood, more = _leaving(slates, model, data, interest, logs, kept, minutes, outcome, unknown)
+    hazard, departure, mood, more = _leaving(slates, model, data, interest, unknown)
     parameters += more
     world = _assemble(
-        logs, slates, data, model, interest, kept, decays, outcome, hazard, departure, mood, minutes,
-        candidates, slate_size, reward, None if logs.impressions else click_rate, seed, unknown,
+        logs, slates, data, model, interest, kept, decays, outcome, hazard, departure, mood,
+        candidates, slate_size, reward, None if logs.impressions else click_rate, seed,
     )  # fmt: skip
     settings = dict(choice=best, dimensions=d, steps=steps, seed=seed, candidates=world.n_candidates)
     return Fitted(
@@ -205,11 +205,11 @@ def with_negatives(slates: Slates, negatives: int, rng: np.random.Generator) -> 
     return dataclasses.replace(slates, item=item, click=click, signal=signal, signals=(), outcome=outcome)
 
 
-def _data(logs: Logs, slates: Slates, unknown: list[str]) -> tuple[Data, list[str]]:
+def _data(logs: Logs, slates: Slates, unknown: list[str]) -> Data:
     """Tensors; the features are the signals alone."""
-    embedding = _vectors(logs.items, "embedding_")
+    embedding = _vectors(logs, "items", "embedding_")
     attributes, _ = visible_attributes(logs)
-    powers = np.concatenate([attributes, attributes**2, attributes**3], axis=1)[:, : 3 * attributes.shape[1]]
+    powers = np.concatenate([attributes, attributes**2, attributes**3], axis=1)
     profile, known = _profiles(logs)
     if embedding is None:
         unknown.append("Embeddings of the items: not given; they were fitted to the clicks.")
@@ -219,12 +219,11 @@ def _data(logs: Logs, slates: Slates, unknown: list[str]) -> tuple[Data, list[st
         )
     keep = [f for f, name in enumerate(slates.signals) if name != "price"]
     T = torch.from_numpy
-    data = Data(
+    return Data(
         T(np.maximum(slates.item, 0).astype(np.int64)), T(slates.shown), T(slates.click & slates.shown),
         T(np.ascontiguousarray(slates.signal[..., keep])), T(slates.user.astype(np.int64)), slates.first, T(profile), T(known),
         T(powers.astype(np.float32)), None if embedding is None else T(embedding),
     )  # fmt: skip
-    return data, []
 
 
 def visible_attributes(logs: Logs) -> tuple[NDArray[np.float32], tuple[str, ...]]:
@@ -248,18 +247,19 @@ def visible_attributes(logs: Logs) -> tuple[NDArray[np.float32], tuple[str, ...]
     return shape.astype(np.float32), tuple(names)
 
 
-def _vectors(table: Any, prefix: str) -> NDArray[np.float32] | None:
-    """(n, d) of columns prefix0, prefix1, ...; rows with a null are 0."""
-    names = [name for name in table.columns if name.startswith(prefix)]
+def _vectors(logs: Logs, what: str, prefix: str) -> NDArray[np.float32] | None:
+    """(n, d) of the columns of a vector; rows with a null are 0."""
+    names = logs.vectors(what, prefix)
     if not names:
         return None
+    table = getattr(logs, what)
     x = np.stack([table[name].cast(float).fill_null(math.nan).to_numpy() for name in names], 1)
     return np.where(np.isfinite(x).all(axis=1, keepdims=True), x, 0.0).astype(np.float32)
 
 
 def _profiles(logs: Logs) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """(U, P) what is known of the users: their columns `profile_`, or numbers and frequent levels of other columns."""
-    vector = _vectors(logs.users, "profile_")
+    vector = _vectors(logs, "users", "profile_")
     if vector is not None:
         return vector, (vector != 0).any(axis=1)
     columns = []
@@ -307,9 +307,7 @@ def later_halves(
     return rows, np.concatenate(parts)
 
 
-def _past(
-    data: Data, slates: Slates, model: Taste, dynamic: list[str], names: list[str]
-) -> tuple[Data, list[str], dict[str, Any]]:
+def _past(data: Data, slates: Slates, model: Taste, names: list[str]) -> tuple[Data, list[str], dict[str, Any]]:
     """The data with features of what the users saw before; their decays are those under which the clicks are likeliest, all else equal."""
     decays: dict[str, Any] = {}
     added: dict[str, Array] = {}
@@ -375,10 +373,8 @@ def _keep(model: Taste, cov: Array, labels: list[str], names: list[str], dynamic
     """Features that stay: all signals, and those of the past whose 95 % interval does not hold 0 and whose sign makes sense."""
     kept = []
     for f, name in enumerate(names):
-        value, error = (
-            float(model.gamma[f].detach()),
-            math.sqrt(cov[labels.index(f"gamma{f}")][labels.index(f"gamma{f}")]),
-        )
+        place = labels.index(f"gamma{f}")
+        value, error = float(model.gamma[f].detach()), math.sqrt(cov[place, place])
         sensible = value > 0 or name in ("level", "pull")
         if name not in dynamic or (abs(value) > Z * error and sensible):
             kept.append(name)
@@ -463,7 +459,6 @@ class _Followed(NamedTuple):
     events: tuple[str, ...]
     after: dict[str, str]
     fits: dict[str, Regression]
-    priced: bool
     revenue: bool
     longest: float
 
@@ -535,7 +530,7 @@ def _outcomes(
     else:
         unknown.append("Dwell: not logged; a step takes the usual time between two steps, clicked or not.")
     revenue = priced and "purchase" in fits
-    return _Followed(tuple(events), after, fits, priced, revenue, longest), found
+    return _Followed(tuple(events), after, fits, revenue, longest), found
 
 
 def _scan(slates: Slates) -> float:
@@ -548,8 +543,7 @@ def _scan(slates: Slates) -> float:
 
 
 def _leaving(
-    slates: Slates, model: Taste, data: Data, interest: NDArray[np.float32], logs: Logs, kept: list[str], minutes: float,
-    outcome: _Followed, unknown: list[str],
+    slates: Slates, model: Taste, data: Data, interest: NDArray[np.float32], unknown: list[str]
 ) -> tuple[Hazard | None, Departure, Mood | None, list[Parameter]]:  # fmt: skip
     """Who leaves, who comes back."""
     if len(slates) < 2 * slates.n_users and not (slates.step > 0).any():
@@ -566,8 +560,7 @@ def _leaving(
     comes = _returns(slates, fresh)
     if comes is None:
         fresh = slates.step == 0
-    fatigue = np.zeros(len(slates))
-    fit = fit_hazard(slates.ends, slates.step, fresh, x, fatigue, slates.item, slates.n_items)
+    fit = fit_hazard(slates.ends, slates.step, fresh, x, slates.item, slates.n_items)
     error = np.sqrt(np.diag(fit.covariance))
     found = [
         _estimate("leaving, log-odds", fit.level, float(error[0]), "of leaving after the first step, at mood 0"),
@@ -579,14 +572,14 @@ def _leaving(
             _estimate(
                 f"mood, {word}",
                 float(fit.mood[k]),
-                float(error[4 + k]),
+                float(error[3 + k]),
                 f"log-odds of staying, per unit of the running mean of {word}",
             )
         )
     back = dict(back=-30.0, back_mood=0.0, away=1440.0, away_spread=1.0)
     if comes is not None:
         y, at, gaps = comes
-        mood = -(_hazard_eta(fit, slates, x, fresh)[at] - fit.level - fit.pace * np.log1p(slates.step[at]))
+        mood = _moods(fit, slates, x, fresh)[at]
         w, cov, _ = logistic(y, np.stack([np.ones(len(y)), mood], 1))
         log_gap = np.log(np.clip(gaps, 1, 1e5))
         back = dict(
@@ -610,37 +603,31 @@ def _leaving(
         minutes=float(pick.get("log minutes", 0.0)), initial=float(np.clip(fit.initial, -20, 20)), limit=50.0,
     )  # fmt: skip
     longest = float(max(slates.step.max() + 1, 10))
-    departure = Visits(level=fit.level, pace=fit.pace, mood=1.0, fatigue=0.0, longest=longest, **back)
+    departure = Visits(level=fit.level, pace=fit.pace, longest=longest, **back)
     return fit, departure, mood_part, found
 
 
 def _mood_inputs(slates: Slates, model: Taste, data: Data, interest: NDArray[np.float32]) -> tuple[Array, list[str]]:
     """(M, p) inputs of the mood, and what they are: attributes of the items shown, match, price, clicks, minutes."""
-    shown = slates.shown
-    n = np.maximum(shown.sum(axis=1), 1)
-
-    def mean(values: Array) -> Array:
-        return np.where(shown, values, 0.0).sum(axis=1) / n
-
     item = np.maximum(slates.item, 0)
     columns, words = [], []
     attributes = data.attributes.numpy().astype(np.float64)
     for a in range(attributes.shape[1]):
-        columns.append(mean(attributes[item, a]))
+        columns.append(slates.mean(attributes[item, a]))
         words.append(f"attribute {a}")
     z = model.item_mean.detach().numpy().astype(np.float64)
-    columns.append(mean(z[item]))
+    columns.append(slates.mean(z[item]))
     words.append("item effect")
     embedding = model.x.detach().numpy()
     match = np.zeros(item.shape)
     for some in np.array_split(np.arange(len(slates)), max(len(slates) // 50_000, 1)):
         match[some] = np.einsum("md,msd->ms", interest[0][slates.user[some]], embedding[item[some]])
-    columns.append(mean(match))
+    columns.append(slates.mean(match))
     words.append("match")
     if "log_price" in slates.signals:
-        columns.append(mean(slates.signal[..., slates.signals.index("log_price")].astype(np.float64)))
+        columns.append(slates.mean(slates.signal[..., slates.signals.index("log_price")].astype(np.float64)))
         words.append("log price")
-    clicks = (slates.click & shown).sum(axis=1).astype(np.float64)
+    clicks = (slates.click & slates.shown).sum(axis=1).astype(np.float64)
     if clicks.var() > 0:
         columns.append(clicks)
         words.append("clicks")
@@ -650,15 +637,12 @@ def _mood_inputs(slates: Slates, model: Taste, data: Data, interest: NDArray[np.
     return np.stack(columns, 1), words
 
 
-def _hazard_eta(fit: Hazard, slates: Slates, x: Array, fresh: Array) -> Array:
-    from recgym.fit.stay import running_means
-
+def _moods(fit: Hazard, slates: Slates, x: Array, fresh: NDArray[np.bool_]) -> Array:
+    """(M,) moods after each slate."""
     memory = fit.memory[0]
-    since = np.arange(len(fresh)) - np.maximum.accumulate(np.where(fresh, np.arange(len(fresh)), 0)) + 1
-    shown = slates.shown
-    own = np.where(shown, fit.keep[np.maximum(slates.item, 0)], 0.0).sum(axis=1) / np.maximum(shown.sum(axis=1), 1)
-    total = running_means(np.concatenate([x @ fit.mood[:, None], own[:, None]], 1), fresh, memory).sum(axis=1)
-    return fit.level + fit.pace * np.log1p(slates.step) - fit.initial * memory**since - total
+    own = slates.mean(fit.keep[np.maximum(slates.item, 0)])
+    means = running_means(np.stack([x @ fit.mood, own], axis=1), fresh, memory)
+    return means.sum(axis=1) + fit.initial * memory ** (steps_since(fresh) + 1)
 
 
 def _returns(slates: Slates, first_of_user: Array) -> tuple[Array, NDArray[np.int64], Array] | None:
@@ -677,9 +661,9 @@ def _returns(slates: Slates, first_of_user: Array) -> tuple[Array, NDArray[np.in
 
 def _assemble(
     logs: Logs, slates: Slates, data: Data, model: Taste, interest: NDArray[np.float32], kept: list[str], decays: dict[str, Any],
-    outcome: _Followed, hazard: Hazard | None, departure: Departure, mood: Mood | None, minutes: float,
+    outcome: _Followed, hazard: Hazard | None, departure: Departure, mood: Mood | None,
     candidates: int | CandidateSource, slate_size: int | None, reward: dict[str, float] | None, click_rate: float | None,
-    seed: int, unknown: list[str],
+    seed: int,
 ) -> World:  # fmt: skip
     """The parts put together."""
     gamma = dict(zip(kept, model.gamma.detach().tolist(), strict=True))
@@ -714,7 +698,7 @@ def _assemble(
         model.x.detach().numpy().round(6), slates.topic, np.stack(columns, 1).astype(np.float32).round(6), tuple(hidden),
         slates.n_topics, visible=(*names, counted),
     )  # fmt: skip
-    market = _market(slates, unknown)
+    market = _market(slates)
     signals = {name: (value, 0.0) for name, value in gamma.items() if name in slates.signals and name in market.names}
     population = _population(slates, data, model, interest, signals, seed)
     dynamics: list[Dynamics] = []
@@ -736,7 +720,7 @@ def _assemble(
         level={n: float(w[0]) for n, w in laws.items()}, slope={n: float(w[1]) for n, w in laws.items()},
         price={n: float(-w[2]) for n, w in laws.items() if len(w) > 2}, attributes={n: f"{n} effect" for n in laws},
         after=outcome.after, sigma=float(outcome.fits["dwell"].sigma) if "dwell" in laws else 0.0, longest=outcome.longest,
-        scan=minutes, revenue=outcome.revenue,
+        scan=_scan(slates), revenue=outcome.revenue,
     )  # fmt: skip
     source = source_of(candidates, Uniform(min(20, slates.n_items)))
     return World(
@@ -759,7 +743,7 @@ def _choice(model: Taste, S: int) -> Choice:
     return PositionBased(tuple((e + [e[-1]] * S)[:S]), 0.0)
 
 
-def _market(slates: Slates, unknown: list[str]) -> Market:
+def _market(slates: Slates) -> Market:
     """When items could be shown, and their signals: as logged, or as near in time as anything was."""
     N = slates.n_items
     m, s = np.nonzero(slates.shown)
