@@ -320,8 +320,7 @@ class Empirical(Population):
         interest, profile = empty((B, d), F32), empty((B, d), F32)
         known, clock, sensitivity = zeros(B, F32), empty(B, F32), empty((B, len(signals)), F32)
         _one_of(interest, profile, known, clock, noise, self.interest, self.profile, self.clock)
-        given = [self.sensitivity.get(name, (0.0, 0.0)) for name in signals]
-        _sensitivities(sensitivity, noise, 1, np.array(given, np.float64).reshape(-1, 2))
+        _sensitivities(sensitivity, noise, 1, _coefficients(self.sensitivity, signals))
         return dict(interest=interest, profile=profile, known=known, clock=clock, sensitivity=sensitivity)
 
 
@@ -402,8 +401,7 @@ class TopicMixture(Population):
     def _sensitivity(self, signals: tuple[str, ...]) -> NDArray[np.float64]:
         """(F, 2) mean and spread of the coefficients of those signals; made once."""
         if signals not in self._memo:
-            given = [self.sensitivity.get(name, (0.0, 0.0)) for name in signals]
-            self._memo[signals] = np.array(given, np.float64).reshape(-1, 2)
+            self._memo[signals] = _coefficients(self.sensitivity, signals)
         return self._memo[signals]
 
     def columns(self, sizes: Sizes) -> dict[str, Column]:
@@ -503,6 +501,11 @@ def _sensitivities(sensitivity, noise, first, coefficients):
 def _log_normal(out, noise, row, median, spread, low, high):
     for b in range(out.shape[0]):
         out[b] = min(max(median * math.exp(spread * normal(noise[row, b])), low), high)
+
+
+def _coefficients(sensitivity: dict[str, tuple[float, float]], signals: tuple[str, ...]) -> NDArray[np.float64]:
+    """(F, 2) mean and spread of the coefficients of those signals; 0 where there is none."""
+    return np.array([sensitivity.get(name, (0.0, 0.0)) for name in signals], np.float64).reshape(-1, 2)
 
 
 def _check_sensitivity(name: str, sensitivity: dict[str, tuple[float, float]]) -> None:

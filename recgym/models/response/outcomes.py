@@ -145,9 +145,11 @@ class Outcomes(Response):
 
 
 @kernel
-def _own(attributes, i, column):
-    """What item i itself adds."""
-    return np.float64(attributes[i, int(column)]) if column >= 0.0 else 0.0
+def _location(laws, e, v, p, attributes, i):
+    """level + slope v - price p, and what item i itself adds."""
+    column = laws[e, 4]
+    own = np.float64(attributes[i, int(column)]) if column >= 0.0 else 0.0
+    return laws[e, 0] + laws[e, 1] * v - laws[e, 2] * p + own
 
 
 @kernel
@@ -170,12 +172,12 @@ def _happen(channels, objectives, dt, offers, slate, signals, utility, click, la
             channels[b, s, 0] = 1.0
             objectives[b, 0] += 1.0
             for e in range(E):
-                chance = sigmoid(laws[e, 0] + laws[e, 1] * v - laws[e, 2] * p + _own(attributes, i, laws[e, 4]))
+                chance = sigmoid(_location(laws, e, v, p, attributes, i))
                 if channels[b, s, int(laws[e, 3])] > 0.0 and u[e * S + s, b] < chance:
                     channels[b, s, 1 + e] = 1.0
                     objectives[b, 1 + e] += 1.0
             if sigma > 0.0:
-                mu = laws[E, 0] + laws[E, 1] * v - laws[E, 2] * p + _own(attributes, i, laws[E, 4])
+                mu = _location(laws, E, v, p, attributes, i)
                 minutes = min(math.exp(mu + sigma * normal(u[E * S + s, b])), longest)
                 channels[b, s, 1 + E] = minutes / longest
                 objectives[b, 1 + E] += minutes
@@ -197,10 +199,10 @@ def _expected(given, items, signals, utility, laws, attributes, log_price, price
             p = np.float64(signals[b, s, log_price]) if log_price >= 0 else 0.0
             given[b, s, 0] = 1.0
             for e in range(E):
-                chance = sigmoid(laws[e, 0] + laws[e, 1] * v - laws[e, 2] * p + _own(attributes, i, laws[e, 4]))
+                chance = sigmoid(_location(laws, e, v, p, attributes, i))
                 given[b, s, 1 + e] = given[b, s, int(laws[e, 3])] * chance
             if sigma > 0.0:
-                mu = laws[E, 0] + laws[E, 1] * v - laws[E, 2] * p + _own(attributes, i, laws[E, 4])
+                mu = _location(laws, E, v, p, attributes, i)
                 given[b, s, 1 + E] = capped_lognormal_mean(mu, sigma, longest)
             if bought >= 0:
                 given[b, s, given.shape[2] - 1] = given[b, s, bought] * 100.0 * signals[b, s, price]
