@@ -51,7 +51,7 @@ for name, steps in budgets.items():
         f"{name:10} {steps:7,} steps {seconds:5.1f} s   {score.mean():.2f} ± {score.std() / USERS**0.5:.2f}"
     )
 
-# With so few steps it is hard to beat an agent that looks one step ahead. Published rows have 50,000 steps and three seeds: [slate-v1](../leaderboards/slate-v1.md).
+# With so few steps it is hard to beat an agent that looks one step ahead. Published rows have 50,000 steps and five seeds: [slate-v1](../leaderboards/slate-v1.md).
 #
 # ## Why this slate?
 #

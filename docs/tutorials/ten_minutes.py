@@ -45,7 +45,7 @@ plt.show()
 # (Stable-Baselines3 warns that it trains in one kind of env and is scored in another: here that is one shopper after the
 # other, and 200 at a time.) `popularity` shows what is clicked most, `heuristic` ranks by the best weighted sum of what is visible; neither learns.
 # `make_agent("dqn")`, with hyper-parameters of its own and 50,000 steps, is above both: [core-v1](../leaderboards/core-v1.md)
-# has three seeds, and intervals.
+# has five seeds, and intervals.
 #
 # ## Where next
 #
