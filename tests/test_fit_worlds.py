@@ -19,7 +19,7 @@ from recgym.errors import ConfigError, FitError
 from recgym.fit.effects import given_draws, logistic, random_intercepts
 from recgym.fit.events import slates_of
 from recgym.fit.likelihood import CHOICES, examination
-from recgym.fit.stay import fit_hazard, running_means
+from recgym.fit.stay import fit_mood, running_means
 from recgym.fit.worlds import fit_world
 from recgym.logs import Logs, simulate
 from recgym.market import LoggedMarket, Market, StaticMarket
@@ -74,7 +74,7 @@ def logs(planted: World) -> Logs:
 @pytest.mark.parametrize("index", range(5))
 def test_the_parts_keep_their_contracts(planted: World, index: int) -> None:
     parts = [planted.population, planted.market, planted.response, planted.dynamics[1],
-             Visits(-2.0, 0.1, 1.0, 0.0, -1.0, 0.5, 600.0, 1.0)]  # fmt: skip
+             Visits(-2.0, 0.1, 1.0, 0.0, -1.0, 0.0, 600.0, 1.0)]  # fmt: skip
     check_component(parts[index], planted)
 
 
@@ -177,16 +177,21 @@ def test_the_hazard_is_found() -> None:
         mood = 0.7 * mood + 0.3 * keep[item[:, k]]
         leaves = rng.random(users) < 1 / (1 + np.exp(2.0 - 0.3 * math.log(k + 1) + 1.5 * mood))
         for b in np.flatnonzero(alive):
-            rows.append((b, k, item[b, k], int(leaves[b]) if k + 1 < most else -1))
+            rows.append((b, k, item[b, k], 1 - int(leaves[b]) if k + 1 < most else -1))
         alive &= ~leaves
-    _, step, shown, left = (np.array(column) for column in zip(*sorted(rows), strict=True))
-    fit = fit_hazard(left.astype(np.int8), step.astype(np.int32), step == 0, keep[shown][:, None],
-                     shown[:, None].astype(np.int32), 50)  # fmt: skip
+    _, step, shown, stays = (np.array(column) for column in zip(*sorted(rows), strict=True))
+    base = np.stack([np.ones(len(step)), np.log1p(step)], 1)
+    fit = fit_mood(stays.astype(np.int8), base, step == 0, keep[shown][:, None], shown[:, None].astype(np.int32), 50)
     error = np.sqrt(np.diag(fit.covariance))
     assert fit.memory[0] == pytest.approx(0.7, abs=0.08)
-    assert fit.mood[0] == pytest.approx(1.5, abs=0.2)
-    assert fit.level == pytest.approx(-2.0, abs=4 * error[0])
-    assert fit.pace == pytest.approx(0.3, abs=4 * error[1])
+    assert fit.memory[1] < 0.7 < fit.memory[2]
+    assert fit.weights[0] == pytest.approx(1.5, abs=0.2)
+    np.testing.assert_allclose(fit.base, [2.0, -0.3], atol=4 * error[:2].max())
+    assert fit.matters
+    noise = rng.standard_normal((len(step), 3))
+    assert not fit_mood(
+        stays.astype(np.int8), base, step == 0, noise, np.full((len(step), 1), -1, np.int32), 50
+    ).matters
     assert fit.tau < 0.2  # nothing is left for single items
     means = running_means(np.array([[1.0], [0.0], [2.0]]), np.array([True, False, True]), 0.5)
     np.testing.assert_allclose(means[:, 0], [0.5, 0.25, 1.0])

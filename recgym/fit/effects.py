@@ -100,15 +100,19 @@ def given_draws(
     return fit
 
 
-def logistic(y: Array, X: Array, rounds: int = 25, prior: float = 1e-3) -> tuple[Array, Array, float]:
-    """Logistic regression by Newton's method: coefficients, covariance (p, p), log-likelihood."""
+def logistic(y: Array, X: Array, rounds: int = 25, prior: float | Array = 1e-3) -> tuple[Array, Array, float]:
+    """Logistic regression by Newton's method: coefficients, covariance (p, p), log-likelihood.
+
+    Args:
+        y: (n,), 0 or 1. X: (n, p), the first column ones. prior: precision of the coefficients, one or (p,).
+    """
     w = np.zeros(X.shape[1])
     rate = np.clip(y.mean(), 1e-6, 1 - 1e-6)
     w[0] = np.log(rate / (1 - rate))
     H = np.eye(len(w))
     for _ in range(rounds):
         mean = sigmoid(X @ w)
-        H = (X.T * (mean * (1 - mean))) @ X + prior * np.eye(len(w))
+        H = (X.T * (mean * (1 - mean))) @ X + np.diag(np.broadcast_to(prior, w.shape))
         move = np.linalg.solve(H, X.T @ (y - mean) - prior * w)
         size = min(1.0, 4.0 / max(np.abs(move).max(), 1e-12))
         w = w + size * move

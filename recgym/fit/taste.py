@@ -34,7 +34,7 @@ class Data:
         item: (M, S) int64, 0 where there is none. there, click: (M, S) bool. feature: (M, S, F) float32.
         user: (M,) int64. first: (U + 1,) where the slates of each user begin.
         profile: (U, P) float32, 0 where unknown. known: (U,) bool.
-        attributes: (N, A) float32. embedding: (N, d) float32, or None to fit them.
+        attributes: (N, A) float32, `names` what they are. embedding: (N, d) float32, or None to fit them.
     """
 
     item: Tensor
@@ -47,6 +47,7 @@ class Data:
     known: Tensor
     attributes: Tensor
     embedding: Tensor | None
+    names: tuple[str, ...]
 
     def rows(self, users: NDArray[np.int64], until: NDArray[np.int64] | None = None) -> tuple[Tensor, Tensor]:
         """Slates of users, all or those before `until` (U,), and for each slate which of these users it is of."""

@@ -124,12 +124,12 @@ class Visits(Departure):
         sigmoid(level + pace ln k - mood m + fatigue F),
 
     where m is the user column `mood` and F the sum of the column `fatigue` over the topics. The user then returns with
-    probability sigmoid(back + back_mood m), after a time that is log-normal with the median `away` and the spread
+    probability sigmoid(back + regard r), where r is the user column `regard`, after a time that is log-normal with the median `away` and the spread
     `away_spread`, within [1, 100,000] minutes: the clock jumps, and the objective `return` is 1. Else the user has left.
 
     Args:
         level, pace, mood, fatigue: log-odds; a column is read only where its weight is not 0.
-        back, back_mood: log-odds; by default next to nobody returns.
+        back, regard: log-odds, likewise; by default next to nobody returns.
         away: minutes, > 0. away_spread: of the logarithm, >= 0.
         longest: steps of a visit at which the column `pages`, which the platform sees, stops counting, > 0.
     """
@@ -139,14 +139,14 @@ class Visits(Departure):
     mood: float = 1.0
     fatigue: float = 0.0
     back: float = -30.0
-    back_mood: float = 0.0
+    regard: float = 0.0
     away: float = 1440.0
     away_spread: float = 1.0
     longest: float = 100.0
     objectives: ClassVar[tuple[str, ...]] = ("return",)
 
     def __post_init__(self) -> None:
-        for name in ("level", "pace", "mood", "fatigue", "back", "back_mood"):
+        for name in ("level", "pace", "mood", "fatigue", "back", "regard"):
             require_number(f"Visits.{name}", getattr(self, name), -100, 100)
         require_number("Visits.away", self.away, 1, 100_000)
         require_number("Visits.away_spread", self.away_spread, 0, 10)
@@ -159,32 +159,32 @@ class Visits(Departure):
         return 3
 
     def reads(self) -> tuple[str, ...]:
-        mood = ("users.mood",) if self.mood or self.back_mood else ()
-        return (*mood, "topics.fatigue") if self.fatigue else mood
+        wanted = {"users.mood": self.mood, "users.regard": self.regard, "topics.fatigue": self.fatigue}
+        return tuple(name for name, weight in wanted.items() if weight)
 
     def __call__(self, users: Users, feedback: Feedback, noise: Array) -> dict[str, Array]:
-        mood = users.mood if self.mood or self.back_mood else feedback.dt
+        mood = users.mood if self.mood else feedback.dt
+        regard = users.regard if self.regard else feedback.dt
         fatigue = users.fatigue if self.fatigue else users.exposure
         B = len(mood)
         left, pages, away, returned = empty(B, BOOL), copied(users.pages), zeros(B, F32), zeros((B, 1), F32)
-        _visits(left, pages, away, returned, mood, fatigue, self.level, self.pace, self.mood, self.fatigue, self.back,
-                self.back_mood, self.away, self.away_spread, self.longest, noise)  # fmt: skip
+        _visits(left, pages, away, returned, mood, regard, fatigue, self.level, self.pace, self.mood, self.fatigue, self.back,
+                self.regard, self.away, self.away_spread, self.longest, noise)  # fmt: skip
         return {"left": left, "pages": pages, "away": away, "objectives": returned}
 
 
 @kernel
-def _visits(left, pages, away, returned, mood, fatigue, level, pace, mood_weight, fatigue_weight, back, back_mood,
-            median, spread, longest, u):  # fmt: skip
+def _visits(left, pages, away, returned, mood, regard, fatigue, level, pace, mood_weight, fatigue_weight, back,
+            regard_weight, median, spread, longest, u):  # fmt: skip
     for b in range(left.shape[0]):
         pages[b] = min(pages[b] + 1.0, longest)
         total = 0.0
         if fatigue_weight != 0.0:
             for z in range(fatigue.shape[1]):
                 total += fatigue[b, z]
-        m = np.float64(mood[b])
-        chance = sigmoid(level + pace * math.log(pages[b]) - mood_weight * m + fatigue_weight * total)
+        chance = sigmoid(level + pace * math.log(pages[b]) - mood_weight * mood[b] + fatigue_weight * total)
         left[b] = u[0, b] < chance
-        if left[b] and u[1, b] < sigmoid(back + back_mood * m):
+        if left[b] and u[1, b] < sigmoid(back + regard_weight * regard[b]):
             left[b] = False
             pages[b] = 0.0
             away[b] = min(max(median * math.exp(spread * normal(u[2, b])), 1.0), 100000.0)

@@ -215,11 +215,14 @@ class Mood(Dynamics):
     + click * clicks + minutes * ln(1 + minutes of the step), where p is the relative log price of the item; where nothing is
     shown, the mean is 0. The same form as `Satisfaction` without its sigmoid, so that logs can tell its coefficients.
 
+    A world may have two of them: the `mood`, which keeps users in a visit, and their `regard`, for which they come back.
+
     Args:
         memory: in [0, 1].
         attributes: item attribute -> coefficient.
         match, price, click, minutes: coefficients. Reads `feedback.offers` where `price` is not 0.
         initial: at arrival. limit: > 0.
+        name: of the user column, "mood" or "regard".
     """
 
     memory: float = 0.8
@@ -230,8 +233,10 @@ class Mood(Dynamics):
     minutes: float = 0.0
     initial: float = 0.0
     limit: float = 20.0
+    name: str = "mood"
 
     def __post_init__(self) -> None:
+        require_option("Mood.name", self.name, ["mood", "regard"])
         require_number("Mood.memory", self.memory, 0, 1)
         require_number("Mood.limit", self.limit, 1e-3, 1000)
         require_number("Mood.initial", self.initial, -self.limit, self.limit)
@@ -242,7 +247,7 @@ class Mood(Dynamics):
             require_number(f"Mood[{name!r}]", weight, -100, 100)
 
     def columns(self, sizes: Sizes) -> dict[str, Column]:
-        return {"mood": Column((), np.float32, -self.limit, self.limit, self.initial)}
+        return {self.name: Column((), np.float32, -self.limit, self.limit, self.initial)}
 
     def reads(self) -> tuple[str, ...]:
         return ("feedback.offers",) if self.price else ()
@@ -251,14 +256,14 @@ class Mood(Dynamics):
         catalog.weighted(tuple(self.attributes.items()))
 
     def __call__(self, users: Users, catalog: Catalog, feedback: Feedback, noise: Array) -> dict[str, Array]:
-        mood = copied(users.mood)
+        mood = copied(getattr(users, self.name))
         offers = feedback.offers if self.price else feedback.utility
         _mood(
             mood, users.interest, catalog.embedding, catalog.weighted(tuple(self.attributes.items())), offers,
             feedback.slate, feedback.click, feedback.dt, self.memory, self.match, self.price, self.click, self.minutes,
             self.limit,
         )  # fmt: skip
-        return {"mood": mood}
+        return {self.name: mood}
 
 
 @kernel
