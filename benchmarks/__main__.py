@@ -31,7 +31,7 @@ from baselines.agent import Task
 from baselines.registry import REGISTRY
 from benchmarks import audit as auditing
 from benchmarks import fuzz as fuzzing
-from benchmarks import planning
+from benchmarks import planning, recovery
 from benchmarks import suite as suites
 from benchmarks import throughput as speed
 from benchmarks import training as cost
@@ -413,6 +413,19 @@ def _planning(
     """Would planning pay here? What looking ahead gains over the best greedy policy, with its interval."""
     settings = {"users": users, "agent": agent, "steps": steps, "parameters": _json("parameters", parameters)}
     planning.run_planning(output, worlds, _command(), console, **settings)
+
+
+@app.command("recovery", cls=Spreading)
+def _recovery(
+    worlds: Annotated[list[str] | None, typer.Argument(help="Which; all five by default.")] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the tables.")] = Path("runs/recovery"),
+    impressions: Annotated[int, typer.Option(min=1000, help="Of the logs of each world, about.")] = 1_000_000,
+    users: Annotated[int, typer.Option(min=2, help="Evaluated, the same for all agents.")] = 1000,
+    runs: Annotated[int, typer.Option(min=0, help="Fits of planted worlds, for the coverage of intervals.")] = 20,
+) -> None:
+    """Do worlds that are fitted to simulated logs rank agents as the worlds do where the logs came from?"""
+    names = list(recovery.SOURCES) if worlds is None else worlds
+    recovery.run_recovery(output, names, impressions, users, runs, _command(), console)
 
 
 @app.command("audit")

@@ -18,8 +18,10 @@ from baselines import make_agent
 from recgym.errors import ConfigError, FitError
 from recgym.fit.effects import given_draws, logistic, random_intercepts
 from recgym.fit.events import slates_of
+from recgym.fit.inputs import data_of
 from recgym.fit.likelihood import CHOICES, examination
 from recgym.fit.stay import fit_mood, running_means
+from recgym.fit.taste import batches, fit_taste, polish
 from recgym.fit.worlds import fit_world
 from recgym.logs import Logs, simulate
 from recgym.market import LoggedMarket, Market, StaticMarket
@@ -166,6 +168,33 @@ def test_item_effects_and_coefficients_are_found() -> None:
     noisy = x + 0.8 * rng.standard_normal((8, 20_000)) * 0.8 + 0  # draws around x, as a posterior gives them
     blurred = given_draws(y, noisy, np.zeros((20_000, 0)), group, 200)
     assert 0.5 < blurred.coefficient[1] < 0.9
+
+
+def test_batches_of_users_are_alike() -> None:
+    """A last batch of the few users who remain had the weight of the others, and its noise kept the fit from its maximum."""
+    rng = np.random.default_rng(6)
+    first = np.r_[0, np.cumsum(rng.integers(1, 60, 1003))]
+    for size in (500, 1700, 10**6):
+        parts = list(batches(rng.permutation(1003), first, size))
+        counts = [int((first[part + 1] - first[part]).sum()) for part in parts]
+        assert sorted(np.concatenate(parts)) == list(range(1003))
+        assert max(counts) - min(counts) <= 2 * 60
+        assert max(counts) < 2 * size
+    assert not list(batches(np.zeros(0, np.int64), first, 10))
+
+
+def test_polishing_brings_the_coefficients_to_their_maximum(logs: Logs) -> None:
+    """Back to what the logs were made with, after they have been put elsewhere."""
+    slates = slates_of(logs)
+    data = data_of(logs, slates, [])
+    model = fit_taste(data, "position-based", D, epochs=1, size=100, seed=0)
+    with torch.no_grad():
+        model.gamma.zero_()
+        model.theta.fill_(1.0)
+    polish(model, data)
+    found = float(model.gamma[0].detach())
+    assert found == pytest.approx(-1.5, abs=0.4)  # interests are as little fitted as before
+    np.testing.assert_allclose(examination(model.theta.detach()).numpy(), [0.3, 1.0, 0.6], atol=0.08)
 
 
 def test_the_hazard_is_found() -> None:

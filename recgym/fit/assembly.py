@@ -44,7 +44,8 @@ def assemble(
 ) -> World:  # fmt: skip
     """The parts put together."""
     gamma = dict(zip(kept, model.gamma.detach().tolist(), strict=True))
-    appeal = model.appeal(data, False).detach().numpy().astype(np.float64)
+    # One draw, as of the interests: with their means, items would be more alike than they are.
+    appeal = model.appeal(data, True, torch.Generator().manual_seed(seed)).detach().numpy().astype(np.float64)
     S = slate_size or int(np.bincount(slates.shown.sum(axis=1))[1:].argmax()) + 1
     if click_rate is not None:
         S = slate_size or 1

@@ -87,7 +87,7 @@ def usual_signals(slates: Slates) -> tuple[NDArray[np.float32], tuple[str, ...]]
         x = slates.signal[..., f][slates.shown].astype(np.float64)
         mean = np.bincount(item, x, slates.n_items) / np.maximum(count, 1)
         total, within = x.var(), np.mean((x - mean[item]) ** 2)
-        if name != "price" and within > 0.2 * total and total - within > 0.05 * total:
+        if name != "price" and within > 0.02 * total and total - within > 0.05 * total:
             names.append(f"usual {name}")
             columns.append(np.where(count > 0, mean, x.mean()))
     shape = np.stack(columns, 1) if columns else np.zeros((slates.n_items, 0))

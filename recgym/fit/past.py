@@ -88,7 +88,7 @@ def worth_keeping(model: Taste, cov: Array, labels: list[str], names: list[str],
     for f, name in enumerate(names):
         place = labels.index(f"gamma{f}")
         value, error = float(model.gamma[f].detach()), math.sqrt(cov[place, place])
-        sensible = value > 0 or name in ("level", "pull")
+        sensible = value > 0 or name == "level"
         if name not in dynamic or (abs(value) > Z * error and sensible):
             kept.append(name)
     return kept

@@ -14,6 +14,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 
 from recgym.fit.likelihood import CHOICES, Likelihood
 
+RIDGE = 0.04  # precision of coefficients before the data are seen
 Progress = Callable[[str, float, float], None]  # (what, share done, its number)
 
 
@@ -152,7 +154,7 @@ class Taste(nn.Module):
         """What the item effects cost: their divergence from N(0, tau^2), weak priors of coefficients, and of fitted embeddings."""
         s, tau = self.item_log_sd.clamp(-6, 2), self.log_tau.clamp(-5, 2)
         divergence = (tau - s + 0.5 * (s.exp() ** 2 + self.item_mean**2) * torch.exp(-2 * tau) - 0.5).sum()
-        weak = 0.02 * ((self.gamma**2).sum() + (self.beta**2).sum() + (self.theta**2).sum())
+        weak = 0.5 * RIDGE * ((self.gamma**2).sum() + (self.beta**2).sum() + (self.theta**2).sum())
         return divergence + weak + (0.5 * self.d * (self.x**2).sum() if self.fitted_items else 0.0)
 
     @torch.no_grad()
@@ -190,10 +192,13 @@ class Taste(nn.Module):
 
 
 def batches(users: NDArray[np.int64], first: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
-    """Users in batches of about `size` slates."""
-    length = first[users + 1] - first[users]
-    group = np.cumsum(length) // size
-    return iter(np.split(users, np.flatnonzero(np.diff(group)) + 1)) if len(users) else iter(())
+    """Users in batches of about `size` slates, all alike: a remainder of a few users would weigh as much as the others."""
+    if not len(users):
+        return iter(())
+    until = np.cumsum(first[users + 1] - first[users])
+    groups = max(round(until[-1] / size), 1)
+    group = (until - 1) * groups // max(until[-1], 1)
+    return iter(np.split(users, np.flatnonzero(np.diff(group)) + 1))
 
 
 def fit_taste(
@@ -229,30 +234,46 @@ def fit_taste(
     return model.eval()
 
 
-def covariance(
-    model: Taste, data: Data, seed: int = 0, draws: int = 8, size: int = 20_000
-) -> tuple[NDArray[np.float64], list[str]]:
-    """Covariance of the coefficients, and what they are: "gamma0", ..., "theta0", ..., "level", "beta0", ...
+class Information(NamedTuple):
+    """Slope and curvature of the marginal log-likelihood at a model; p coefficients, N items.
 
-    The information is the sum over users of the outer products of their scores, which are those of the marginal likelihood (by Fisher's
-    identity, as the draws are weighted by importance). The scores of the user distribution, of level, scale and spread, are in it, and the
-    item effects are eliminated with a diagonal Hessian.
+    Args:
+        labels: of the coefficients: "gamma0", ..., "theta0", ..., "level", "beta0", ..., "scale", "centre0", ..., "spread0", ...
+        slope: (p,). curvature: (p, p), the sum over users of the outer products of their scores.
+        item_slope: (N,) of the item effects, their prior included. item_curvature: (N,), diagonal. mixed: (p, N).
+    """
+
+    labels: list[str]
+    slope: NDArray[np.float64]
+    curvature: NDArray[np.float64]
+    item_slope: NDArray[np.float64]
+    item_curvature: NDArray[np.float64]
+    mixed: NDArray[np.float64]
+
+    def without_items(self, n: int) -> NDArray[np.float64]:
+        """(n, n) curvature of the first n coefficients with the item effects eliminated."""
+        mixed = self.mixed[:n]
+        return self.curvature[:n, :n] - (mixed / self.item_curvature) @ mixed.T
+
+
+def information(model: Taste, data: Data, seed: int = 0, draws: int = 8, size: int = 20_000) -> Information:
+    """Scores of users are those of the marginal likelihood, by Fisher's identity, as the draws of their interest are weighted by importance.
+
+    The item effects are one draw for each batch.
     """
     N, F_, P = len(model.item_mean), len(model.gamma), len(model.theta)
     A = len(model.beta)
     labels = [*(f"gamma{f}" for f in range(F_)), *(f"theta{k}" for k in range(P)), "level", *(f"beta{a}" for a in range(A)), "scale",
               *(f"centre{k}" for k in range(model.d)), *(f"spread{k}" for k in range(model.d))]  # fmt: skip
     p = len(labels)
-    H, HB, D = (
-        np.zeros((p, p)),
-        np.zeros((p, N)),
-        np.full(N, float(torch.exp(-2 * model.log_tau.detach().clamp(-5, 2)))),
-    )
+    precision = float(torch.exp(-2 * model.log_tau.detach().clamp(-5, 2)))
+    slope, H, HB = np.zeros(p), np.zeros((p, p)), np.zeros((p, N))
+    item_slope, D = -precision * model.item_mean.detach().numpy().astype(np.float64), np.full(N, precision)
     generator = torch.Generator().manual_seed(seed)
     for users in batches(np.arange(len(data.first) - 1), data.first, size):
         rows, owner = data.rows(users)
         with torch.no_grad():
-            base = model.appeal(data, False)[data.item[rows]] + data.feature[rows] @ model.gamma
+            base = model.appeal(data, True, generator)[data.item[rows]] + data.feature[rows] @ model.gamma
             mean, sd = model.propose(data, base, rows, owner, data.profile[users], data.known[users])
             centre, spread = model.prior(data.profile[users], data.known[users])
             u = mean + sd * torch.randn(draws, *mean.shape, generator=generator)
@@ -274,12 +295,51 @@ def covariance(
         score = (
             torch.cat([score, (grads[1] * fit).sum(1, keepdim=True), grads[1], grads[2]], 1).numpy().astype(np.float64)
         )
+        slope += score.sum(axis=0)
         H += score.T @ score
         key = (owner[:, None] * N + data.item[rows]).reshape(-1).numpy()
         cells, place = np.unique(key, return_inverse=True)
         value = np.bincount(place, g.reshape(-1).numpy().astype(np.float64))
+        np.add.at(item_slope, cells % N, value)
         np.add.at(D, cells % N, value**2)
         np.add.at(HB.T, cells % N, value[:, None] * score[cells // N])
-    schur = H - (HB / D) @ HB.T
-    ridge = np.diag(np.r_[np.full(F_ + P, 0.04), 0.0, np.full(A, 0.04), np.zeros(p - F_ - P - 1 - A)])
-    return np.linalg.pinv(schur + ridge, hermitian=True).astype(np.float64), labels
+    return Information(labels, slope, H, item_slope, D, HB)
+
+
+def polish(model: Taste, data: Data, rounds: int = 8, seed: int = 0, progress: Progress | None = None) -> None:
+    """Bring the coefficients of utility and choice, and the item effects, to their maximum, all else as it is.
+
+    Adam is slow where features resemble one another. Newton's method, with the outer products of the scores for the Hessian (Berndt, Hall,
+    Hall and Hausman 1974), is not; its later steps are shorter, which averages over the draws.
+    """
+    n = len(model.gamma) + len(model.theta) + 1 + len(model.beta)
+    parts = (model.gamma, model.theta, model.level, model.beta)
+    for r in range(rounds):
+        i = information(model, data, seed + r)
+        with torch.no_grad():
+            w = torch.cat([part.reshape(-1) for part in parts]).numpy().astype(np.float64)
+            ridge = np.where(np.arange(n) == len(model.gamma) + len(model.theta), 1e-6, RIDGE)
+            mixed = i.mixed[:n]
+            slope = i.slope[:n] - ridge * w
+            move = np.linalg.solve(
+                i.without_items(n) + np.diag(ridge), slope - mixed @ (i.item_slope / i.item_curvature)
+            )
+            shift = (i.item_slope - mixed.T @ move) / i.item_curvature
+            length = min(1.0, 2.0 / (r + 1), 1.0 / max(np.abs(move).max(), np.abs(shift).max(), 1e-12))
+            model.item_mean.add_(torch.from_numpy(length * shift).float())
+            step, at = torch.from_numpy(length * move).float(), 0
+            for part in parts:
+                part.add_(step[at : at + part.numel()].reshape(part.shape))
+                at += part.numel()
+        if progress:
+            progress("coefficients", (r + 1) / rounds, float(np.abs(move).max()))
+
+
+def covariance(model: Taste, data: Data, seed: int = 0) -> tuple[NDArray[np.float64], list[str]]:
+    """Covariance of the coefficients, the distribution of the users and the item effects being unknown, too; and their labels."""
+    i = information(model, data, seed)
+    p, n = len(i.labels), len(model.gamma) + len(model.theta)
+    ridge = np.diag(
+        np.r_[np.full(n, RIDGE), 0.0, np.full(len(model.beta), RIDGE), np.zeros(p - n - 1 - len(model.beta))]
+    )
+    return np.linalg.pinv(i.without_items(p) + ridge, hermitian=True).astype(np.float64), i.labels

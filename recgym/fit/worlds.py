@@ -21,7 +21,7 @@ from recgym.fit.outcomes import fit_outcomes
 from recgym.fit.parameters import Parameter, taste_parameters
 from recgym.fit.past import past, worth_keeping
 from recgym.fit.stay import Leaving, fit_leaving
-from recgym.fit.taste import Data, Progress, Taste, covariance, fit_taste
+from recgym.fit.taste import Data, Progress, Taste, covariance, fit_taste, polish
 from recgym.models.candidates import CandidateSource
 from recgym.world import World
 
@@ -125,23 +125,20 @@ def fit_world(
     best = max(scores, key=lambda name: scores[name])
     data, dynamic, decays = past(data, slates, quick[best], names)
 
-    # 2. All of it, then again without those features whose interval holds 0.
-    model = fit_taste(data, best, d, epochs=epochs, size=size, seed=seed, progress=progress)
-    cov, labels = covariance(model, data, seed)
-    names_all = [*names, *dynamic]
-    kept = worth_keeping(model, cov, labels, names_all, dynamic)
-    if len(kept) < len(names_all):
-        index = [names_all.index(name) for name in kept]
-        data = dataclasses.replace(data, feature=data.feature[..., index].contiguous())
-        with torch.no_grad():
-            model.gamma = torch.nn.Parameter(model.gamma[index].clone())
-        model = fit_taste(
-            data, best, d, epochs=max(2, epochs // 3), size=size, seed=seed, rate=0.01, start=model, progress=progress
-        )
+    # 2. All of it; then anew, without those features of the past that have no effect, as the rest has adapted to them.
+    kept = [*names, *dynamic]
+    while True:
+        model = fit_taste(data, best, d, epochs=epochs, size=size, seed=seed, progress=progress)
+        polish(model, data, seed=seed, progress=progress)
         cov, labels = covariance(model, data, seed)
+        left = worth_keeping(model, cov, labels, kept, dynamic)
+        if left == kept:
+            break
+        index = [kept.index(name) for name in left]
+        data, kept = dataclasses.replace(data, feature=data.feature[..., index].contiguous()), left
     for name in dynamic:
         if name not in kept:
-            unknown.append(f"{WORDS[name]}: no effect that differs from 0 beyond its interval; the world has none.")
+            unknown.append(f"{WORDS[name]}: no effect beyond its interval, or of the wrong sign; the world has none.")
     interest = model.sample(data, DRAWS, seed=seed)
 
     # 3. What follows a click, and who stays.
