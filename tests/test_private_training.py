@@ -11,6 +11,7 @@ from recgym.errors import ConfigError
 torch = pytest.importorskip("torch")
 pytest.importorskip("opacus")
 
+from recgym.logs.privacy import epsilon_of  # noqa: E402
 from recgym.logs.private_training import PrivateTraining, _epsilon, private_training  # noqa: E402
 
 U, N, R, D = 40, 12, 6, 3
@@ -129,6 +130,19 @@ def test_the_accountant_agrees_with_another(history: list[tuple[float, float, in
     assert epsilon <= _epsilon(history, 1e-6) <= epsilon * 1.015
 
 
+@pytest.mark.parametrize("delta", [1e-3, 1e-6])
+@pytest.mark.parametrize("sigmas", [[0.9], [3.0], [1.3] * 4, [4.0, 9.0, 2.0]])
+def test_steps_with_all_users_are_the_releases_that_epsilon_of_adds_up(sigmas: list[float], delta: float) -> None:
+    from opacus.accountants import RDPAccountant
+
+    exact = epsilon_of(sigmas, 1.0, delta)
+    history = [(sigma, 1.0, 1) for sigma in sigmas]
+    assert exact <= _epsilon(history, delta) <= exact * 1.015 + 0.002
+    bound = RDPAccountant()
+    bound.history = history
+    assert exact < bound.get_epsilon(delta) < 2 * exact + 0.2
+
+
 def test_the_budget_is_spent_and_not_exceeded() -> None:
     done = train(made(), Rows(), batch=8, steps=20, epsilon=1.5)
     assert 1.5 * 0.98 <= done.epsilon <= 1.5
@@ -170,6 +184,17 @@ def test_wrong_arguments_say_so() -> None:
 
     with pytest.raises(ConfigError, match="Embedding and Linear only, 'itself' has"):
         train(Bare(), Rows())
+    for layer in (torch.nn.Embedding(N, 1, max_norm=1.0), torch.nn.Embedding(N, 1, scale_grad_by_freq=True)):
+        with pytest.raises(ConfigError, match="no max_norm or scale_grad_by_freq, 'itself' has"):
+            train(layer, Rows())
+    with pytest.raises(ConfigError, match="normalises a batch, '1' does"):
+        train(torch.nn.Sequential(torch.nn.Linear(2, 1), torch.nn.BatchNorm1d(1, affine=False)), Rows())
+    with pytest.raises(ConfigError, match="on the CPU"):
+        train(made().to("meta"), Rows())
+    with pytest.raises(ConfigError, match="seed: must be an integer"):
+        train(made(), Rows(), seed=-1)
+    with pytest.raises(NotImplementedError, match="tying"):
+        train(torch.nn.Linear(2, 2), lambda module, chosen: module(module(torch.ones(len(chosen), 2))).sum(1))
     with pytest.raises(ConfigError, match="losses: must be of shape"):
         train(made(), lambda module, chosen: Rows()(module, chosen).sum())
     with pytest.raises(ConfigError, match="batch: must be an integer"):

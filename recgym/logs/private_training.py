@@ -57,7 +57,7 @@ class PrivateTraining:
             "mechanism": "DP-SGD with a user's rows as one example (Abadi et al. 2016)",
             "accountant": "opacus, PRV (Gopi, Lee and Wutschitz 2021)",
             "unit": UNIT,
-            "public": "the number of users to the nearest percent or so, by the rate and the size of a step",
+            "public": "the number of users: the rate is the size of a step over it",
             **{name: getattr(self, name) for name in names},
         }
 
@@ -94,13 +94,14 @@ def private_training(
     gradient of each user), adds the noise and accounts; the noise is the least, to 1 % of epsilon, that its accountant allows.
 
     Args:
-        module: in training mode, changed in place. Its parameters all belong to `Embedding` and `Linear` layers, so a bias
-            of items or positions is an ``Embedding(n, 1)``. Each layer is called once in a forward pass, with users in
-            the first dimension: (B, rows) numbers of items, say.
+        module: in training mode and on the CPU, changed in place. Its parameters all belong to `Embedding` and `Linear`
+            layers, so a bias of items or positions is an ``Embedding(n, 1)``. Each layer is called once in a forward pass,
+            with users in the first dimension: (B, rows) numbers of items, say. **Weights are used by these calls alone**:
+            norms are found from calls, and a weight that the loss also reads directly would be clipped too little.
         optimizer: over parameters of the module, such as Adam; parameters that should stay have ``requires_grad`` False.
         losses: (module, chosen (B,) int64 numbers of users) -> (B,) losses, B >= 1. The loss of a user depends on no other
             user's rows: no batch normalisation, no negatives from the others. Pad rows and give the padding weight 0.
-        users: U. batch: users of a step on average, in [1, U]. steps: >= 1.
+        users: U, which counts as public. batch: users of a step on average, in [1, U]. steps: >= 1.
         epsilon: in [0.01, 100]. delta: in [1e-15, 0.1], below 1 / U. clip: > 0.
         seed: None draws one from the operating system. A given one is for tests; whoever knows it can take the noise away.
             Noise comes from torch's generator, which is no cryptographic one: opacus has such a mode, by torchcsprng, which
@@ -109,7 +110,9 @@ def private_training(
             the losses.
 
     Raises:
-        ConfigError: an argument is out of range, a layer is of another kind, or losses have another shape.
+        ConfigError: an argument is out of range, a layer is of another kind, mixes users or changes by a forward pass, or
+            losses have another shape.
+        NotImplementedError: opacus found a layer, or a weight of two layers, that is called twice.
         ModuleNotFoundError: opacus is missing.
     """
     try:
@@ -131,17 +134,25 @@ def private_training(
     epsilon = require_number("epsilon", epsilon, 0.01, 100.0)
     delta = require_number("delta", delta, 1e-15, 0.1)
     clip = require_number("clip", clip, 1e-30, 1e30)
+    seed = secrets.randbits(63) if seed is None else require_count("seed", seed, 0, 2**63 - 1)
     for name, layer in module.named_modules():
         if any(parameter.requires_grad for parameter in layer.parameters(recurse=False)):
             known = type(layer) in (torch.nn.Embedding, torch.nn.Linear)
             require(
                 known, "module", f"must have parameters in Embedding and Linear only, {name or 'itself'!r} has", layer
             )
+        if isinstance(layer, torch.nn.Embedding):  # the first writes weights without noise, the second mixes users
+            plain = layer.max_norm is None and not layer.scale_grad_by_freq
+            require(plain, "module", f"must have no max_norm or scale_grad_by_freq, {name or 'itself'!r} has", layer)
+        mixes = hasattr(layer, "running_mean")
+        require(not mixes, "module", f"must have no layer that normalises a batch, {name or 'itself'!r} does", layer)
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
     require(
         {*map(id, trained)} == {*map(id, learning)}, "optimizer", "must have the parameters of the module", optimizer
     )
+    devices = {parameter.device.type for parameter in module.parameters()}
+    require(devices == {"cpu"}, "module", "must have parameters, on the CPU", devices)
     require(module.training, "module", "must be in training mode", "evaluation mode")
 
     rate = batch / users
@@ -158,8 +169,13 @@ def private_training(
             )
     except (ValueError, RuntimeError) as error:
         raise ConfigError(f"epsilon: opacus finds no noise for {epsilon:g} in {steps} steps: {error}") from None
-    chance = torch.Generator().manual_seed(secrets.randbits(63) if seed is None else seed)
-    hooked = GradSampleModuleFastGradientClipping(module, max_grad_norm=clip, loss_reduction="mean", strict=False)
+    chance = torch.Generator().manual_seed(seed)
+    hooked = GradSampleModuleFastGradientClipping(
+        module,
+        max_grad_norm=clip,  # pyright: ignore[reportArgumentType]  (an int by its default only)
+        loss_reduction="mean",
+        strict=False,
+    )
     private = DPOptimizerFastGradientClipping(
         optimizer,
         noise_multiplier=noise,
