@@ -85,6 +85,19 @@ def test_the_table_of_a_first_dqn_is_of_the_records() -> None:
             assert all(row["mean"] > level[i] for i, rows in enumerate(found) for row in rows)
 
 
+def test_the_gains_of_planning_are_those_of_the_results() -> None:
+    results = (ROOT / "benchmarks/results/planning/planning.md").read_text()
+    page = (DOCS / "concepts/analyse.md").read_text()
+    gains = dict[str, list[str]]()
+    for world, mean, low_high in re.findall(
+        r"^\| (\S+) \| (?:planner|one-step) over myopic \| (\S+ %) \| (\[.*?\]) \|$", results, re.M
+    ):
+        gains.setdefault(world, []).append(f"{mean} {low_high}")
+    assert len(gains) == 4
+    for world, found in gains.items():
+        assert f"| {world} | {' | '.join([*found, '–'][:2])} |" in page
+
+
 def test_the_first_script_is_short() -> None:
     lines = (DOCS / "tutorials/ten_minutes.py").read_text().splitlines()
     assert sum(bool(line) and not line.startswith("#") for line in lines) <= 25
