@@ -26,6 +26,7 @@ CLIENTS = {  # what each needs beside recgym; no upper bounds of ours, so that a
     "tianshou": [TORCH, "tianshou>=2"],
     "torchrl": [TORCH, "torchrl>=0.14"],
     "skrl": [TORCH, "skrl>=2.1"],
+    "agilerl": [TORCH, "agilerl>=2.58", "peft"],  # which it imports without requiring it
     "morl-baselines": [TORCH, "morl-baselines>=1.3", "mo-gymnasium>=1.3.2"],
     "minari": [
         TORCH,

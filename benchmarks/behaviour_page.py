@@ -116,7 +116,7 @@ def block(columns: Sequence[tuple[str, Section]], note: str = "") -> Block:
         matrices = tuple(_matrix(label, section) for label, section in columns)
     else:
         table = _table(columns)
-        if first.kind in PICTURED:
+        if first.kind in PICTURED and any(len(section.x) > 1 for _, section in columns):
             legend = tuple((label, swatch(Style(i))) for i, (label, _) in enumerate(columns)) if several else ()
             chart = Chart(title, _drawn(columns), "", legend)
     return Block(title, tuple(readings), first.about, chart, matrices, table)
@@ -299,6 +299,7 @@ def _scale(axis: Axes, sections: Sequence[Section], limit: Callable[..., Any], w
     share = sections[0].unit == "share"
     limit(0, 1.02 if sections[0].kind == "steps" else (1.06 * top or 1.0))
     if share:
+        which.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         which.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:.3g} %"))
 
 

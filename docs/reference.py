@@ -69,6 +69,11 @@ API = {  # page -> title, then (module, names) in order
     "logs": (
         "Logs and fitting",
         ("recgym.logs", []),
+        (
+            "recgym.logs.privacy",
+            ["hash_ids", "k_anonymous", "gaussian_sigma", "epsilon_of", "private_counts", "private_moments"],
+        ),
+        ("recgym.logs.private_training", ["private_training", "PrivateTraining"]),
         ("recgym.fit", []),
     ),
     "baselines": (

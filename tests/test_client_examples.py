@@ -68,6 +68,28 @@ def test_a_failure_is_a_result_and_is_noticed(tmp_path: Path, capfd: pytest.Capt
     assert run(Case("sb3", "sb3_dqn", "slate", SLATE, fails="DQN takes no slates."), 1, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        (
+            "Traceback (most recent call last):\n  File a\n    run()\nValueError: no\nat all\n\n0% | 0/9 steps\n",
+            "ValueError: no",
+        ),
+        (
+            "Traceback (most recent call last):\n  File a\nKeyError: 1\n\nDuring handling of the above exception, another "
+            "exception occurred:\n\nTraceback (most recent call last):\n  File b\nRuntimeError: 2\n",
+            "RuntimeError: 2",
+        ),
+        ("usage: run\nrun: error: no such option\n", "run: error: no such option"),
+        ("", ""),
+    ],
+)
+def test_the_line_of_the_exception_is_found(said: str, line: str) -> None:
+    from run import complaint
+
+    assert complaint(said) == line
+
+
 def test_every_example_has_cases_and_every_result_a_case() -> None:
     from run import CASES, RESULTS
     from table import LABELS

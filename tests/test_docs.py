@@ -85,6 +85,19 @@ def test_the_table_of_a_first_dqn_is_of_the_records() -> None:
             assert all(row["mean"] > level[i] for i, rows in enumerate(found) for row in rows)
 
 
+def test_the_gains_of_planning_are_those_of_the_results() -> None:
+    results = (ROOT / "benchmarks/results/planning/planning.md").read_text()
+    page = (DOCS / "concepts/analyse.md").read_text()
+    gains = dict[str, list[str]]()
+    for world, mean, low_high in re.findall(
+        r"^\| (\S+) \| (?:planner|one-step) over myopic \| (\S+ %) \| (\[.*?\]) \|$", results, re.M
+    ):
+        gains.setdefault(world, []).append(f"{mean} {low_high}")
+    assert len(gains) == 4
+    for world, found in gains.items():
+        assert f"| {world} | {' | '.join([*found, '–'][:2])} |" in page
+
+
 def test_the_first_script_is_short() -> None:
     lines = (DOCS / "tutorials/ten_minutes.py").read_text().splitlines()
     assert sum(bool(line) and not line.startswith("#") for line in lines) <= 25
@@ -248,15 +261,16 @@ def test_the_picture_of_the_landing_page() -> None:
         assert np.asarray(picture.convert("RGB")).std() > 10
 
 
-@pytest.mark.filterwarnings("default")
-def test_the_site_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without tutorials and pictures, which take long; a missing page, a broken link or anchor is an error."""
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site without tutorials and pictures, which take long; a missing page, a broken link or anchor is an error."""
     pytest.importorskip("mkdocs", reason='needs pip install -e ".[docs]"')
     pytest.importorskip("material", reason='needs pip install -e ".[docs]"')
     from mkdocs.commands.build import build
     from mkdocs.config import load_config
 
-    config = load_config(str(ROOT / "mkdocs.yml"), site_dir=str(tmp_path), strict=True)
+    folder = tmp_path_factory.mktemp("site")
+    config = load_config(str(ROOT / "mkdocs.yml"), site_dir=str(folder), strict=True)
     hooks: Any = sys.modules.get("docs/hooks.py") or next(m for n, m in sys.modules.items() if n.endswith("hooks.py"))
     pixel = "UklGRhoAAABXRUJQVlA4TA0AAAAvAAAAEAcQERGIiP4HAA=="
 
@@ -264,11 +278,17 @@ def test_the_site_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         name = name.removeprefix("picture-") if name.startswith("picture-") else ""
         return {f"{name}.webp": pixel, f"{name}-still.webp": pixel} if name else []
 
-    monkeypatch.setattr(hooks, "kept", quick)
-    build(config)
-    assert (tmp_path / "environments/News-v0.html").exists()
-    assert (tmp_path / "tutorials/first-dqn.html").exists()
-    pages = {path: Elements(path.read_text()) for path in tmp_path.rglob("*.html") if path.name != "404.html"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hooks, "kept", quick)
+        build(config)
+    return folder
+
+
+@pytest.mark.filterwarnings("default")
+def test_the_site_is_built(site: Path) -> None:
+    assert (site / "environments/News-v0.html").exists()
+    assert (site / "tutorials/first-dqn.html").exists()
+    pages = {path: Elements(path.read_text()) for path in site.rglob("*.html") if path.name != "404.html"}
     assert len(pages) > 60
     for path, page in pages.items():
         for address in page.loaded:  # nothing from elsewhere, so that the site works from disk
@@ -279,6 +299,21 @@ def test_the_site_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
                 target = (path.parent / file).resolve() if file else path
                 assert target.is_file(), (path, address)
                 assert not anchor or anchor == "__skip" or anchor in pages[target].anchors, (path, address)
+
+
+@pytest.mark.filterwarnings("default")
+def test_the_search_works_from_disk(site: Path) -> None:
+    from chromium import Chromium, chromium
+
+    if not chromium():
+        pytest.skip("needs Chromium")
+    with Chromium() as browser:
+        page = browser.page(1280, 900)
+        page.open((site / "concepts/yardsticks.html").as_uri() + "?q=differential+privacy")
+        found = page.wait("[...document.querySelectorAll('.md-search-result__link')].map(link => link.href).join(' ')")
+        assert "/concepts/privacy.html" in found
+        assert all(address.startswith(("file:", "data:")) for address in page.addresses())
+        assert not page.complaints()
 
 
 class Elements(HTMLParser):

@@ -48,6 +48,10 @@ class Case:
 
 SLATE, DICT = "--id recgym/EcommerceSlate-v0", "--observation dict"
 SAME, NEXT = "--native SameStep", "--native NextStep"
+MATRICES = (  # the message's 259 = 9 + 20 numbers and the matrices 10 x 3 and 20 x 10; its 61 = 9 + 20 + 2 x 16
+    "its network for dict observations flattens matrices, such as those of history and candidates, and counts each as 16 "
+    "inputs, the width of what it makes of images. Not ours; flat observations work."
+)
 CASES = [
     Case("sb3", "sb3_dqn", "item"),
     Case("sb3", "sb3_dqn", "dict", DICT),
@@ -91,6 +95,13 @@ CASES = [
     Case("skrl", "skrl_ppo", "slate", f"{SLATE} {SAME} --small --steps 40000"),
     Case("skrl", "skrl_ppo", "dict", f"{DICT} {SAME}"),
     Case("skrl", "skrl_ppo", "native", SAME),
+    Case("agilerl", "agilerl_dqn", "item"),
+    Case("agilerl", "agilerl_dqn", "dict", f"{DICT} {SAME}", fails=MATRICES),
+    Case("agilerl", "agilerl_dqn", "native", SAME),
+    Case("agilerl", "agilerl_ppo", "item"),
+    Case("agilerl", "agilerl_ppo", "slate", f"{SLATE} {SAME} --small --steps 100000"),
+    Case("agilerl", "agilerl_ppo", "dict", f"{DICT} {SAME}", fails=MATRICES),
+    Case("agilerl", "agilerl_ppo", "native", SAME),
     Case("morl-baselines", "morl_gpi", "item"),
     Case("minari", "minari_cloning", "item"),
     Case("minari", "minari_cloning", "slate", SLATE),
@@ -109,13 +120,20 @@ def run(case: Case, steps: int | None, results: Path) -> bool:
     path = results / f"{case.name}.json"
     path.unlink(missing_ok=True)
     done = subprocess.run([*line, "--out", str(path)], stderr=subprocess.PIPE, text=True)
-    if not path.exists():  # its last line is that of the exception
-        said = [text for text in done.stderr.splitlines() if text.strip()]
+    if not path.exists():
         command = " ".join(["python", f"examples/clients/{case.script}.py", *case.arguments.split()])
-        failure = {"command": command, "error": said[-1][:300] if said else f"exit status {done.returncode}"}
+        failure = {"command": command, "error": complaint(done.stderr) or f"exit status {done.returncode}"}
         write_atomically(path, (json.dumps(failure, indent=2) + "\n").encode())
         print(failure["error"] if case.fails else done.stderr[-3000:], flush=True)
     return bool(case.fails) == ("error" in read_json(path, "result"))
+
+
+def complaint(said: str) -> str:
+    """The line of the exception: the first that is not indented after the last traceback, since a library may print more
+    below it, such as a progress bar. The last line where there is no traceback; "" where there is nothing."""
+    _, traced, below = said.rpartition("Traceback (most recent call last):\n")
+    lines = [line for line in below.splitlines() if line.strip() and not (traced and line.startswith(" "))]
+    return (lines[0 if traced else -1] if lines else "")[:300]
 
 
 def main() -> None:

@@ -27,6 +27,8 @@ LABELS = {  # script -> name of the row, distribution whose version is shown
     "tianshou_ppo": ("Tianshou, PPO", "tianshou"),
     "torchrl_ppo": ("TorchRL, PPO", "torchrl"),
     "skrl_ppo": ("skrl, PPO", "skrl"),
+    "agilerl_dqn": ("AgileRL, DQN", "agilerl"),
+    "agilerl_ppo": ("AgileRL, PPO", "agilerl"),
     "morl_gpi": ("MORL-Baselines, GPI-LS", "morl-baselines"),
     "minari_cloning": ("Minari, cloning", "minari"),
     "d3rlpy_offline": ("d3rlpy, DiscreteCQL offline", "d3rlpy"),

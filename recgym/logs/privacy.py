@@ -179,9 +179,7 @@ def _merged_items(logs: Logs, k: int, done: dict[str, Any]) -> tuple[pl.DataFram
 
 def _users_of(seen: pl.DataFrame, items: NDArray[np.int64]) -> int:
     """How many users have rows of any of the items."""
-    import polars as pl
-
-    return seen.filter(pl.col("item").is_in(pl.Series(items, dtype=pl.UInt32)))["user"].n_unique() if len(items) else 0
+    return seen["user"].filter(np.isin(seen["item"].to_numpy(), items)).n_unique()
 
 
 def _merged_users(users: pl.DataFrame, k: int, done: dict[str, Any]) -> pl.DataFrame:
