@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recgym.errors import FitError, require_count
+from recgym.logs.behaviour import Pair, compare
 from recgym.logs.simulate import _events, _outcome, _signals
 from recgym.logs.table import ALWAYS, Logs
 from recgym.models.departure import Never
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 
 USERS = 3_000  # replayed at most
 NEAR = 50  # slates before or after a time, from which one is drawn
+HOW = (
+    "{users:,} of the logged users visit the world. Each has an interest drawn from what the logs leave open about it, arrives when the first"
+    " logged slate was shown, and is shown the slates that the logs have of this user, in their order; whoever stays longer than logged, then"
+    " slates that others were shown at about that time. What is clicked, what follows, how long it takes and who leaves is the world's. The"
+    " same clicks were used to fit the world: this shows whether its parts can repeat the logs, not whether it foresees others."
+)
 
 
 class _InOrder(Empirical, abstract=True):
@@ -94,10 +101,13 @@ def replay(fitted: Fitted, logs: Logs, *, users: int = USERS, seed: int = 0) -> 
         state = after
         if not alive.any():
             break
-    wanted = {*ALWAYS, "slate", "position", "click", *logs.events.columns} - ({"session"} if stays else set())
+    wanted = {*ALWAYS, "session", "slate", "position", "click", *logs.events.columns}
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0] if name in wanted}
     source = {"format": "replayed", "name": "simulated", "seed": seed, **{k: logs.source[k] for k in ("session_gap",) if k in logs.source}}
-    return Logs(_events(columns, []), logs.items, logs.users, True, source)
+    events = _events(columns, [])
+    if stays or "session" not in logs.events.columns:
+        events = events.drop("session")
+    return Logs(events, logs.items, logs.users, True, source)
 
 
 def same_users(logs: Logs, simulated: Logs) -> Logs:
@@ -110,3 +120,22 @@ def same_users(logs: Logs, simulated: Logs) -> Logs:
 
 def _time(start: np.datetime64, clock: Array) -> Array:
     return start + np.round(clock.astype(np.float64) * 60e6).astype("timedelta64[us]")
+
+
+def beside(fitted: Fitted, logs: Logs, *, users: int = USERS, seed: int = 0) -> tuple[list[Pair], str]:
+    """What the users did in the logs beside what they do in a replay, and how that was made, or why it was not.
+
+    The intervals take the users of the two as independent; as they are the same ones, points that are apart are surely so.
+
+    Args:
+        fitted, logs, users, seed: see `replay`.
+    """
+    if not logs.impressions:
+        return [], "There is nothing to compare: the logs have interactions alone, so that what users were shown is not known."
+    simulated = replay(fitted, logs, users=users, seed=seed)
+    found = compare(same_users(logs, simulated), simulated, seed=seed)
+    text = HOW.format(users=simulated.events["user"].n_unique())
+    if isinstance(fitted.world.departure, Never):
+        found = [pair for pair in found if not pair.name.startswith("survival")]
+        text += " Nobody leaves this world, so that each is shown the logged slates and no others, and lengths of sessions are not compared."
+    return found, text

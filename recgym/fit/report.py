@@ -212,10 +212,10 @@ def interval_text(e: Estimate, scale: float = 1.0) -> str:
     return f"{scale * e.value:.2f} [{scale * e.low:.2f}, {scale * e.high:.2f}]"
 
 
-def markdown_table(header: list[str], rows: Any) -> list[str]:
-    """A Markdown table whose columns line up."""
+def markdown_table(header: list[str], rows: Any, words: int = 1) -> list[str]:
+    """A Markdown table whose columns line up; the first `words` columns hold text, the others numbers."""
     cells = [header, *rows]
     widths = [max(len(row[c]) for row in cells) for c in range(len(header))]
-    lines = ["|".join(f" {text:{'<>'[c > 0]}{w}} " for c, text, w in zip(count(), row, widths)) for row in cells]
-    rule = "|".join("-" * (w + 1) + "-:"[c > 0] for c, w in enumerate(widths))
+    lines = ["|".join(f" {text:{'<>'[c >= words]}{w}} " for c, text, w in zip(count(), row, widths)) for row in cells]
+    rule = "|".join("-" * (w + 1) + "-:"[c >= words] for c, w in enumerate(widths))
     return [f"|{line}|" for line in (lines[0], rule, *lines[1:])]

@@ -13,9 +13,9 @@ import recgym
 from recgym.errors import FitError
 from recgym.files import read_json
 from recgym.fit.report import markdown_table, plain, six_digits, typed
+from recgym.fit.scores import HeldOut
 
 if TYPE_CHECKING:
-    from recgym.fit.heldout import HeldOut
     from recgym.fit.worlds import Fitted
     from recgym.logs.behaviour import Pair
     from recgym.logs.table import Logs
@@ -53,43 +53,6 @@ class Compared(NamedTuple):
     missing: str
 
 
-class Prediction(NamedTuple):
-    """A score on held-out users, see `recgym.fit.heldout.Score`."""
-
-    model: str
-    about: str
-    log_loss: float
-    log_loss_low: float
-    log_loss_high: float
-    behind: float
-    behind_low: float
-    behind_high: float
-    auc: float
-    auc_low: float
-    auc_high: float
-
-
-class Calibrated(NamedTuple):
-    """A point of the calibration curve, see `recgym.fit.heldout.Bin`."""
-
-    predicted: float
-    clicked: float
-    low: float
-    high: float
-    rows: int
-
-
-class Tested(NamedTuple):
-    """Which rows the scores are of, see `recgym.fit.heldout.HeldOut`."""
-
-    users: int
-    slates: int
-    rows: int
-    clicks: int
-    sentence: str
-    notes: tuple[str, ...]
-
-
 @dataclass(frozen=True)
 class WorldReport:
     """How far to trust a fitted world.
@@ -100,7 +63,7 @@ class WorldReport:
         world: sizes, parts and objectives of the world. settings: arguments of the fit. seconds: that it took.
         findings: what the numbers say, in sentences. unknown: what the logs do not tell, and what stands in for it.
         parameters: with intervals. choices: choice model -> mean held-out log-likelihood of a slate.
-        tested: what was held out; predictions: scores of the models on it; calibration: of the fitted one.
+        tested: scores on users who were held out.
         compared: logged beside simulated. replayed: how the simulated rows were made, "" if they were not.
         privacy: what was done to protect persons.
     """
@@ -117,9 +80,7 @@ class WorldReport:
     unknown: tuple[str, ...]
     parameters: tuple[Number, ...]
     choices: dict[str, Any]
-    tested: Tested
-    predictions: tuple[Prediction, ...]
-    calibration: tuple[Calibrated, ...]
+    tested: HeldOut
     compared: tuple[Compared, ...]
     replayed: str
     privacy: tuple[str, ...]
@@ -152,7 +113,7 @@ class WorldReport:
         """Header and rows of the table of scores."""
         header = ("model", "knows of the user", "log loss, millinats", "more than fitted", "AUC")
         rows = []
-        for s in self.predictions:
+        for s in self.tested.scores:
             behind = "–" if s.model == "fitted" else ranged(1000 * s.behind, 1000 * s.behind_low, 1000 * s.behind_high)
             rows.append((s.model, s.about, ranged(1000 * s.log_loss, 1000 * s.log_loss_low, 1000 * s.log_loss_high), behind,
                          ranged(s.auc, s.auc_low, s.auc_high)))  # fmt: skip
@@ -160,9 +121,9 @@ class WorldReport:
 
     def parameter_rows(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         """Header and rows of the table of parameters."""
-        header = ("parameter", "what it is", "value and 95 % interval")
+        header = ("parameter", "value and 95 % interval", "what it is")
         return header, [
-            (p.name, p.meaning, ranged(p.value, p.low, p.high) + (" (may be 0)" if p.open else "")) for p in self.parameters
+            (p.name, ranged(p.value, p.low, p.high) + (" (may be 0)" if p.open else ""), p.meaning) for p in self.parameters
         ]
 
     def lines(self) -> list[str]:
@@ -192,16 +153,16 @@ class WorldReport:
         parts += ["", "## What the logs do not tell", "", "What is named here has a default in the world, not a number from the logs.", "",
                   *(_bullets(self.unknown) or ["- Nothing that the world needs."])]  # fmt: skip
         parts += ["", "## Predicting clicks of users whom the fit has not seen", ""]
-        if self.predictions:
+        if tested.scores:
             parts += [f"{tested.rows:,} rows in {tested.slates:,} slates of {tested.users:,} users, {tested.clicks:,} of them clicked."]
         parts += ["", *_bullets(tested.notes), ""]
-        if self.predictions:
+        if tested.scores:
             header, rows = self.prediction_rows()
-            parts += [*markdown_table([*header], [[*row] for row in rows]), "", "Calibration of the fitted model:", ""]
-            cells = [[percent(c.predicted), f"{percent(c.clicked)} [{percent(c.low)}, {percent(c.high)}]", f"{c.rows:,}"] for c in self.calibration]
+            parts += [*markdown_table([*header], [[*row] for row in rows], 2), "", "Calibration of the fitted model:", ""]
+            cells = [[percent(c.predicted), f"{percent(c.clicked)} [{percent(c.low)}, {percent(c.high)}]", f"{c.rows:,}"] for c in tested.calibration]
             parts += [*markdown_table(["predicted", "clicked", "rows"], cells), ""]
-        if self.choices:
-            cells = [[name, f"{x:.5f}" if isinstance(x, float) else "–"] for name, x in self.choices.items()]
+        if len(self.choices) > 1 and any(x is not None for x in self.choices.values()):
+            cells = [[name, "–" if x is None else f"{x:.5f}"] for name, x in self.choices.items()]
             parts += ["Choice models, by the mean log-likelihood of a held-out slate (the largest was taken unless one was asked for):", "",
                       *markdown_table(["choice model", "log-likelihood"], cells), ""]  # fmt: skip
         parts += ["## Logged beside simulated", "", self.replayed, ""]
@@ -211,8 +172,8 @@ class WorldReport:
                 continue
             parts += [f"- **{pair.name}**: {apart_text(pair)}", f"  - Logged: {pair.logged}", f"  - Simulated: {pair.simulated}"]
         header, rows = self.parameter_rows()
-        parts += ["", "## Parameters", "", *markdown_table([*header], [[*row] for row in rows])]
-        parts += ["", "## Parts of the world", "", *markdown_table(["part", "kind"], [[k, str(v)] for k, v in self.world.get("parts", {}).items()])]
+        parts += ["", "## Parameters", "", *markdown_table([*header], [[*row] for row in rows], 3)]
+        parts += ["", "## Parts of the world", "", *markdown_table(["part", "kind"], [[k, str(v)] for k, v in self.world.get("parts", {}).items()], 2)]
         parts += ["", "## Privacy", "", *_bullets(self.privacy)]
         parts += ["", "## To use it", "", "```python", *self.play(folder), "```"]
         parts += ["", "## Origin", "", f"Made with recgym {self.version} in {self.seconds:,.0f} s"
@@ -244,8 +205,7 @@ def world_report(
         seconds=fitted.seconds if seconds is None else seconds, findings=findings(fitted, logs, tested, pairs), unknown=tuple(fitted.unknown),
         parameters=tuple(Number(*p) for p in fitted.parameters),
         choices={name: six_digits(float(x)) if math.isfinite(x) else None for name, x in fitted.choices.items()},
-        tested=Tested(tested.users, tested.slates, tested.rows, tested.clicks, tested.sentence, tested.notes),
-        predictions=tuple(Prediction(*s) for s in tested.scores), calibration=tuple(Calibrated(*b) for b in tested.calibration),
+        tested=tested,
         compared=tuple(Compared(p.name, len(p.x), p.apart, p.logged.reading if p.logged else "", p.simulated.reading if p.simulated else "",
                                 p.missing) for p in pairs),
         replayed=replayed, privacy=privacy_lines(logs),
