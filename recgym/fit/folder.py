@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from recgym.world import World
 
 FILES = ("world.json", "arrays.npz", "fit.json", "report.md", "report.html", "report.json")
+SMALL = 5_000  # rows
 
 
 def check_output(folder: str | os.PathLike[str]) -> None:
@@ -103,6 +104,8 @@ def fit_and_report(
     Raises:
         FitError, ConfigError: see `fit_world`.
     """
+    import torch
+
     from recgym.fit.heldout import held_out
     from recgym.fit.replay import beside
     from recgym.fit.world_report import world_report
@@ -115,9 +118,15 @@ def fit_and_report(
 
         logs = k_anonymous(logs, k_anonymity)
         say(f"k-anonymity: {len(logs):,} rows and {logs.n_items:,} items are left")
-    fitted = fit_world(logs, seed=seed, progress=display, **settings)
-    say("the world is fitted; now the clicks of users who are left out of a fit")
-    tested = held_out(fitted, seed=seed, progress=display)
+    threads = torch.get_num_threads()
+    try:
+        if len(logs) < SMALL:  # to hand out so little work to threads takes longer than to do it
+            torch.set_num_threads(1)
+        fitted = fit_world(logs, seed=seed, progress=display, **settings)
+        say("the world is fitted; now the clicks of users who are left out of a fit")
+        tested = held_out(fitted, seed=seed, progress=display)
+    finally:
+        torch.set_num_threads(threads)
     say("replaying the logged users in the world")
     pairs, how = beside(fitted, logs, seed=seed)
     seconds = time.monotonic() - begun
