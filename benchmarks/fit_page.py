@@ -24,7 +24,10 @@ def fit_page(report: WorldReport, pairs: Sequence[Pair] = (), folder: str = "WOR
             environments.
     """
     scores, parameters = report.prediction_rows(), report.parameter_rows()
-    cells = [(percent(c.predicted), f"{percent(c.clicked)} [{percent(c.low)}, {percent(c.high)}]", f"{c.rows:,}") for c in report.tested.calibration]
+    cells = [
+        (percent(c.predicted), f"{percent(c.clicked)} [{percent(c.low)}, {percent(c.high)}]", f"{c.rows:,}")
+        for c in report.tested.calibration
+    ]
     choices = [(name, "–" if x is None else f"{x:.5f}") for name, x in report.choices.items()]
     told = len(choices) > 1 and any(x is not None for x in report.choices.values())
     return render(
@@ -88,7 +91,7 @@ def _aucs(axis: Axes, tested: HeldOut) -> None:
 
 def _calibration(axis: Axes, tested: HeldOut) -> None:
     x, y, low, high = np.array([bin[:4] for bin in tested.calibration]).T
-    top = 1.08 * max(float(x.max()), float(np.minimum(high, 3 * y.max() + 1e-9).max()))
+    top = 1.3 * max(float(x.max()), float(y.max()))  # an interval that goes far beyond is cut
     axis.plot([0, top], [0, top], "--", color=INK, linewidth=1, alpha=0.5)
     known = np.isfinite(low) & np.isfinite(high)
     axis.vlines(x[known], low[known], high[known], color=Style(0).colour, linewidth=2)

@@ -39,23 +39,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
     what = "fit a world to interaction logs, and report how far to trust it"
     fit = commands.add_parser("fit", help=what, description=what)
     fit.add_argument(
-        "format", metavar="FORMAT", help="of the logs, as for `read`; or `logs`: a folder that `read` wrote; or open-bandit, see below"
+        "format",
+        metavar="FORMAT",
+        help="of the logs, as for `read`; or `logs`: a folder that `read` wrote; or open-bandit, see below",
     )
     fit.add_argument("path", metavar="PATH", nargs="?", help="file, or folder with the files of a data set")
     fit.add_argument("-o", "--output", required=True, metavar="WORLD", help="folder for the world and its report")
     _reading(fit)
     model = fit.add_argument_group("the fit")
-    model.add_argument("--choice", metavar="NAME", help="position-based, cascade, 'multinomial logit' or independent (default: found)")
+    model.add_argument(
+        "--choice", metavar="NAME", help="position-based, cascade, 'multinomial logit' or independent (default: found)"
+    )
     model.add_argument("--dimensions", type=int, metavar="D", help="of interests and items (default: 16)")
     model.add_argument("--candidates", type=int, metavar="K", help="items to choose from at each step (default: 20)")
     model.add_argument("--slate-size", type=int, metavar="S", help="items shown in a step (default: as in the logs)")
-    model.add_argument("--reward", metavar="NAME=WEIGHT,...", help="of the world, such as click=1,purchase=5 (default: click=1)")
+    model.add_argument(
+        "--reward", metavar="NAME=WEIGHT,...", help="of the world, such as click=1,purchase=5 (default: click=1)"
+    )
     model.add_argument("--steps", type=int, metavar="N", help="of the optimiser (default: 1200)")
     model.add_argument("--seed", type=int, default=0, help="of all that is random (default: 0)")
-    model.add_argument("--k-anonymity", type=int, metavar="K", help="merge items and attributes of fewer than K users first")
-    model.add_argument("--click-rate", type=float, metavar="SHARE", help="where the logs have clicks alone: of what is shown (default: 0.05)")
-    model.add_argument("--negatives", type=int, metavar="N", help="where the logs have clicks alone: random items beside each (default: 9)")
-    bandit = fit.add_argument_group("open-bandit, a world without persons or time; it takes these, --dimensions, --candidates and --seed")
+    model.add_argument(
+        "--k-anonymity", type=int, metavar="K", help="merge items and attributes of fewer than K users first"
+    )
+    model.add_argument(
+        "--click-rate",
+        type=float,
+        metavar="SHARE",
+        help="where the logs have clicks alone: of what is shown (default: 0.05)",
+    )
+    model.add_argument(
+        "--negatives",
+        type=int,
+        metavar="N",
+        help="where the logs have clicks alone: random items beside each (default: 9)",
+    )
+    bandit = fit.add_argument_group(
+        "open-bandit, a world without persons or time; it takes these, --dimensions, --candidates and --seed"
+    )
     bandit.add_argument("--campaign", help="all, men or women (default: all)")
     bandit.add_argument("--policies", nargs="+", metavar="POLICY", help="random, bts or both (default: both)")
     bandit.add_argument("--folds", type=int, help="of the cross-validation (default: 10)")
@@ -114,7 +134,9 @@ def _reading(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--columns", default="", metavar="user=NAME,...", help="names in the file; others are guessed")
     group.add_argument("--keep-ids", action="store_true", help="of users and items; without it, they are hashed")
     group.add_argument("--salt", metavar="TEXT", help="of the hashes (default: a random one)")
-    group.add_argument("--session-gap", type=float, default=30, metavar="MINUTES", help="between sessions (default: 30)")
+    group.add_argument(
+        "--session-gap", type=float, default=30, metavar="MINUTES", help="between sessions (default: 30)"
+    )
     group.add_argument("--tolerance", type=float, default=0.01, metavar="SHARE", help="of wrong rows (default: 0.01)")
     group.add_argument(
         "--option", action="append", default=[], metavar="NAME=VALUE", help="of the format, such as encoding=latin-1"
@@ -127,9 +149,18 @@ def _logs(options: argparse.Namespace) -> Any:
 
     folder = options.path if options.format == "logs" else options.format if options.path is None else None
     if folder is not None:
-        unread = [f"--{name.replace('_', '-')}" for name in ("columns", "keep_ids", "salt", "option") if getattr(options, name)]
+        unread = [
+            f"--{name.replace('_', '-')}"
+            for name in ("columns", "keep_ids", "salt", "option")
+            if getattr(options, name)
+        ]
         require(not unread, "logs", "were read before, and take no options of reading", " ".join(unread))
-        require(os.path.isfile(os.path.join(folder, "logs.json")), "logs", "must be a format and a path, or a folder that `read` wrote", folder)
+        require(
+            os.path.isfile(os.path.join(folder, "logs.json")),
+            "logs",
+            "must be a format and a path, or a folder that `read` wrote",
+            folder,
+        )
         return Logs.load(folder)
     require(options.path is not None, "path", "must be given after the format", options.format)
     names = ("keep_ids", "salt", "session_gap", "tolerance")
@@ -138,10 +169,18 @@ def _logs(options: argparse.Namespace) -> Any:
     for name, value in _pairs("option", options.option).items():
         require(name not in given, "option", "must be of the format; this one is an argument of its own", name)
         given[name] = value
-    return read(options.format, options.path, **given)
+    return read(options.format, str(options.path), **given)
 
 
-MODEL = ("choice", "slate_size", "reward", "steps", "k_anonymity", "click_rate", "negatives")  # options of a fit by likelihood
+MODEL = (
+    "choice",
+    "slate_size",
+    "reward",
+    "steps",
+    "k_anonymity",
+    "click_rate",
+    "negatives",
+)  # options of a fit by likelihood
 BANDIT = ("campaign", "policies", "folds")  # options of open-bandit
 BOTH = ("dimensions", "candidates")
 
@@ -150,7 +189,12 @@ def _fit(options: argparse.Namespace) -> None:
     bandit = options.format == "open-bandit"
     given = {name: getattr(options, name) for name in (*MODEL, *BANDIT, *BOTH) if getattr(options, name) is not None}
     for name in MODEL if bandit else BANDIT:
-        require(name not in given, name.replace("_", "-"), f"is {'no' if bandit else 'an'} option of open-bandit", given.get(name))
+        require(
+            name not in given,
+            name.replace("_", "-"),
+            f"is {'no' if bandit else 'an'} option of open-bandit",
+            given.get(name),
+        )
     given["seed"] = options.seed
     if bandit:
         _fit_open_bandit(options, given)
@@ -162,21 +206,31 @@ def _fit(options: argparse.Namespace) -> None:
 
     check_output(options.output)
     if "reward" in given:
-        given["reward"] = {name: _number("reward", value) for name, value in _pairs("reward", given["reward"].split(",")).items()}
+        given["reward"] = {
+            name: _number("reward", value) for name, value in _pairs("reward", given["reward"].split(",")).items()
+        }
     command = shlex.join(["python", "-m", "recgym", *options.given])
     with Display() as display:
         logs = _logs(options)
         display.say(f"{len(logs):,} rows of {logs.n_users:,} users and {logs.n_items:,} items are read")
         found = fit_and_report(logs, title=_title(options), command=command, display=display, **given)
-    write_world(options.output, found.fitted.world, found.report, lambda report: fit_page(report, found.pairs, options.output))
+    write_world(
+        options.output, found.fitted.world, found.report, lambda report: fit_page(report, found.pairs, options.output)
+    )
     print("\n".join([*found.report.lines(), *(f"- {line}" for line in found.report.findings)]))
-    print(f"Written to {options.output}; report.html there says how far to trust it. To play: python -m recgym info {options.output}")
+    print(
+        f"Written to {options.output}; report.html there says how far to trust it. To play: python -m recgym info {options.output}"
+    )
 
 
 def _title(options: argparse.Namespace) -> str:
     """What the logs are called."""
     path = os.path.basename(os.path.normpath(options.path or options.format))
-    return path if options.path is None or options.format in ("logs", "csv", "tsv", "parquet") else f"{path} ({options.format})"
+    return (
+        path
+        if options.path is None or options.format in ("logs", "csv", "tsv", "parquet")
+        else f"{path} ({options.format})"
+    )
 
 
 def _number(parameter: str, text: str) -> float:

@@ -40,13 +40,16 @@ def check_output(folder: str | os.PathLike[str]) -> None:
         place = folder.absolute()
         while not place.exists():
             place = place.parent
-        require(os.access(place, os.W_OK), "output", f"must be writable; {place} is not", str(folder))
+        fits = place.is_dir() and os.access(place, os.W_OK)
+        require(fits, "output", f"must be in a folder that can be written; {place} is none", str(folder))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise ConfigError(f"output: {folder} must be a folder for a world: {reason}") from None
 
 
-def write_world(folder: str | os.PathLike[str], world: World, report: WorldReport, html: Callable[[WorldReport], str] | None = None) -> None:
+def write_world(
+    folder: str | os.PathLike[str], world: World, report: WorldReport, html: Callable[[WorldReport], str] | None = None
+) -> None:
     """Write a world and its report: all files, or none.
 
     The folder is made under another name and renamed when it is whole; an earlier world in its place stays until then.
@@ -65,7 +68,9 @@ def write_world(folder: str | os.PathLike[str], world: World, report: WorldRepor
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         fresh.mkdir()
-        write_atomically(fresh / "fit.json", (json.dumps(report.to_dict(), indent=1, ensure_ascii=False) + "\n").encode())
+        write_atomically(
+            fresh / "fit.json", (json.dumps(report.to_dict(), indent=1, ensure_ascii=False) + "\n").encode()
+        )
         write_atomically(fresh / "report.md", report.to_markdown(folder.name).encode())
         if html is not None:
             write_atomically(fresh / "report.html", html(report).encode())

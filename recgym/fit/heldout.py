@@ -31,7 +31,7 @@ from recgym.errors import require_count
 from recgym.fit.effects import random_intercepts
 from recgym.fit.likelihood import examination
 from recgym.fit.scores import SMALLEST, HeldOut, calibration, score
-from recgym.fit.taste import Data, Progress, Taste, batches, fit_taste
+from recgym.fit.taste import Data, Progress, batches, fit_taste
 
 if TYPE_CHECKING:
     from recgym.fit.worlds import Fitted
@@ -61,14 +61,16 @@ def held_out(fitted: Fitted, *, epochs: int = 40, seed: int = 0, progress: Progr
     U = slates.n_users
     rng = np.random.default_rng([seed, 17])
     held = np.sort(rng.permutation(U)[: max(min(U // 10, MOST), min(FEWEST, U // 3))])
-    notes = [f"The later halves of the slates of {len(held):,} users, who were drawn at random and left out of the fits scored here."]
+    notes = [
+        f"The later halves of the slates of {len(held):,} users, who were drawn at random and left out of the fits scored here."
+    ]
     if not bool(data.there[..., 1:].any()) and (np.diff(slates.first) == 1).all():
         notes.append("Every row is a user of its own: nothing is known of whom is predicted.")
     until = data.first[:-1] + np.diff(data.first) // 2
     width = max(data.item.shape[1], 1)
     total = np.cumsum((data.first[1:] - until)[held]) * width
     held = held[: max(int(np.searchsorted(total, ROWS)), 1)]
-    rows = np.concatenate([np.arange(until[j], data.first[j + 1]) for j in held])
+    rows = np.concatenate([np.arange(int(until[j]), int(data.first[j + 1])) for j in held.tolist()])
     train = np.setdiff1d(np.arange(U), held)
     there = data.there[torch.from_numpy(rows)].numpy()
     click = data.click[torch.from_numpy(rows)].numpy()[there]
@@ -79,12 +81,18 @@ def held_out(fitted: Fitted, *, epochs: int = 40, seed: int = 0, progress: Progr
         return HeldOut(len(held), len(rows), len(click), int(click.sum()), (), (), tuple(notes))
     predicted: dict[str, tuple[str, Array]] = {
         "constant": ("nothing", np.full(there.shape, known.clicks.sum() / known.shown.sum())),
-        "popularity": ("nothing; the click rate of the item", known.popularity()[data.item[torch.from_numpy(rows)].numpy()]),
+        "popularity": (
+            "nothing; the click rate of the item",
+            known.popularity()[data.item[torch.from_numpy(rows)].numpy()],
+        ),
         "item-only": ("nothing; item and position", known.item_only(data, rows)),
         "sequence": ("the clicked items before the slate", sequence_model(data, train, rows, epochs, seed, progress)),
         "fitted": ("the earlier half of the slates", _fitted(fitted, train, rows, until, seed, progress)),
     }
-    p = {name: np.clip(values[there].astype(np.float64), SMALLEST, 1 - SMALLEST) for name, (_, values) in predicted.items()}
+    p = {
+        name: np.clip(values[there].astype(np.float64), SMALLEST, 1 - SMALLEST)
+        for name, (_, values) in predicted.items()
+    }
     scores = score(click, p, owner, len(held), {name: about for name, (about, _) in predicted.items()}, seed)
     if len(held) < 10:
         notes.append(f"{len(held)} users are very few: the intervals are too narrow, and say little.")
@@ -124,13 +132,19 @@ class Counted:
         item, place = np.nonzero(self.shown)
         y, n = self.clicks[item, place], self.shown[item, place]
         used = np.flatnonzero(self.shown.sum(axis=0) > 0)
-        column = np.searchsorted(used, np.arange(S)).clip(max=len(used) - 1)  # a position that was never shown is like the next
+        column = np.searchsorted(used, np.arange(S)).clip(
+            max=len(used) - 1
+        )  # a position that was never shown is like the next
         X = np.eye(len(used))[column[place]]
         X[:, 0] = 1.0
         weights = np.r_[y, n - y]
         some = weights > 0
         fit = random_intercepts(
-            np.r_[np.ones(len(y)), np.zeros(len(y))][some], np.r_[X, X][some], np.r_[item, item][some], N, weights=weights[some]
+            np.r_[np.ones(len(y)), np.zeros(len(y))][some],
+            np.r_[X, X][some],
+            np.r_[item, item][some],
+            N,
+            weights=weights[some],
         )
         w = fit.coefficient.copy()
         w[1:] += w[0]

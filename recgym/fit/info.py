@@ -39,19 +39,45 @@ def _registered(name: str, by_id: dict[str, tuple[str, dict[str, Any]]]) -> str:
     registered = registered_worlds()[world_name]
     world = load_world(world_name, **{key: value for key, value in given.items() if key == "slate_size"})
     about = " ".join((registered.load().__doc__ or "").strip().split("\n\n")[0].split())
-    lines = [f"World {world_name}" + (f", environment {name}" if name in by_id else ""), *([about] if about else []), "", *_facts(world_facts(world))]
+    lines = [
+        f"World {world_name}" + (f", environment {name}" if name in by_id else ""),
+        *([about] if about else []),
+        "",
+        *_facts(world_facts(world)),
+    ]
     ids = [name] if name in by_id else [*registered.ids]
-    return "\n".join([*lines, "", "To play", *_indented(["import gymnasium as gym", "import recgym", "", *(f"env = gym.make({id!r})" for id in ids)])])
+    return "\n".join(
+        [
+            *lines,
+            "",
+            "To play",
+            *_indented(["import gymnasium as gym", "import recgym", "", *(f"env = gym.make({id!r})" for id in ids)]),
+        ]
+    )
 
 
 def _fitted(name: str, report: WorldReport, facts: dict[str, Any]) -> str:
-    lines = [f"World in {name}, fitted to {report.title}", *report.lines(), "", *_facts(facts), "", "In short", *_bullets(report.findings)]
+    lines = [
+        f"World in {name}, fitted to {report.title}",
+        *report.lines(),
+        "",
+        *_facts(facts),
+        "",
+        "In short",
+        *_bullets(report.findings),
+    ]
     lines += ["", "Parameters, with 95 % intervals"]
     width = max((len(p.name) for p in report.parameters), default=0)
-    lines += [f"  {p.name:<{width}}  {ranged(p.value, p.low, p.high)}{' (may be 0)' if p.open else ''}  {p.meaning}" for p in report.parameters]
+    lines += [
+        f"  {p.name:<{width}}  {ranged(p.value, p.low, p.high)}{' (may be 0)' if p.open else ''}  {p.meaning}"
+        for p in report.parameters
+    ]
     lines += ["", "What the logs do not tell, so that a default stands in for it", *_bullets(report.unknown)]
     if report.tested.scores:
-        lines += ["", f"Clicks of {report.tested.users:,} users whom the fit has not seen ({report.tested.rows:,} rows)"]
+        lines += [
+            "",
+            f"Clicks of {report.tested.users:,} users whom the fit has not seen ({report.tested.rows:,} rows)",
+        ]
         wide = max(len(s.model) for s in report.tested.scores)
         lines += [
             f"  {s.model:<{wide}}  log loss {ranged(1000 * s.log_loss, 1000 * s.log_loss_low, 1000 * s.log_loss_high)} millinats,"

@@ -34,8 +34,15 @@ class _InOrder(Empirical, abstract=True):
 
     def arrive(self, noise: Array, signals: tuple[str, ...]) -> dict[str, Array]:
         n = noise.shape[1]
-        rows = {name: np.resize(getattr(self, name), (n, *getattr(self, name).shape[1:])) for name in ("interest", "profile", "clock")}
-        return {**super().arrive(noise, signals), **rows, "known": np.asarray(np.any(rows["profile"] != 0, axis=1), np.float32)}
+        rows = {
+            name: np.resize(getattr(self, name), (n, *getattr(self, name).shape[1:]))
+            for name in ("interest", "profile", "clock")
+        }
+        return {
+            **super().arrive(noise, signals),
+            **rows,
+            "known": np.asarray(np.any(rows["profile"] != 0, axis=1), np.float32),
+        }
 
 
 def replay(fitted: Fitted, logs: Logs, *, users: int = USERS, seed: int = 0) -> Logs:
@@ -103,7 +110,12 @@ def replay(fitted: Fitted, logs: Logs, *, users: int = USERS, seed: int = 0) -> 
             break
     wanted = {*ALWAYS, "session", "slate", "position", "click", *logs.events.columns}
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0] if name in wanted}
-    source = {"format": "replayed", "name": "simulated", "seed": seed, **{k: logs.source[k] for k in ("session_gap",) if k in logs.source}}
+    source = {
+        "format": "replayed",
+        "name": "simulated",
+        "seed": seed,
+        **{k: logs.source[k] for k in ("session_gap",) if k in logs.source},
+    }
     events = _events(columns, [])
     if stays or "session" not in logs.events.columns:
         events = events.drop("session")
@@ -131,7 +143,10 @@ def beside(fitted: Fitted, logs: Logs, *, users: int = USERS, seed: int = 0) -> 
         fitted, logs, users, seed: see `replay`.
     """
     if not logs.impressions:
-        return [], "There is nothing to compare: the logs have interactions alone, so that what users were shown is not known."
+        return (
+            [],
+            "There is nothing to compare: the logs have interactions alone, so that what users were shown is not known.",
+        )
     simulated = replay(fitted, logs, users=users, seed=seed)
     found = compare(same_users(logs, simulated), simulated, seed=seed)
     text = HOW.format(users=simulated.events["user"].n_unique())

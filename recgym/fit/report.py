@@ -163,8 +163,9 @@ def plain(value: Any) -> Any:
         return six_digits(value) if math.isfinite(value) else None
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if hasattr(value, "_asdict"):
-        return {name: plain(x) for name, x in value._asdict().items()}
+    record = getattr(value, "_asdict", None)
+    if record is not None:
+        return {name: plain(x) for name, x in record().items()}
     if isinstance(value, (list, tuple)):
         return [plain(x) for x in value]
     if isinstance(value, dict):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,9 +83,15 @@ class HeldOut:
             if not math.isfinite(score.behind_low):
                 parts.append(f"{name} unknown")
             else:
-                word = "better than" if score.behind_low > 0 else "worse than" if score.behind_high < 0 else "no different from"
+                word = (
+                    "better than"
+                    if score.behind_low > 0
+                    else "worse than"
+                    if score.behind_high < 0
+                    else "no different from"
+                )
                 parts.append(f"{word} {name}")
-        return (f"Clicks of {self.users:,} users whom the fit has not seen: the fitted model has AUC {fitted.auc:.3f}, and its log loss is "
+        return (f"Clicks of {self.users:,} users whom the fit has not seen: the fitted model has AUC {fitted.auc:.2f} [{fitted.auc_low:.2f}, {fitted.auc_high:.2f}], and its log loss is "
                 f"{', '.join(parts[:-1])} and {parts[-1]}.")  # fmt: skip
 
 
@@ -156,6 +162,6 @@ def calibration(click: NDArray[np.bool_], p: Array, owner: NDArray[np.int64], bi
         rows = label == b
         _, who = np.unique(owner[rows], return_inverse=True)
         n, y = np.bincount(who).astype(np.float64), np.bincount(who, click[rows])
-        end: Any = ratio(y.sum(), n.sum(), (y * y).sum(), (y * n).sum(), (n * n).sum(), len(n), share=True)
-        found.append(Bin(float(p[rows].mean()), *(float(x) for x in end), int(rows.sum())))
+        clicked, low, high = ratio(y.sum(), n.sum(), (y * y).sum(), (y * n).sum(), (n * n).sum(), len(n), share=True)
+        found.append(Bin(float(p[rows].mean()), float(clicked), float(low), float(high), int(rows.sum())))
     return tuple(found)

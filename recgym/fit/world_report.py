@@ -97,7 +97,9 @@ class WorldReport:
             FitError: it is of another format, or a field is missing, unknown or of another type.
         """
         if not isinstance(data, dict) or data.get("format") != FORMAT:
-            raise FitError(f"{FILE}: must be of format {FORMAT}, got {str(data.get('format') if isinstance(data, dict) else data)[:60]!r}")
+            raise FitError(
+                f"{FILE}: must be of format {FORMAT}, got {str(data.get('format') if isinstance(data, dict) else data)[:60]!r}"
+            )
         return typed(cls, {name: value for name, value in data.items() if name != "format"}, FILE, gaps=True)
 
     @classmethod
@@ -123,7 +125,8 @@ class WorldReport:
         """Header and rows of the table of parameters."""
         header = ("parameter", "value and 95 % interval", "what it is")
         return header, [
-            (p.name, ranged(p.value, p.low, p.high) + (" (may be 0)" if p.open else ""), p.meaning) for p in self.parameters
+            (p.name, ranged(p.value, p.low, p.high) + (" (may be 0)" if p.open else ""), p.meaning)
+            for p in self.parameters
         ]
 
     def lines(self) -> list[str]:
@@ -149,17 +152,35 @@ class WorldReport:
     def to_markdown(self, folder: str = "WORLD") -> str:
         """The report as Markdown."""
         tested = self.tested
-        parts = [f"# A world fitted to {self.title}", "", *self.lines(), "", "## In short", "", *_bullets(self.findings)]
+        parts = [
+            f"# A world fitted to {self.title}",
+            "",
+            *self.lines(),
+            "",
+            "## In short",
+            "",
+            *_bullets(self.findings),
+        ]
         parts += ["", "## What the logs do not tell", "", "What is named here has a default in the world, not a number from the logs.", "",
                   *(_bullets(self.unknown) or ["- Nothing that the world needs."])]  # fmt: skip
         parts += ["", "## Predicting clicks of users whom the fit has not seen", ""]
         if tested.scores:
-            parts += [f"{tested.rows:,} rows in {tested.slates:,} slates of {tested.users:,} users, {tested.clicks:,} of them clicked."]
+            parts += [
+                f"{tested.rows:,} rows in {tested.slates:,} slates of {tested.users:,} users, {tested.clicks:,} of them clicked."
+            ]
         parts += ["", *_bullets(tested.notes), ""]
         if tested.scores:
             header, rows = self.prediction_rows()
-            parts += [*markdown_table([*header], [[*row] for row in rows], 2), "", "Calibration of the fitted model:", ""]
-            cells = [[percent(c.predicted), f"{percent(c.clicked)} [{percent(c.low)}, {percent(c.high)}]", f"{c.rows:,}"] for c in tested.calibration]
+            parts += [
+                *markdown_table([*header], [[*row] for row in rows], 2),
+                "",
+                "Calibration of the fitted model:",
+                "",
+            ]
+            cells = [
+                [percent(c.predicted), f"{percent(c.clicked)} [{percent(c.low)}, {percent(c.high)}]", f"{c.rows:,}"]
+                for c in tested.calibration
+            ]
             parts += [*markdown_table(["predicted", "clicked", "rows"], cells), ""]
         if len(self.choices) > 1 and any(x is not None for x in self.choices.values()):
             cells = [[name, "–" if x is None else f"{x:.5f}"] for name, x in self.choices.items()]
@@ -170,10 +191,19 @@ class WorldReport:
             if pair.missing:
                 parts += [f"- **{pair.name}**: {pair.missing}"]
                 continue
-            parts += [f"- **{pair.name}**: {apart_text(pair)}", f"  - Logged: {pair.logged}", f"  - Simulated: {pair.simulated}"]
+            parts += [
+                f"- **{pair.name}**: {apart_text(pair)}",
+                f"  - Logged: {pair.logged}",
+                f"  - Simulated: {pair.simulated}",
+            ]
         header, rows = self.parameter_rows()
         parts += ["", "## Parameters", "", *markdown_table([*header], [[*row] for row in rows], 3)]
-        parts += ["", "## Parts of the world", "", *markdown_table(["part", "kind"], [[k, str(v)] for k, v in self.world.get("parts", {}).items()], 2)]
+        parts += [
+            "",
+            "## Parts of the world",
+            "",
+            *markdown_table(["part", "kind"], [[k, str(v)] for k, v in self.world.get("parts", {}).items()], 2),
+        ]
         parts += ["", "## Privacy", "", *_bullets(self.privacy)]
         parts += ["", "## To use it", "", "```python", *self.play(folder), "```"]
         parts += ["", "## Origin", "", f"Made with recgym {self.version} in {self.seconds:,.0f} s"
@@ -223,7 +253,11 @@ def findings(fitted: Fitted, logs: Logs, tested: HeldOut, pairs: Sequence[Pair])
             " fit, not of the logs. It shows how the tools work; decide nothing by it."
         )
     found.append(tested.sentence)
-    sure = [p.name for p in fitted.parameters if not Number(*p).open and not any(w in p.name for w in UNTESTED) and math.isfinite(p.low)]
+    sure = [
+        p.name
+        for p in fitted.parameters
+        if not Number(*p).open and not any(w in p.name for w in UNTESTED) and math.isfinite(p.low)
+    ]
     open_ = [p.name for p in fitted.parameters if Number(*p).open]
     if sure:
         found.append(f"Effects that differ from 0 beyond their intervals: {_some(sure)}.")
@@ -250,7 +284,9 @@ def privacy_lines(logs: Logs) -> tuple[str, ...]:
         done = given.get("k_anonymity")
         if isinstance(done, Mapping):
             parts = ", ".join(f"{str(name).replace('_', ' ')} {value}" for name, value in done.items() if name != "k")
-            lines.append(f"k-anonymity: no item, attribute or query belongs to fewer than {done.get('k')} users ({parts}).")
+            lines.append(
+                f"k-anonymity: no item, attribute or query belongs to fewer than {done.get('k')} users ({parts})."
+            )
     elif given:
         lines.append(f"Ids: {given}.")
     if not any("k-anonymity" in line for line in lines):
@@ -330,7 +366,7 @@ def percent(x: float) -> str:
 
 
 def _some(names: Sequence[str], most: int = 8) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return "; ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _bullets(lines: Sequence[str]) -> list[str]:
