@@ -24,7 +24,7 @@ from benchmarks.fit_page import fit_page
 from recgym.errors import ConfigError, FitError
 from recgym.fit import heldout
 from recgym.fit.events import slates_of
-from recgym.fit.folder import Found, fit_and_report
+from recgym.fit.folder import Found, fit_and_report, with_rows
 from recgym.fit.heldout import Counted, held_out, marginals, sequence_model
 from recgym.fit.likelihood import CHOICES, examination
 from recgym.fit.replay import beside, replay, same_users
@@ -335,3 +335,27 @@ def test_the_page_is_whole_and_loads_nothing(found: Found) -> None:
         assert wanted in html
     assert "my &lt;world&gt;" in html
     assert "<script" not in html
+
+
+def test_random_items_beside_interactions_do_not_give_themselves_away(logs: Logs) -> None:
+    """Where logs have clicks alone, the place of the clicked item among random ones must tell nothing."""
+    clicks = Logs(logs.events.filter("click"), logs.items, logs.users, False)
+    found = fit_and_report(clicks, steps=10, dimensions=2, candidates=5, negatives=4)
+    assert any("among random items" in note for note in found.report.tested.notes)
+    scores = {score.model: score for score in found.report.tested.scores}
+    for name in ("item-only", "sequence", "fitted"):
+        assert scores[name].auc < 0.8  # 1 if the place were known
+    assert scores["constant"].auc == 0.5
+    assert found.report.replayed.startswith("There is nothing to compare")
+    assert not found.pairs
+    assert fit_page(found.report, found.pairs)
+
+
+def test_users_without_rows_are_left_out(logs: Logs) -> None:
+    """Such as those of a table of users who never came, or whose rows k-anonymity took."""
+    some = logs.events.filter(pl.col("user") % 3 == 0)
+    few = with_rows(Logs(some, logs.items, logs.users))
+    assert few.n_users == some["user"].n_unique() == 50
+    assert few.users["id"].to_list() == [f"u{k}" for k in range(0, 150, 3)]
+    assert (few.events["user"] * 3 == some["user"]).all()
+    assert with_rows(logs) is logs

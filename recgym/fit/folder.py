@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import secrets
@@ -123,6 +124,7 @@ def fit_and_report(
 
         logs = k_anonymous(logs, k_anonymity)
         say(f"k-anonymity: {len(logs):,} rows and {logs.n_items:,} items are left")
+    logs = with_rows(logs)
     threads = torch.get_num_threads()
     try:
         if len(logs) < SMALL:  # to hand out so little work to threads takes longer than to do it
@@ -137,3 +139,19 @@ def fit_and_report(
     seconds = time.monotonic() - begun
     report = world_report(fitted, logs, tested, pairs, replayed=how, title=title, command=command, seconds=seconds)
     return Found(fitted, report, pairs)
+
+
+def with_rows(logs: Logs) -> Logs:
+    """The logs without users of whom there are no rows; users are numbered anew."""
+    import polars as pl
+
+    there = logs.events["user"].unique().sort()
+    if len(there) == logs.n_users:
+        return logs
+    codes = pl.DataFrame({"user": there, "code": pl.arange(len(there), eager=True, dtype=pl.UInt32)})
+    events = logs.events.join(codes, on="user", how="left", maintain_order="left")
+    events = events.with_columns(user=pl.col("code")).drop("code").select(logs.events.columns)
+    users = logs.users.filter(pl.col("user").is_in(there.implode())).with_columns(
+        user=pl.arange(len(there), eager=True, dtype=pl.UInt32)
+    )
+    return dataclasses.replace(logs, events=events, users=users)
