@@ -131,7 +131,7 @@ def fit_and_report(
             torch.set_num_threads(1)
         fitted = fit_world(logs, seed=seed, progress=display, **settings)
         say("the world is fitted; now the clicks of users who are left out of a fit")
-        tested = held_out(fitted, seed=seed, progress=display)
+        tested = held_out(fitted, interactions=not logs.impressions, seed=seed, progress=display)
     finally:
         torch.set_num_threads(threads)
     say("replaying the logged users in the world")

@@ -44,13 +44,18 @@ DRAWS = 16  # of the interest of a held-out user
 LONGEST = 100  # clicks that the network reads in one go
 
 
-def held_out(fitted: Fitted, *, epochs: int = 40, seed: int = 0, progress: Progress | None = None) -> HeldOut:
+def held_out(
+    fitted: Fitted, *, interactions: bool = False, epochs: int = 40, seed: int = 0, progress: Progress | None = None
+) -> HeldOut:
     """Predict the clicks of users who are left out of a fit, and score the predictions.
 
     The model of the fit is fitted once more, to the other users.
 
     Args:
-        fitted: what `fit_world` returned. epochs: of the sequence model, at most; it ends when users set aside for this are predicted no better.
+        fitted: what `fit_world` returned.
+        interactions: whether the logs have no impressions, so that random items stand beside what was taken; their order counts for
+            nothing then.
+        epochs: of the sequence model, at most; it ends when users set aside for this are predicted no better.
         seed: of who is held out, of the bootstrap and of the sequence model. progress: as of `fit_world`.
 
     Raises:
@@ -67,7 +72,7 @@ def held_out(fitted: Fitted, *, epochs: int = 40, seed: int = 0, progress: Progr
     ]
     if not bool(data.there[..., 1:].any()) and (np.diff(slates.first) == 1).all():
         notes.append("Every row is a user of its own: nothing is known of whom is predicted.")
-    if bool(data.click[:, 0].all()) and not bool(data.click[:, 1:].any()) and data.item.shape[1] > 1:
+    if interactions:
         data = in_any_order(data, rng)
         notes.append(
             "The logs have interactions alone: each row that was clicked stands among random items, and the scores say how well it is told"
