@@ -70,6 +70,12 @@ API = {  # page -> title, then (module, names) in order
         "Logs and fitting",
         ("recgym.logs", []),
         ("recgym.fit", []),
+        ("recgym.fit.worlds", ["fit_world", "Fitted"]),
+        ("recgym.fit.heldout", ["held_out"]),
+        ("recgym.fit.scores", ["HeldOut", "Score"]),
+        ("recgym.fit.replay", ["replay", "beside"]),
+        ("recgym.fit.folder", ["fit_and_report", "write_world"]),
+        ("recgym.fit.world_report", ["WorldReport"]),
     ),
     "baselines": (
         "baselines: training and evaluating",

@@ -24,7 +24,7 @@ from benchmarks.fit_page import fit_page
 from recgym.errors import ConfigError, FitError
 from recgym.fit import heldout
 from recgym.fit.events import slates_of
-from recgym.fit.folder import Found, fit_and_report, with_rows
+from recgym.fit.folder import Found, fit_and_report, one_by_one, with_rows
 from recgym.fit.heldout import Counted, held_out, marginals, sequence_model
 from recgym.fit.likelihood import CHOICES, examination
 from recgym.fit.replay import beside, replay, same_users
@@ -359,3 +359,13 @@ def test_users_without_rows_are_left_out(logs: Logs) -> None:
     assert few.users["id"].to_list() == [f"u{k}" for k in range(0, 150, 3)]
     assert (few.events["user"] * 3 == some["user"]).all()
     assert with_rows(logs) is logs
+
+
+def test_interactions_are_steps_of_their_own(logs: Logs) -> None:
+    """Also those at one time, or at a place below the first, as a page of a shop has them."""
+    clicks = Logs(logs.events.filter("click"), logs.items, logs.users, False)
+    alone = one_by_one(clicks)
+    assert alone.n_slates == len(alone) == len(clicks)
+    assert "position" not in alone.events.columns
+    found = fit_and_report(clicks, steps=10, dimensions=2, candidates=5, negatives=4)
+    assert found.fitted.slates.click.sum() == len(clicks)

@@ -125,6 +125,8 @@ def fit_and_report(
         logs = k_anonymous(logs, k_anonymity)
         say(f"k-anonymity: {len(logs):,} rows and {logs.n_items:,} items are left")
     logs = with_rows(logs)
+    if not logs.impressions:
+        logs = one_by_one(logs)
     threads = torch.get_num_threads()
     try:
         if len(logs) < SMALL:  # to hand out so little work to threads takes longer than to do it
@@ -155,3 +157,17 @@ def with_rows(logs: Logs) -> Logs:
         user=pl.arange(len(there), eager=True, dtype=pl.UInt32)
     )
     return dataclasses.replace(logs, events=events, users=users)
+
+
+def one_by_one(logs: Logs) -> Logs:
+    """Interactions as steps of their own, also those of one user and one time; places are of no use, as the items around are not known."""
+    import polars as pl
+
+    from recgym.logs.table import COLUMNS
+
+    events = logs.events.drop("position", strict=False)
+    order = [name for name in COLUMNS if name in (*events.columns, "slate")]
+    order += [name for name in events.columns if name not in order]
+    return dataclasses.replace(
+        logs, events=events.with_columns(slate=pl.arange(len(events), eager=True, dtype=pl.UInt32)).select(order)
+    )
