@@ -24,7 +24,18 @@ if TYPE_CHECKING:
 FORMAT = "recgym-fit-1"
 FILE = "fit.json"
 FEW_CLICKS, FEW_USERS = 200, 50  # with fewer, next to nothing is known
-UNTESTED = ("level", "examination", "log-odds", "log minutes", "memory", "attention", "continuation", "spread", "pace")
+UNTESTED = (
+    "level",
+    "examination",
+    "log-odds",
+    "log minutes",
+    "memory",
+    "attention",
+    "continuation",
+    "decay",
+    "spread",
+    "pace",
+)
 
 
 class Number(NamedTuple):
@@ -142,7 +153,9 @@ class WorldReport:
             f" horizon {world.get('horizon')}.",
         ]
         if logs.get("dropped"):
-            found.append(f"{_n(logs['dropped'])} rows broke a rule and were left out when the logs were read.")
+            found.append(
+                f"{_n(logs['dropped'])} rows broke a rule, or were set aside as asked, when the logs were read."
+            )
         return found
 
     def play(self, folder: str) -> list[str]:
