@@ -75,6 +75,12 @@ API = {  # page -> title, then (module, names) in order
         ),
         ("recgym.logs.private_training", ["private_training", "PrivateTraining"]),
         ("recgym.fit", []),
+        ("recgym.fit.worlds", ["fit_world", "Fitted"]),
+        ("recgym.fit.heldout", ["held_out"]),
+        ("recgym.fit.scores", ["HeldOut", "Score"]),
+        ("recgym.fit.replay", ["replay", "beside"]),
+        ("recgym.fit.folder", ["fit_and_report", "write_world"]),
+        ("recgym.fit.world_report", ["WorldReport"]),
     ),
     "baselines": (
         "baselines: training and evaluating",

@@ -537,7 +537,7 @@ def test_command_errors_are_one_line(arguments, message, tmp_path, capsys):
     [
         ([], "required"),
         (["wrlds"], "wrlds"),
-        (["fit", "open-bandt", "x", "-o", "y"], "open-bandt"),
+        (["fit", "-o", "y"], "FORMAT"),
         (["fit", "open-bandit", "x"], "-o"),
         (["fit", "open-bandit", "x", "-o", "y", "--seed", "one"], "one"),
     ],

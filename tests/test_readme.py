@@ -2,23 +2,53 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
+import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from recgym.__main__ import main
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
 
-def test_every_snippet_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    snippets = re.findall(r"```python\n(.*?)```", README, re.S)
-    assert len(snippets) >= 4
+def test_every_snippet_runs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """And so do the commands that fit a world."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(ROOT / "examples", "examples")
+    snippets = re.findall(r"```(bash|python)\n(.*?)```", README, re.S)
+    assert sum(kind == "python" for kind, _ in snippets) >= 5
     names: dict[str, Any] = {"__name__": "readme"}
-    for snippet in snippets:
-        exec(compile(snippet, "README.md", "exec"), names)
-    assert float(capsys.readouterr().out) > 0
+    commands = []
+    for kind, text in snippets:
+        if kind == "python":
+            exec(compile(text, "README.md", "exec"), names)
+        for line in text.splitlines() if kind == "bash" else []:
+            if line.startswith(("python -m recgym fit", "python -m recgym info")):
+                if any(importlib.util.find_spec(name) is None for name in ("polars", "jinja2", "matplotlib", "rich")):
+                    pytest.skip("fitting needs the extras logs and bench")
+                assert main(shlex.split(line)[3:]) == 0
+                commands.append(capsys.readouterr().out)
+    assert float(commands[0].splitlines()[0]) > 0  # what the snippets before it print
+    assert "tell next to nothing" in commands[0]
+    assert "Parameters, with 95 % intervals" in commands[1]
+    board = capsys.readouterr().out.splitlines()
+    assert {row.split()[0] for row in board} == {"random", "popularity", "pctr", "linucb", "dqn"}
+    assert all(float(row.split()[1]) > 0 for row in board)
+
+
+def test_the_table_of_the_example_is_the_file() -> None:
+    shown = README.split("```text\n")[1].split("```")[0]
+    lines = (ROOT / "examples/shop.csv").read_text()
+    assert lines.startswith(shown)
+    assert lines.count("\n") == 30
 
 
 def test_links_lead_somewhere() -> None:

@@ -1,8 +1,9 @@
 # # Fitted worlds
 #
-# A world can be fitted to logs: who was shown what, in which position, and clicked. What there is today fits clicks by
-# item and position, without features of users, and says how far to trust the result; its reader takes the format of the
-# [Open Bandit Dataset](../about/cite.md). This script makes a log of its own, so that the truth is known, and looks for it.
+# A world can be fitted to logs: who was shown what, in which position, and clicked. This page is of logs that do not know their
+# users, such as the [Open Bandit Dataset](../about/cite.md): the fit is of clicks by item and position, and says how far to trust
+# the result. For logs with users see [fitting](../concepts/fitting.md). This script makes a log of its own, so that the truth is
+# known, and looks for it.
 
 import csv
 import subprocess

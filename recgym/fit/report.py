@@ -84,7 +84,7 @@ class FitReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; numbers have six digits, as further ones differ between machines."""
-        return {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
+        return {f.name: plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
@@ -93,7 +93,7 @@ class FitReport:
         Raises:
             FitError: a field is missing, unknown or of another type.
         """
-        return _typed(cls, data, "report")
+        return typed(cls, data, "report")
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write ``report.json`` and ``report.md`` into a folder, each atomically."""
@@ -121,14 +121,14 @@ class FitReport:
             "",
             "Intervals are 95 %. Logged rates carry binomial (Wilson) intervals, fitted ones those of the posterior.",
             "",
-            *_table(["", *COLUMNS], map(_cells, (self.overall, *self.by_policy, *self.by_position))),
+            *markdown_table(["", *COLUMNS], map(_cells, (self.overall, *self.by_policy, *self.by_position))),
             "",
-            *_table(["position", "log-odds against the first", "examination against the best"],
+            *markdown_table(["position", "log-odds against the first", "examination against the best"],
                     [[str(p), interval_text(x), interval_text(e)] for p, x, e in positions]),
             "",
             f"Held-out log loss in millinats per impression ({self.folds}-fold cross-validation):",
             "",
-            *_table(["model", "log loss", "more than fitted", "standard error"],
+            *markdown_table(["model", "log loss", "more than fitted", "standard error"],
                     [[s.model, *(f"{1000 * x:.3f}" for x in s[1:])] for s in self.validation]),
             "",
             "The world multiplies (examination times attraction) where the fit adds log-odds: their click probabilities"
@@ -144,7 +144,7 @@ class FitReport:
     def to_markdown(self) -> str:
         """The whole report as Markdown."""
         source = self.source
-        items = _table(["item", *COLUMNS], map(_cells, self.by_item))
+        items = markdown_table(["item", *COLUMNS], map(_cells, self.by_item))
         origin = [f"Source: {source['citation']} {source['licence']}", "",
                   f"Built with recgym {self.version} by `{self.command}` from the files", "",
                   *(f"- `{name}`, SHA-256 `{digest}`" for name, digest in source["sha256"].items())]  # fmt: skip
@@ -157,23 +157,35 @@ def six_digits(x: float) -> float:
     return float(f"{x:.6g}")
 
 
-def _plain(value: Any) -> Any:
-    """JSON of a value: NamedTuples become objects, numbers have six digits."""
+def plain(value: Any) -> Any:
+    """JSON of a value: records become objects, numbers have six digits, and what is no finite number is null."""
     if isinstance(value, float):
-        return six_digits(value)
-    if hasattr(value, "_asdict"):
-        return {name: _plain(x) for name, x in value._asdict().items()}
+        return six_digits(value) if math.isfinite(value) else None
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    record = getattr(value, "_asdict", None)
+    if record is not None:
+        return {name: plain(x) for name, x in record().items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(x) for x in value]
+        return [plain(x) for x in value]
     if isinstance(value, dict):
-        return {name: _plain(x) for name, x in value.items()}
+        return {name: plain(x) for name, x in value.items()}
     return value
 
 
-def _typed(kind: Any, value: Any, where: str) -> Any:
-    """The value that JSON stands for, of a given type: number, text, object, tuple or record with annotated fields."""
+def typed(kind: Any, value: Any, where: str, gaps: bool = False) -> Any:
+    """The value that JSON stands for, of a given type: number, text, object, tuple or record with annotated fields.
+
+    Args:
+        kind: the type. value: what `plain` made. where: for the message. gaps: whether a null may stand for a number; it becomes NaN.
+
+    Raises:
+        FitError: it is of another type, or lacks a field.
+    """
     if get_origin(kind) is tuple and isinstance(value, (list, tuple)):
-        return tuple(_typed(get_args(kind)[0], inner, f"{where}.{i}") for i, inner in enumerate(value))
+        return tuple(typed(get_args(kind)[0], inner, f"{where}.{i}", gaps) for i, inner in enumerate(value))
+    if kind is float and value is None and gaps:
+        return math.nan
     if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
         return value
     if (kind in (int, str) and type(value) is kind) or (get_origin(kind) is dict and isinstance(value, dict)):
@@ -182,7 +194,7 @@ def _typed(kind: Any, value: Any, where: str) -> Any:
         hints = get_type_hints(kind)
         if set(value) != set(hints):
             raise FitError(f"{where}: must have the fields {sorted(hints)}, got {sorted(value)}")
-        return kind(**{name: _typed(hint, value[name], f"{where}.{name}") for name, hint in hints.items()})
+        return kind(**{name: typed(hint, value[name], f"{where}.{name}", gaps) for name, hint in hints.items()})
     raise FitError(f"{where}: must be of type {getattr(kind, '__name__', kind)}, got {str(value)[:60]!r}")
 
 
@@ -201,10 +213,10 @@ def interval_text(e: Estimate, scale: float = 1.0) -> str:
     return f"{scale * e.value:.2f} [{scale * e.low:.2f}, {scale * e.high:.2f}]"
 
 
-def _table(header: list[str], rows: Any) -> list[str]:
-    """A Markdown table whose columns line up."""
+def markdown_table(header: list[str], rows: Any, words: int = 1) -> list[str]:
+    """A Markdown table whose columns line up; the first `words` columns hold text, the others numbers."""
     cells = [header, *rows]
     widths = [max(len(row[c]) for row in cells) for c in range(len(header))]
-    lines = ["|".join(f" {text:{'<>'[c > 0]}{w}} " for c, text, w in zip(count(), row, widths)) for row in cells]
-    rule = "|".join("-" * (w + 1) + "-:"[c > 0] for c, w in enumerate(widths))
+    lines = ["|".join(f" {text:{'<>'[c >= words]}{w}} " for c, text, w in zip(count(), row, widths)) for row in cells]
+    rule = "|".join("-" * (w + 1) + "-:"[c >= words] for c, w in enumerate(widths))
     return [f"|{line}|" for line in (lines[0], rule, *lines[1:])]

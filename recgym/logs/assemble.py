@@ -11,7 +11,7 @@ from recgym.logs.convert import IDS
 from recgym.logs.ledger import Ledger
 from recgym.logs.needs import need_polars
 from recgym.logs.privacy import hashed
-from recgym.logs.table import COLUMNS, Logs, dtypes
+from recgym.logs.table import COLUMNS, FEATURE, Logs, dtypes
 
 if TYPE_CHECKING:
     import polars as pl
@@ -25,7 +25,7 @@ class Tables:
 
     Args:
         events: `item`, and `user`, `session`, `slate` where there are any, as the logs have them: text or whole numbers. Without
-            `user`, every row is an anonymous user of its own. `time`: microseconds since 1970, UTC, or Datetime. Any other of `COLUMNS`, of its dtype. `_line` and `_file`, the place of a
+            `user`, every row is an anonymous user of its own. `time`: microseconds since 1970, UTC, or Datetime. Any other of `COLUMNS`, of its dtype, and `feature_NAME`. `_line` and `_file`, the place of a
             row in `files`, are for messages.
         items, users: `id` as in the events, no two alike, and attributes; None: no attributes.
         impressions: whether rows that were shown and not clicked are there.
@@ -98,7 +98,7 @@ def assemble(
         source["sessions"] = f"derived: a new one after {session_gap:g} minutes without an event"
     elif "session" in events.columns:
         events = events.with_columns(numbered("session"))
-    events = events.select(name for name in COLUMNS if name in events.columns)
+    events = events.select(_columns(events))
     events = _typed(events)
     salt = secrets.token_hex(16) if salt is None else salt
     hashed = None if keep_ids else salt
@@ -189,7 +189,7 @@ def _without_duplicates(events: pl.DataFrame, keys: list[str], files: tuple[str,
     if not again.any():
         return events
     group = again | again.shift(-1, fill_value=False)
-    values = [name for name in COLUMNS if name in events.columns]
+    values = _columns(events)
     some = events.filter(group).select(values)
     extra = pl.Series(~some.is_unique()) & ~some.select(pl.struct(values).is_first_distinct().alias("first"))["first"]
     if not extra.any():
@@ -205,6 +205,12 @@ def _without_duplicates(events: pl.DataFrame, keys: list[str], files: tuple[str,
     return events.filter(~dropped)
 
 
+def _columns(events: pl.DataFrame) -> list[str]:
+    """Those of the table, in its order."""
+    features = sorted(name for name in events.columns if name.startswith(FEATURE))
+    return [*(name for name in COLUMNS if name in events.columns), *features]
+
+
 def _typed(events: pl.DataFrame) -> pl.DataFrame:
     """The dtypes of the table; positions from 0."""
     pl = need_polars()
@@ -217,6 +223,7 @@ def _typed(events: pl.DataFrame) -> pl.DataFrame:
             dtype = pl.Enum(words.cast(pl.String)) if len(words) <= MOST_POLICIES else pl.String()
         if events[name].dtype != dtype:
             cast.append(pl.col(name).cast(dtype))
+    cast += [pl.col(name).cast(pl.Float32) for name in events.columns if name.startswith(FEATURE)]
     return events.with_columns(cast)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from recgym.errors import FitError
 from recgym.logs.ledger import Ledger
 from recgym.logs.needs import need_polars
-from recgym.logs.table import AMOUNTS, EVENTS
+from recgym.logs.table import AMOUNTS, EVENTS, FEATURE
 
 if TYPE_CHECKING:
     import polars as pl
@@ -166,6 +166,8 @@ def _report(
 
 def kind(target: str) -> str:
     """What the values of a column of the table are: ids, times, ..."""
+    if target.startswith(FEATURE):
+        return "number"
     kinds = {"id": IDS, "time": TIMES, "number": NUMBERS, "flag": BOOLEANS, "word": WORDS, "position": ("position",)}
     return next(name for name, targets in kinds.items() if target in targets)
 

@@ -6,6 +6,7 @@ A docstring says where the schema is published, what of it is read, and what had
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from itertools import islice
@@ -322,11 +323,14 @@ def yambda(path: Path, reading: Reading) -> Tables:
     return Tables(events, None, None, True, source)
 
 
-def movielens(path: Path, reading: Reading) -> Tables:
+def movielens(path: Path, reading: Reading, *, click_rating: float | str | None = None) -> Tables:
     """MovieLens: ratings of films, of any release: `ratings.csv` (20M, 25M, latest), `ratings.dat` (1M, 10M) or `u.data` (100K).
 
     Harper and Konstan, ACM TiiS 2015; the schemas are those of the READMEs at files.grouplens.org/datasets/movielens. A row is a
     rating: what was shown and not rated is not logged. The topic of a film is the first of its genres. Tags and links are not read.
+
+    Args:
+        click_rating: the least rating that counts as a click, such as 4; rows below are set aside. None: every rating counts.
     """
     pl = need_polars()
     clock = Clock("s")
@@ -367,17 +371,40 @@ def movielens(path: Path, reading: Reading) -> Tables:
             )
     if items is not None:
         items = items.with_columns(topic=pl.col("genres").str.split("|").list.first())
-    events = events.with_columns(click=pl.lit(True))
-    return Tables(
-        events,
-        items,
-        users,
-        False,
-        reading.source(clock, name="MovieLens", citation="Harper and Konstan, ACM TiiS 5(4), 2015"),
-    )
+    events, what = clicked(events, reading, file, click_rating)
+    source = reading.source(clock, name="MovieLens", citation="Harper and Konstan, ACM TiiS 5(4), 2015", click=what)
+    return Tables(events, items, users, False, source)
 
 
-def recbole(path: Path, reading: Reading, *, delimiter: str = "\t") -> Tables:
+def clicked(events: pl.DataFrame, reading: Reading, file: Path, least: float | str | None) -> tuple[pl.DataFrame, str]:
+    """Ratings that count as clicks, and what that means in words; rows with a lower one, or none, are set aside and counted.
+
+    Args:
+        events: rows of a file. least: rating from which on a row counts, a number or its text; None: every row counts.
+
+    Raises:
+        ConfigError: it is no number, or there are no ratings.
+    """
+    pl = need_polars()
+    rated = "rating" in events.columns
+    if least is None:
+        what = "every row counts as one, whatever its rating; click_rating=4 takes those from 4 on" if rated else ""
+        return events.with_columns(click=pl.lit(True)), what
+    try:
+        floor = float(least)
+    except (TypeError, ValueError):
+        floor = math.nan
+    require(math.isfinite(floor) and not isinstance(least, bool), "click_rating", "must be a number", least)
+    require(rated, "click_rating", "needs a column rating", sorted(events.columns))
+    low = (events["rating"] < floor).fill_null(True)
+    lost = events.filter(low)
+    if len(lost):
+        rule = f"rating must be at least {floor:g} to count as a click"
+        reading.ledger.add_rows(reading.name(file), lost["_line"], rule, lost["rating"], aside=True)
+    return events.filter(~low).with_columns(click=pl.lit(True)), f"a rating of at least {floor:g}"
+
+
+def recbole(path: Path, reading: Reading, *, delimiter: str = "\t", click_rating: float | str | None = None) -> Tables:
     """Atomic files of RecBole: `NAME.inter`, and `NAME.item` and `NAME.user` where there are any.
 
     Zhao et al., CIKM 2021; the format is that of recbole.io/docs/user_guide/data/atomic_files.html: a header of ``name:type``, where
@@ -387,6 +414,8 @@ def recbole(path: Path, reading: Reading, *, delimiter: str = "\t") -> Tables:
 
     Args:
         delimiter: between fields.
+        click_rating: where there is no label, the least rating that counts as a click, such as 4; rows below are set aside. None: every
+            row counts.
     """
     pl = need_polars()
     files = reading.find("*.inter", "*/*.inter") if path.is_dir() else [path]
@@ -425,10 +454,14 @@ def recbole(path: Path, reading: Reading, *, delimiter: str = "\t") -> Tables:
         )
         if name is not None and "topic" not in items.columns:
             items = items.with_columns(topic=pl.col(name).cast(pl.String).str.split(" ").list.first())
-    both = "click" in events.columns and bool((~events["click"]).any())
-    if not both and "click" not in events.columns:
-        events = events.with_columns(click=pl.lit(True))
-    source = reading.source(clock, name=file.name.split(".")[0], columns=mapping, guessed=guessed)
+    labelled = "click" in events.columns
+    both, what = labelled and bool((~events["click"]).any()), ""
+    require(
+        click_rating is None or not labelled, "click_rating", "must be None where clicks are labelled", click_rating
+    )
+    if not labelled:
+        events, what = clicked(events, reading, file, click_rating)
+    source = reading.source(clock, name=file.name.split(".")[0], columns=mapping, guessed=guessed, click=what)
     return Tables(events, items, tables.get("user"), both, source)
 
 

@@ -14,7 +14,7 @@ from recgym.logs.convert import Clock, Rule
 from recgym.logs.fold import KINDS, folded, kinds_by_word
 from recgym.logs.needs import need_polars
 from recgym.logs.readers import Reading, attribute_table, check_encoding, register_reader
-from recgym.logs.table import parquet_schema
+from recgym.logs.table import FEATURE, parquet_schema
 
 if TYPE_CHECKING:
     import polars as pl
@@ -104,6 +104,8 @@ def parquet(
 def mapped(found: list[str], given: Mapping[str, str], file: str) -> tuple[dict[str, str], dict[str, str]]:
     """Columns of the event table -> names in a file, and which of these were guessed.
 
+    Columns called `feature_NAME` in the file are those of the table.
+
     Args:
         found: names in the file. given: what the user said. file: its name, for messages.
 
@@ -127,6 +129,11 @@ def mapped(found: list[str], given: Mapping[str, str], file: str) -> tuple[dict[
         if name is not None and name not in mapping.values():
             guessed["item.topic"] = name
     mapping |= guessed
+    mapping |= {
+        name: name
+        for name in found
+        if re.fullmatch(FEATURE + r"\w+", name) and name not in given and name not in mapping.values()
+    }
     for target in ("user", "item", "time"):
         if target not in mapping:
             raise FitError(

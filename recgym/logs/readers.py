@@ -15,7 +15,7 @@ from recgym.logs.assemble import Tables, assemble
 from recgym.logs.convert import NULLS, Clock, Rule, converted
 from recgym.logs.ledger import Ledger
 from recgym.logs.needs import need_polars
-from recgym.logs.table import COLUMNS, Logs, parquet_schema, read_parquet, sha256
+from recgym.logs.table import COLUMNS, FEATURE, Logs, parquet_schema, read_parquet, sha256
 from recgym.logs.text import Text
 
 if TYPE_CHECKING:
@@ -323,7 +323,9 @@ def read(
 
 
 def _require_target(target: Any) -> None:
-    """A column of the event table, "event", or an attribute such as "item.topic"."""
+    """A column of the event table, "event", a column such as "feature_age", or an attribute such as "item.topic"."""
+    if isinstance(target, str) and re.fullmatch(FEATURE + r"\w+", target):
+        return
     if (
         isinstance(target, str)
         and re.fullmatch(r"(item|user)\.[A-Za-z_]\w*", target)

@@ -233,7 +233,8 @@ class Logs:
             lines += [("sessions", f"{self.n_sessions:,}, {len(self) / max(1, self.n_sessions):.1f} rows each, {how}")]
         if self.has("slate"):
             lines += [("slates", f"{self.n_slates:,}, {len(self) / max(1, self.n_slates):.1f} rows each")]
-        lines += [(name, self._summary(name)) for name in self.columns if name not in (*ALWAYS, *GROUPS)]
+        features = [name for name in self.events.columns if name.startswith(FEATURE)]
+        lines += [(name, self._summary(name)) for name in (*self.columns, *features) if name not in (*ALWAYS, *GROUPS)]
         for name, table in (("of items", self.items), ("of users", self.users)):
             plain = [c for c in table.columns[2:] if not re.fullmatch(r"(embedding|profile)_\d+", c)]
             vector = len(table.columns) - 2 - len(plain)
