@@ -24,8 +24,9 @@ from benchmarks.fit_page import fit_page
 from recgym.errors import ConfigError, FitError
 from recgym.fit import heldout
 from recgym.fit.events import slates_of
-from recgym.fit.folder import Found, fit_and_report, one_by_one, with_rows
+from recgym.fit.folder import Found, fit_and_report
 from recgym.fit.heldout import Counted, held_out, marginals, sequence_model
+from recgym.fit.inputs import one_by_one, with_rows
 from recgym.fit.likelihood import CHOICES, examination
 from recgym.fit.replay import beside, replay, same_users
 from recgym.fit.scores import HeldOut, auc, calibration, score
@@ -130,7 +131,7 @@ def data_of(logs: Logs) -> Data:
     none = np.zeros((slates.n_users, 1), np.float32)
     return Data(
         T(np.maximum(slates.item, 0).astype(np.int64)), T(slates.shown), T(slates.click & slates.shown), T(np.zeros((*slates.item.shape, 0), np.float32)),
-        T(slates.user.astype(np.int64)), slates.first, T(none), T(none[:, 0] > 0), T(np.zeros((slates.n_items, 0), np.float32)), None,
+        T(slates.user.astype(np.int64)), slates.first, T(none), T(none[:, 0] > 0), T(np.zeros((slates.n_items, 0), np.float32)), None, (),
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from recgym.catalog import Catalog
+from recgym.fit.clicks import sigmoid
 from recgym.fit.events import Slates
 from recgym.fit.inputs import visible_attributes
 from recgym.fit.likelihood import examination
@@ -49,7 +50,7 @@ def assemble(
     S = slate_size or int(np.bincount(slates.shown.sum(axis=1))[1:].argmax()) + 1
     if click_rate is not None:
         S = slate_size or 1
-        appeal = appeal - appeal.mean() + math.log(click_rate / (1 - click_rate))
+        appeal = appeal + _shift(appeal, model, interest[0], click_rate, seed)
     seen = np.bincount(slates.item[slates.shown], minlength=slates.n_items).astype(np.float64)
     taken = np.bincount(slates.item[slates.click & slates.shown], minlength=slates.n_items).astype(np.float64)
     rate = taken.sum() / max(seen.sum(), 1)
@@ -104,6 +105,18 @@ def assemble(
         dynamics=tuple(dynamics), departure=leaving.departure, reward=Weighted(reward or {"click": 1.0}), slate_size=S,
         horizon=int(min(max(100, np.quantile(slates.step, 0.999) + 1), 1000)), embeddings=False,
     )  # fmt: skip
+
+
+def _shift(appeal: Array, model: Taste, interest: NDArray[np.float32], click_rate: float, seed: int) -> float:
+    """What brings the mean click probability of random users and items to `click_rate`."""
+    rng = np.random.default_rng([seed, 14])
+    user, item = rng.integers(0, len(interest), 20_000), rng.integers(0, len(appeal), 20_000)
+    v = appeal[item] + (interest[user] * model.x.detach().numpy()[item]).sum(axis=1)
+    low, high = -60.0 - v.max(), 60.0 - v.min()
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if sigmoid(v + middle).mean() < click_rate else (low, middle)
+    return (low + high) / 2
 
 
 def _mood(name: str, fit: MoodFit, words: tuple[str, ...]) -> Mood:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import secrets
@@ -113,6 +112,7 @@ def fit_and_report(
     import torch
 
     from recgym.fit.heldout import held_out
+    from recgym.fit.inputs import one_by_one, with_rows
     from recgym.fit.replay import beside
     from recgym.fit.world_report import world_report
     from recgym.fit.worlds import fit_world
@@ -141,33 +141,3 @@ def fit_and_report(
     seconds = time.monotonic() - begun
     report = world_report(fitted, logs, tested, pairs, replayed=how, title=title, command=command, seconds=seconds)
     return Found(fitted, report, pairs)
-
-
-def with_rows(logs: Logs) -> Logs:
-    """The logs without users of whom there are no rows; users are numbered anew."""
-    import polars as pl
-
-    there = logs.events["user"].unique().sort()
-    if len(there) == logs.n_users:
-        return logs
-    codes = pl.DataFrame({"user": there, "code": pl.arange(len(there), eager=True, dtype=pl.UInt32)})
-    events = logs.events.join(codes, on="user", how="left", maintain_order="left")
-    events = events.with_columns(user=pl.col("code")).drop("code").select(logs.events.columns)
-    users = logs.users.filter(pl.col("user").is_in(there.implode())).with_columns(
-        user=pl.arange(len(there), eager=True, dtype=pl.UInt32)
-    )
-    return dataclasses.replace(logs, events=events, users=users)
-
-
-def one_by_one(logs: Logs) -> Logs:
-    """Interactions as steps of their own, also those of one user and one time; places are of no use, as the items around are not known."""
-    import polars as pl
-
-    from recgym.logs.table import COLUMNS
-
-    events = logs.events.drop("position", strict=False)
-    order = [name for name in COLUMNS if name in (*events.columns, "slate")]
-    order += [name for name in events.columns if name not in order]
-    return dataclasses.replace(
-        logs, events=events.with_columns(slate=pl.arange(len(events), eager=True, dtype=pl.UInt32)).select(order)
-    )

@@ -32,7 +32,7 @@ from recgym.errors import require_count
 from recgym.fit.effects import random_intercepts
 from recgym.fit.likelihood import examination
 from recgym.fit.scores import SMALLEST, HeldOut, calibration, score
-from recgym.fit.taste import Data, Progress, batches, fit_taste
+from recgym.fit.taste import Data, Progress, batches, fit_taste, polish
 
 if TYPE_CHECKING:
     from recgym.fit.worlds import Fitted
@@ -199,10 +199,11 @@ def _fitted(
     """(m, S) probabilities by the model of the fit, fitted to `train` alone."""
     choice = fitted.model.choice
     size = int(np.clip(len(data.item) / 30, 500, 20_000))
-    per_epoch = sum(1 for _ in batches(train, data.first, size))
-    epochs = max(2, math.ceil(fitted.settings["steps"] / per_epoch))
     tell = (lambda what, share, number: progress("fit without the held-out users", share, number)) if progress else None
-    model = fit_taste(data, choice, fitted.model.d, users=train, epochs=epochs, size=size, seed=seed, progress=tell)
+    model = fit_taste(
+        data, choice, fitted.model.d, users=train, steps=fitted.settings["steps"], size=size, seed=seed, progress=tell
+    )
+    polish(model, data, seed=seed, users=train, progress=tell)
     out = np.empty((len(rows), data.item.shape[1]))
     with torch.no_grad():
         interest = model.sample(data, DRAWS, until, seed)

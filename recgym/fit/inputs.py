@@ -17,17 +17,53 @@ if TYPE_CHECKING:
     from recgym.logs.table import Logs
 
 
+def with_rows(logs: Logs) -> Logs:
+    """The logs without users of whom there are no rows; users are numbered anew."""
+    import polars as pl
+
+    there = logs.events["user"].unique().sort()
+    if len(there) == logs.n_users:
+        return logs
+    codes = pl.DataFrame({"user": there, "code": pl.arange(len(there), eager=True, dtype=pl.UInt32)})
+    events = logs.events.join(codes, on="user", how="left", maintain_order="left")
+    events = events.with_columns(user=pl.col("code")).drop("code").select(logs.events.columns)
+    users = logs.users.filter(pl.col("user").is_in(there.implode())).with_columns(
+        user=pl.arange(len(there), eager=True, dtype=pl.UInt32)
+    )
+    return dataclasses.replace(logs, events=events, users=users)
+
+
+def one_by_one(logs: Logs) -> Logs:
+    """Interactions as steps of their own, also those of one user and one time; places are of no use, as the items around are not known."""
+    import polars as pl
+
+    from recgym.logs.table import COLUMNS
+
+    events = logs.events.drop("position", strict=False)
+    order = [name for name in COLUMNS if name in (*events.columns, "slate")]
+    order += [name for name in events.columns if name not in order]
+    return dataclasses.replace(
+        logs, events=events.with_columns(slate=pl.arange(len(events), eager=True, dtype=pl.UInt32)).select(order)
+    )
+
+
 def with_negatives(slates: Slates, negatives: int, rng: np.random.Generator) -> Slates:
-    """Each interaction, the first item of its slate, among random items of the catalogue that the user saw nothing of in this step."""
+    """Interactions, one to a slate, among random items of the catalogue; in random order, so that the place of an item tells nothing."""
     M, N = len(slates), slates.n_items
+    kept = slates.item.argmax(axis=1)  # where the item is; the other places are -1
+    own = slates.item[np.arange(M), kept]
     fake = rng.integers(0, N, (M, negatives)).astype(np.int32)
-    fake = np.where((fake[:, :, None] == slates.item[:, None, :]).any(axis=2), -1, fake)
-    item = np.concatenate([slates.item[:, :1], fake], axis=1)
-    click = np.zeros(item.shape, np.bool_)
-    click[:, 0] = slates.item[:, 0] >= 0
+    item = np.concatenate([own[:, None], np.where(fake == own[:, None], -1, fake)], axis=1)
+    order = rng.permuted(np.tile(np.arange(negatives + 1), (M, 1)), axis=1)
+    taken = order == 0
+    outcome = {
+        name: np.where(taken, x[np.arange(M), kept][:, None], 0).astype(np.float32)
+        for name, x in slates.outcome.items()
+    }
     signal = np.zeros((*item.shape, 0), np.float32)
-    outcome = {name: np.pad(x[:, :1], ((0, 0), (0, negatives))) for name, x in slates.outcome.items()}
-    return dataclasses.replace(slates, item=item, click=click, signal=signal, signals=(), outcome=outcome)
+    return dataclasses.replace(
+        slates, item=np.take_along_axis(item, order, axis=1), click=taken, signal=signal, signals=(), outcome=outcome
+    )
 
 
 def data_of(logs: Logs, slates: Slates, unknown: list[str]) -> Data:

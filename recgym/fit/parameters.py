@@ -8,10 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from recgym.fit.clicks import Z
+from recgym.fit.clicks import Z, sigmoid
 from recgym.fit.likelihood import examination
 from recgym.fit.taste import Taste
 from recgym.types import Array
+
+FAR = 50.0  # log-odds that are as good as infinite
 
 
 class Parameter(NamedTuple):
@@ -48,7 +50,8 @@ def taste_parameters(
             f" {decays.get('level', (0, ''))[0]:g}",
             "pull": "how much a clicked item attracts: of the inner product with the items clicked before",
         }.get(name, f"utility of one unit of {name}")
-        found.append(estimate(name, float(model.gamma[f].detach()), of(f"gamma{f}"), meaning))
+        shown = "reference price" if name == "level" else name  # not the level of all utilities
+        found.append(estimate(shown, float(model.gamma[f].detach()), of(f"gamma{f}"), meaning))
     theta = model.theta.detach()
     if model.choice == "position-based" and several:
         e = examination(theta).numpy()
@@ -61,24 +64,24 @@ def taste_parameters(
             a, b = labels.index(f"theta{s}"), labels.index(f"theta{best}")
             other = float(1 - torch.sigmoid(theta[best]))
             variance = slope**2 * cov[a, a] + other**2 * cov[b, b] - 2 * slope * other * cov[a, b]
-            reach = math.exp(Z * math.sqrt(max(variance, 0.0)))
+            reach = math.exp(min(Z * math.sqrt(max(variance, 0.0)), FAR))
             found.append(
                 Parameter(
                     f"examination {s + 1}",
                     float(e[s]),
                     float(e[s] / reach),
-                    float(e[s] * reach),
+                    min(float(e[s] * reach), 1.0),
                     "of this position, relative to the most examined one",
                 )
             )
     if model.choice == "cascade":
         for k, name in enumerate(("attention", "continuation")):
             value, reach = float(theta[k]), Z * of(f"theta{k}")
-            low, mid, high = (1 / (1 + math.exp(-x)) for x in (value - reach, value, value + reach))
+            low, mid, high = (float(sigmoid(np.clip(x, -FAR, FAR))) for x in (value - reach, value, value + reach))
             found.append(Parameter(name, mid, low, high, ("reading on", "factor on reading on after a click")[k]))
     if model.choice == "multinomial logit" and several:
         value, reach = float(theta[0]), Z * of("theta0")
-        low, mid, high = (math.log1p(math.exp(x)) for x in (value - reach, value, value + reach))
+        low, mid, high = (float(np.logaddexp(0, x)) for x in (value - reach, value, value + reach))
         found.append(Parameter("decay", mid, low, high, "what the position costs, of ln of its number"))
     found.append(
         estimate(

@@ -10,7 +10,6 @@ ICLR 2016), the second by a Gaussian for each item (mean field).
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from torch import Tensor, nn
 from recgym.fit.likelihood import CHOICES, Likelihood
 
 RIDGE = 0.04  # precision of coefficients before the data are seen
+LEAST = 1e-4  # curvature of what the data do not tell at all, so that its interval is wide
 Progress = Callable[[str, float, float], None]  # (what, share done, its number)
 
 
@@ -202,16 +202,17 @@ def batches(users: NDArray[np.int64], first: NDArray[np.int64], size: int) -> It
 
 
 def fit_taste(
-    data: Data, choice: str, d: int, *, users: NDArray[np.int64] | None = None, epochs: int = 15, draws: int = 4,
-    size: int = 20_000, rate: float = 0.03, seed: int = 0, start: Taste | None = None, progress: Progress | None = None,
+    data: Data, choice: str, d: int, *, users: NDArray[np.int64] | None = None, steps: int = 1200, draws: int = 4,
+    size: int = 20_000, rate: float = 0.03, seed: int = 0, progress: Progress | None = None,
 ) -> Taste:  # fmt: skip
-    """Fit the model to the slates of `users` (all by default), by Adam on batches of users."""
-    torch.manual_seed(seed)
-    model = Taste(data, choice, d) if start is None else copy.deepcopy(start)
+    """Fit the model to the slates of `users` (all by default), by about `steps` steps of Adam on batches of users, in whole epochs."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Taste(data, choice, d)
     users = np.arange(len(data.first) - 1) if users is None else users
     rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
     per_epoch = sum(1 for _ in batches(users, data.first, size))
-    epochs = max(epochs, math.ceil(150 / per_epoch))
+    epochs = math.ceil(steps / per_epoch)
     steps = epochs * per_epoch
     optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=rate)
     schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -256,7 +257,9 @@ class Information(NamedTuple):
         return self.curvature[:n, :n] - (mixed / self.item_curvature) @ mixed.T
 
 
-def information(model: Taste, data: Data, seed: int = 0, draws: int = 8, size: int = 20_000) -> Information:
+def information(
+    model: Taste, data: Data, seed: int = 0, draws: int = 8, size: int = 20_000, users: NDArray[np.int64] | None = None
+) -> Information:
     """Scores of users are those of the marginal likelihood, by Fisher's identity, as the draws of their interest are weighted by importance.
 
     The item effects are one draw for each batch.
@@ -270,7 +273,8 @@ def information(model: Taste, data: Data, seed: int = 0, draws: int = 8, size: i
     slope, H, HB = np.zeros(p), np.zeros((p, p)), np.zeros((p, N))
     item_slope, D = -precision * model.item_mean.detach().numpy().astype(np.float64), np.full(N, precision)
     generator = torch.Generator().manual_seed(seed)
-    for users in batches(np.arange(len(data.first) - 1), data.first, size):
+    everyone = np.arange(len(data.first) - 1) if users is None else users
+    for users in batches(everyone, data.first, size):
         rows, owner = data.rows(users)
         with torch.no_grad():
             base = model.appeal(data, True, generator)[data.item[rows]] + data.feature[rows] @ model.gamma
@@ -306,8 +310,10 @@ def information(model: Taste, data: Data, seed: int = 0, draws: int = 8, size: i
     return Information(labels, slope, H, item_slope, D, HB)
 
 
-def polish(model: Taste, data: Data, rounds: int = 8, seed: int = 0, progress: Progress | None = None) -> None:
-    """Bring the coefficients of utility and choice, and the item effects, to their maximum, all else as it is.
+def polish(
+    model: Taste, data: Data, rounds: int = 8, seed: int = 0, users: NDArray[np.int64] | None = None, progress: Progress | None = None
+) -> None:  # fmt: skip
+    """Bring the coefficients of utility and choice, and the item effects, to their maximum, all else as it is; `users` as in `fit_taste`.
 
     Adam is slow where features resemble one another. Newton's method, with the outer products of the scores for the Hessian (Berndt, Hall,
     Hall and Hausman 1974), is not; its later steps are shorter, which averages over the draws.
@@ -315,7 +321,7 @@ def polish(model: Taste, data: Data, rounds: int = 8, seed: int = 0, progress: P
     n = len(model.gamma) + len(model.theta) + 1 + len(model.beta)
     parts = (model.gamma, model.theta, model.level, model.beta)
     for r in range(rounds):
-        i = information(model, data, seed + r)
+        i = information(model, data, seed + r, users=users)
         with torch.no_grad():
             w = torch.cat([part.reshape(-1) for part in parts]).numpy().astype(np.float64)
             ridge = np.where(np.arange(n) == len(model.gamma) + len(model.theta), 1e-6, RIDGE)
@@ -342,4 +348,5 @@ def covariance(model: Taste, data: Data, seed: int = 0) -> tuple[NDArray[np.floa
     ridge = np.diag(
         np.r_[np.full(n, RIDGE), 0.0, np.full(len(model.beta), RIDGE), np.zeros(p - n - 1 - len(model.beta))]
     )
-    return np.linalg.pinv(i.without_items(p) + ridge, hermitian=True).astype(np.float64), i.labels
+    values, vectors = np.linalg.eigh(i.without_items(p) + ridge)
+    return (vectors / np.maximum(values, LEAST)) @ vectors.T, i.labels

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from recgym.errors import FitError, require_count, require_number, require_option
 from recgym.fit.assembly import assemble
 from recgym.fit.events import Slates, slates_of
-from recgym.fit.inputs import data_of, with_negatives
+from recgym.fit.inputs import data_of, one_by_one, with_negatives, with_rows
 from recgym.fit.likelihood import CHOICES
 from recgym.fit.outcomes import fit_outcomes
 from recgym.fit.parameters import Parameter, taste_parameters
@@ -91,7 +91,10 @@ def fit_world(
     if logs.n_users < 10 or logs.n_items < 2:
         raise FitError(f"logs: must have 10 users and 2 items, got {logs.n_users} and {logs.n_items}")
     unknown: list[str] = []
-    slates = slates_of(logs)
+    logs = with_rows(logs)
+    if not logs.impressions:
+        logs = one_by_one(logs)
+    slates = taken = slates_of(logs)
     rng = np.random.default_rng([seed, 11])
     if not logs.impressions:
         slates = with_negatives(slates, negatives, rng)
@@ -105,7 +108,6 @@ def fit_world(
     held = rng.permutation(slates.n_users)[: min(max(slates.n_users // 10, 1), 5000)]
     train = np.setdiff1d(np.arange(slates.n_users), held)
     size = int(np.clip(len(slates) / 30, 500, 20_000))
-    epochs = max(2, math.ceil(steps * size / max(len(slates), 1)))
 
     # 1. Which choice model, and which decays of the features of the past, on a part of the users.
     several = slates.item.shape[1] > 1
@@ -118,17 +120,21 @@ def fit_world(
     options = options if choice == "auto" else [choice]
     part = rng.permutation(train)[: max(int(len(train) * min(1.0, 60_000 / len(slates))), 10)]
     quick = {
-        name: fit_taste(data, name, d, users=part, epochs=max(2, epochs // 3), size=size, seed=seed, progress=progress)
+        name: fit_taste(data, name, d, users=part, steps=max(steps // 3, 1), size=size, seed=seed, progress=progress)
         for name in options
     }
     scores = {name: _held_out(model, data, held) for name, model in quick.items()}
     best = max(scores, key=lambda name: scores[name])
-    data, dynamic, decays = past(data, slates, quick[best], names)
+    dynamic, decays = [], {}
+    if logs.impressions:
+        data, dynamic, decays = past(data, slates, quick[best], names)
+    else:
+        unknown.append("Fatigue, attraction and a reference price: need impressions; the world has none.")
 
     # 2. All of it; then anew, without those features of the past that have no effect, as the rest has adapted to them.
     kept = [*names, *dynamic]
     while True:
-        model = fit_taste(data, best, d, epochs=epochs, size=size, seed=seed, progress=progress)
+        model = fit_taste(data, best, d, steps=steps, size=size, seed=seed, progress=progress)
         polish(model, data, seed=seed, progress=progress)
         cov, labels = covariance(model, data, seed)
         left = worth_keeping(model, cov, labels, kept, dynamic)
@@ -142,10 +148,10 @@ def fit_world(
     interest = model.sample(data, DRAWS, seed=seed)
 
     # 3. What follows a click, and who stays.
-    parameters = taste_parameters(model, cov, labels, kept, decays, several)
+    parameters = taste_parameters(model, cov, labels, kept, decays, several and logs.impressions)
     outcome, more = fit_outcomes(slates, model, data, interest, unknown)
     parameters += more
-    leaving, more = fit_leaving(slates, model, data, interest, unknown)
+    leaving, more = fit_leaving(taken, model, data, interest, unknown)
     parameters += more
     world = assemble(
         logs, slates, data, model, interest, kept, decays, outcome, leaving,
