@@ -28,7 +28,7 @@ from recgym.market import LoggedMarket, Market, StaticMarket
 from recgym.models.candidates import Retrieval, Uniform
 from recgym.models.choice import Cascade, MultinomialLogit, PositionBased
 from recgym.models.departure import Visits
-from recgym.models.dynamics import Attraction, Fatigue, Mood
+from recgym.models.dynamics import Adaptation, Attraction, Fatigue, Mood
 from recgym.models.preference import DotProduct
 from recgym.models.response import Outcomes
 from recgym.models.reward import Weighted
@@ -78,6 +78,24 @@ def test_the_parts_keep_their_contracts(planted: World, index: int) -> None:
     parts = [planted.population, planted.market, planted.response, planted.dynamics[1],
              Visits(-2.0, 0.1, 1.0, 0.0, -1.0, 0.0, 600.0, 1.0)]  # fmt: skip
     check_component(parts[index], planted)
+
+
+def test_who_has_just_clicked_is_busy(planted: World) -> None:
+    """A world in which a click takes 2 from all utilities of the next step, a memory of 0.5 of that in the one after."""
+    part = Adaptation("click", memory=0.5, limit=1.0, name="busy")
+    check_component(part, planted)
+    prefer = DotProduct(1.0, {"appeal": 1.0}, users={"busy": -12.0})
+    world = planted.replace(dynamics=(part, planted.dynamics[1]), preference=prefer)
+    check_world(world.replace(departure=Visits(-2.5, 0.2, 1.0, back=0.0)))
+    users = world.arrive(recgym.mix([1]))
+    click = np.array([[True, False, True]])
+    after, _ = world.step(users, users.candidates[:, :3], world.noise(users), click)
+    assert after.busy[0] == pytest.approx(0.5 * 2 / 3)
+    fitted = fit_world(simulate(world, users=1000, batch=1000), candidates=10, steps=200, choice="position-based")
+    found = {p.name: p for p in fitted.parameters}["busy"]
+    assert found.value == pytest.approx(12.0, rel=0.25)
+    assert found.low > 0
+    assert fitted.world.dynamics[-2].memory == 0.5 or fitted.world.dynamics[-1].memory == 0.5
 
 
 def test_attraction_keeps_its_contract_and_passes(planted: World) -> None:

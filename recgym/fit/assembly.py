@@ -89,6 +89,9 @@ def assemble(
         memory, by = decays["level"]
         dynamics.append(Adaptation("offers", by, memory=memory, limit=4.0))
         users["level"] = gamma["level"]
+    if "busy" in gamma:
+        dynamics.append(Adaptation("click", memory=decays["busy"], limit=1.0, name="busy"))
+        users["busy"] = -gamma["busy"]
     dynamics += [_mood(name, fit, leaving.words) for name, fit in moods.items()]
     laws = {name: fit.coefficient for name, fit in outcome.fits.items()}
     response = Outcomes(

@@ -48,6 +48,8 @@ def taste_parameters(
             "clicked": "what an impression with a click takes from the utility of its topic",
             "level": f"utility of one unit of the reference price, the {decays.get('level', (0, ''))[1]} price of a slate with memory"
             f" {decays.get('level', (0, ''))[0]:g}",
+            "busy": "what clicks of the steps before take from the utility of everything, per share of positions, running mean with memory"
+            f" {decays.get('busy', 0):g}",
             "pull": "how much a clicked item attracts: of the inner product with the items clicked before",
         }.get(name, f"utility of one unit of {name}")
         shown = "reference price" if name == "level" else name  # not the level of all utilities

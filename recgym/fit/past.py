@@ -35,9 +35,10 @@ def past(data: Data, slates: Slates, model: Taste, names: list[str]) -> tuple[Da
     place = np.broadcast_to(np.arange(shape[1]), shape)[some][there]
     base = [np.ones(len(y)), offset[there], np.log1p(place)]
 
-    def score(columns: list[Array]) -> float:
+    def score(columns: list[Array]) -> tuple[float, float]:
         X = np.stack([*base, *[column[some][there] for column in columns]], 1)
-        return logistic(y, X)[2]
+        w, _, found = logistic(y, X)
+        return found, float(w[len(base)])
 
     if slates.n_topics > 1 and len(slates) > slates.n_users:
         tried = {}
@@ -45,7 +46,7 @@ def past(data: Data, slates: Slates, model: Taste, names: list[str]) -> tuple[Da
             exposed, clicked = np.zeros(shape), np.zeros(shape)
             replay_topics(exposed, clicked, slates.item, slates.click & shown, slates.topic, slates.user, slates.gap,
                           slates.n_topics, half)  # fmt: skip
-            tried[half] = (score([exposed, clicked]), exposed, clicked)
+            tried[half] = (score([exposed, clicked])[0], exposed, clicked)
         decays["half_life"] = max(tried, key=lambda half: tried[half][0])
         _, added["ignored"], added["clicked"] = tried[decays["half_life"]]
         added["ignored"], added["clicked"] = -added["ignored"], -added["clicked"]
@@ -58,12 +59,26 @@ def past(data: Data, slates: Slates, model: Taste, names: list[str]) -> tuple[Da
                 level = np.zeros(len(slates))
                 replay_level(level, price, slates.item, slates.user, memory, least)
                 column = np.broadcast_to(level[:, None], shape)
-                found = score([column])
+                found, _ = score([column])
                 if found > best[0]:
                     best = (found, column)
                     decays["level"] = (memory, "least" if least else "mean")
         assert best[1] is not None
         added["level"] = best[1]
+    if len(slates) > slates.n_users:
+        click = (slates.click & shown).astype(np.float64)
+        everywhere = np.zeros_like(slates.item)  # empty positions count, as they do in the world
+        best = (-math.inf, None)
+        for memory in MEMORIES:
+            level = np.zeros(len(slates))
+            replay_level(level, click, everywhere, slates.user, memory, False)
+            column = np.broadcast_to(-level[:, None], shape)
+            found, slope = score([column, *added.values()])
+            if found > best[0]:
+                best = (found, column if slope > 0 else None)
+                decays["busy"] = memory
+        if best[1] is not None:  # else those who have clicked click more: tastes that differ, which the model has
+            added["busy"] = best[1]
     if data.embedding is not None and len(slates) > slates.n_users:
         match = np.zeros(shape)
         replay_pull(

@@ -168,6 +168,7 @@ WORDS = {
     "ignored": "Fatigue of what was shown and not clicked",
     "clicked": "Fatigue of topics that were clicked",
     "level": "A reference price",
+    "busy": "Being busy with what was clicked before",
     "pull": "Attraction of items clicked before",
 }
 
