@@ -149,6 +149,8 @@ def fit_world(
 
     # 3. What follows a click, and who stays.
     parameters = taste_parameters(model, cov, labels, kept, decays, several and logs.impressions)
+    if not logs.impressions:
+        parameters = [p for p in parameters if p.name != "level"]
     outcome, more = fit_outcomes(slates, model, data, interest, unknown)
     parameters += more
     leaving, more = fit_leaving(taken, model, data, interest, unknown)
