@@ -19,6 +19,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, NoReturn
 
 import recgym
@@ -32,7 +33,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status: 0, or 2 after an error, which is one line on stderr."""
+    """Run a command; returns the exit status: 0, 2 after an error, which is one line on stderr, or 130 after Ctrl+C."""
     parser = _Parser(prog="python -m recgym", description=recgym.__doc__.splitlines()[0] if recgym.__doc__ else None)
     parser.add_argument("--version", action="version", version=recgym.__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -121,6 +122,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # who read has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except KeyboardInterrupt:
+        hint = "; the same command goes on where it was" if options.run is _fit else ""
+        print(f"{parser.prog}: interrupted{hint}", file=sys.stderr)
+        return 130
     except (RecgymError, OSError) as error:
         message = " ".join(str(error).split())
         print(f"{parser.prog}: error: {message}", file=sys.stderr)
@@ -201,6 +206,7 @@ def _fit(options: argparse.Namespace) -> None:
         return
     _need("fit", {"polars": "logs", "torch": "bench", "jinja2": "bench", "matplotlib": "bench", "rich": "bench"})
     from benchmarks.fit_page import fit_page
+    from recgym.fit.checkpoint import Checkpoints
     from recgym.fit.display import Display
     from recgym.fit.folder import check_output, fit_and_report, write_world
 
@@ -210,13 +216,18 @@ def _fit(options: argparse.Namespace) -> None:
             name: _number("reward", value) for name, value in _pairs("reward", given["reward"].split(",")).items()
         }
     command = shlex.join(["python", "-m", "recgym", *options.given])
+    place = Path(options.output).absolute()
+    checkpoints = Checkpoints(place.with_name(f".{place.name}.unfinished"))
     with Display() as display:
         logs = _logs(options)
         display.say(f"{len(logs):,} rows of {logs.n_users:,} users and {logs.n_items:,} items are read")
-        found = fit_and_report(logs, title=_title(options), command=command, display=display, **given)
+        found = fit_and_report(
+            logs, title=_title(options), command=command, display=display, checkpoints=checkpoints, **given
+        )
     write_world(
         options.output, found.fitted.world, found.report, lambda report: fit_page(report, found.pairs, options.output)
     )
+    checkpoints.clear()
     print("\n".join([*found.report.lines(), *(f"- {line}" for line in found.report.findings)]))
     print(
         f"Written to {options.output}; report.html there says how far to trust it. To play: python -m recgym info {options.output}"

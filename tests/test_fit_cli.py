@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -157,11 +158,12 @@ def test_nothing_is_half_written(
     arguments = ["fit", "csv", str(table), "--columns", "user=shopper", "--choice", "independent", *QUICK]
     assert main([*arguments, "-o", str(tmp_path / "w")]) == 2
     assert "output: " in capsys.readouterr().err.splitlines()[-1]
-    assert os.listdir(tmp_path) == []
+    assert os.listdir(tmp_path) == [".w.unfinished"]  # the trainings, with which the same command goes on
     before = {file.name: file.read_bytes() for file in world.iterdir()}
     assert main([*arguments, "-o", str(world)]) == 2
     assert {file.name: file.read_bytes() for file in world.iterdir()} == before
-    assert os.listdir(world.parent) == ["world"]
+    assert {*os.listdir(world.parent)} == {"world", ".world.unfinished"}
+    shutil.rmtree(world.parent / ".world.unfinished")
 
 
 @pytest.mark.parametrize(

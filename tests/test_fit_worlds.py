@@ -16,6 +16,7 @@ import torch
 import recgym
 from baselines import make_agent
 from recgym.errors import ConfigError, FitError
+from recgym.fit.checkpoint import Checkpoints
 from recgym.fit.effects import given_draws, logistic, random_intercepts
 from recgym.fit.events import slates_of
 from recgym.fit.inputs import data_of
@@ -213,6 +214,34 @@ def test_polishing_brings_the_coefficients_to_their_maximum(logs: Logs) -> None:
     found = float(model.gamma[0].detach())
     assert found == pytest.approx(-1.5, abs=0.4)  # interests are as little fitted as before
     np.testing.assert_allclose(examination(model.theta.detach()).numpy(), [0.3, 1.0, 0.6], atol=0.08)
+
+
+def test_an_interrupted_fit_goes_on_to_the_same_last_digit(logs: Logs, tmp_path) -> None:
+    data = data_of(logs, slates_of(logs), [])
+    settings = dict(steps=60, size=2000, seed=3)
+    whole = fit_taste(data, "position-based", D, **settings)
+
+    def stop(what: str, share: float, number: float) -> None:
+        if share > 0.5:
+            raise KeyboardInterrupt
+
+    checkpoints = Checkpoints(tmp_path / "states", seconds=0)
+    with pytest.raises(KeyboardInterrupt):
+        fit_taste(data, "position-based", D, progress=stop, checkpoints=checkpoints, **settings)
+    (file,) = (tmp_path / "states").iterdir()
+    seen: list[float] = []
+    again = fit_taste(data, "position-based", D, progress=lambda what, share, number: seen.append(share),
+                      checkpoints=checkpoints, **settings)  # fmt: skip
+    assert seen[0] > 0.3  # not from the start
+    for name, x in whole.state_dict().items():
+        assert torch.equal(x, again.state_dict()[name]), name
+    fit_taste(
+        data, "position-based", D, progress=stop, checkpoints=checkpoints, **settings
+    )  # is done, and not done again
+    file.write_bytes(file.read_bytes()[:-100])  # a torn one counts as none
+    fit_taste(data, "position-based", D, checkpoints=checkpoints, **settings)
+    checkpoints.clear()
+    assert not (tmp_path / "states").exists()
 
 
 def test_the_hazard_is_found() -> None:

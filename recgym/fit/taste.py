@@ -21,9 +21,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from recgym.fit.checkpoint import Checkpoints
 from recgym.fit.likelihood import CHOICES, Likelihood
 
 RIDGE = 0.04  # precision of coefficients before the data are seen
+MOST = 0.9  # of the information on coefficients that item effects may take
 LEAST = 1e-4  # curvature of what the data do not tell at all, so that its interval is wide
 Progress = Callable[[str, float, float], None]  # (what, share done, its number)
 
@@ -203,9 +205,12 @@ def batches(users: NDArray[np.int64], first: NDArray[np.int64], size: int) -> It
 
 def fit_taste(
     data: Data, choice: str, d: int, *, users: NDArray[np.int64] | None = None, steps: int = 1200, draws: int = 4,
-    size: int = 20_000, rate: float = 0.03, seed: int = 0, progress: Progress | None = None,
+    size: int = 20_000, rate: float = 0.03, seed: int = 0, progress: Progress | None = None, checkpoints: Checkpoints | None = None,
 ) -> Taste:  # fmt: skip
-    """Fit the model to the slates of `users` (all by default), by about `steps` steps of Adam on batches of users, in whole epochs."""
+    """Fit the model to the slates of `users` (all by default), by about `steps` steps of Adam on batches of users, in whole epochs.
+
+    With `checkpoints` a training that was interrupted goes on.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Taste(data, choice, d)
@@ -215,23 +220,26 @@ def fit_taste(
     epochs = math.ceil(steps / per_epoch)
     steps = epochs * per_epoch
     optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=rate)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser,
-        lambda t: min(1.0, (t + 1) / 20) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(t / steps, 1.0)))),
-    )
-    total, done, loss = len(users), 0, torch.zeros(())
-    for _ in range(epochs):
+    total, first, loss = len(users), 0, torch.zeros(())
+    file = checkpoints.of(data, users, (choice, d, steps, draws, size, rate, seed)) if checkpoints else None
+    if checkpoints and file:
+        first = checkpoints.load(file, model, optimiser, rng, generator)
+    done = first * per_epoch
+    for epoch in range(first, epochs):
         for batch in batches(rng.permutation(users), data.first, size):
             bound = model.bound(data, batch, draws, generator)
             loss = -bound.sum() / len(batch) + model.penalty() / total
             optimiser.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 10.0)
+            for group in optimiser.param_groups:
+                group["lr"] = rate * min(1.0, (done + 1) / 20) * (0.02 + 0.49 * (1 + math.cos(math.pi * done / steps)))
             optimiser.step()
-            schedule.step()
             done += 1
         if progress:
             progress(f"tastes, {choice}", done / steps, float(loss.detach()))
+        if checkpoints and file:
+            checkpoints.save(file, epoch + 1, epoch + 1 == epochs, model, optimiser, rng, generator)
     return model.eval()
 
 
@@ -251,10 +259,19 @@ class Information(NamedTuple):
     item_curvature: NDArray[np.float64]
     mixed: NDArray[np.float64]
 
-    def without_items(self, n: int) -> NDArray[np.float64]:
-        """(n, n) curvature of the first n coefficients with the item effects eliminated."""
+    def without_items(self, ridge: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n, n) curvature of the first n coefficients, of which `ridge` is the precision before, with the item effects eliminated.
+
+        What the item effects take is computed as if each had information of its own, which is too much where users see few items again and
+        again: no more than `MOST` of any direction is taken, so that the result is positive.
+        """
+        n = len(ridge)
         mixed = self.mixed[:n]
-        return self.curvature[:n, :n] - (mixed / self.item_curvature) @ mixed.T
+        values, vectors = np.linalg.eigh(self.curvature[:n, :n] + np.diag(ridge))
+        root = (vectors * np.sqrt(np.maximum(values, LEAST))) @ vectors.T
+        inverse = (vectors / np.sqrt(np.maximum(values, LEAST))) @ vectors.T
+        taken, axes = np.linalg.eigh(inverse @ ((mixed / self.item_curvature) @ mixed.T) @ inverse)
+        return root @ ((axes * (1 - np.minimum(taken, MOST))) @ axes.T) @ root
 
 
 def information(
@@ -327,9 +344,7 @@ def polish(
             ridge = np.where(np.arange(n) == len(model.gamma) + len(model.theta), 1e-6, RIDGE)
             mixed = i.mixed[:n]
             slope = i.slope[:n] - ridge * w
-            move = np.linalg.solve(
-                i.without_items(n) + np.diag(ridge), slope - mixed @ (i.item_slope / i.item_curvature)
-            )
+            move = np.linalg.solve(i.without_items(ridge), slope - mixed @ (i.item_slope / i.item_curvature))
             shift = (i.item_slope - mixed.T @ move) / i.item_curvature
             length = min(1.0, 2.0 / (r + 1), 1.0 / max(np.abs(move).max(), np.abs(shift).max(), 1e-12))
             model.item_mean.add_(torch.from_numpy(length * shift).float())
@@ -345,8 +360,5 @@ def covariance(model: Taste, data: Data, seed: int = 0) -> tuple[NDArray[np.floa
     """Covariance of the coefficients, the distribution of the users and the item effects being unknown, too; and their labels."""
     i = information(model, data, seed)
     p, n = len(i.labels), len(model.gamma) + len(model.theta)
-    ridge = np.diag(
-        np.r_[np.full(n, RIDGE), 0.0, np.full(len(model.beta), RIDGE), np.zeros(p - n - 1 - len(model.beta))]
-    )
-    values, vectors = np.linalg.eigh(i.without_items(p) + ridge)
-    return (vectors / np.maximum(values, LEAST)) @ vectors.T, i.labels
+    ridge = np.r_[np.full(n, RIDGE), 0.0, np.full(len(model.beta), RIDGE), np.zeros(p - n - 1 - len(model.beta))]
+    return np.linalg.inv(i.without_items(ridge)).astype(np.float64), i.labels

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from recgym.errors import FitError, require_count, require_number, require_option
 from recgym.fit.assembly import assemble
+from recgym.fit.checkpoint import Checkpoints
 from recgym.fit.events import Slates, slates_of
 from recgym.fit.inputs import data_of, one_by_one, with_negatives, with_rows
 from recgym.fit.likelihood import CHOICES
@@ -62,6 +63,7 @@ def fit_world(
     steps: int = 1200,
     seed: int = 0,
     progress: Progress | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> Fitted:
     """Fit a world to logs by likelihood.
 
@@ -77,6 +79,7 @@ def fit_world(
             have no impressions, which alone tell how often what is shown is not clicked.
         steps: of the optimiser. seed: of all that is random.
         progress: called with (what, share done, its present number).
+        checkpoints: where the state of the trainings is kept, so that a fit that was interrupted goes on; it is left there.
 
     Raises:
         FitError: the logs have no clicks, or fewer than 10 users or 2 items. ConfigError: an argument breaks its rule.
@@ -120,7 +123,17 @@ def fit_world(
     options = options if choice == "auto" else [choice]
     part = rng.permutation(train)[: max(int(len(train) * min(1.0, 60_000 / len(slates))), 10)]
     quick = {
-        name: fit_taste(data, name, d, users=part, steps=max(steps // 3, 1), size=size, seed=seed, progress=progress)
+        name: fit_taste(
+            data,
+            name,
+            d,
+            users=part,
+            steps=max(steps // 3, 1),
+            size=size,
+            seed=seed,
+            progress=progress,
+            checkpoints=checkpoints,
+        )
         for name in options
     }
     scores = {name: _held_out(model, data, held) for name, model in quick.items()}
@@ -134,7 +147,7 @@ def fit_world(
     # 2. All of it; then anew, without those features of the past that have no effect, as the rest has adapted to them.
     kept = [*names, *dynamic]
     while True:
-        model = fit_taste(data, best, d, steps=steps, size=size, seed=seed, progress=progress)
+        model = fit_taste(data, best, d, steps=steps, size=size, seed=seed, progress=progress, checkpoints=checkpoints)
         polish(model, data, seed=seed, progress=progress)
         cov, labels = covariance(model, data, seed)
         left = worth_keeping(model, cov, labels, kept, dynamic)
