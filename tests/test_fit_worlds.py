@@ -21,7 +21,8 @@ from recgym.fit.effects import given_draws, logistic, random_intercepts
 from recgym.fit.events import slates_of
 from recgym.fit.inputs import data_of
 from recgym.fit.likelihood import CHOICES, examination
-from recgym.fit.stay import fit_mood, running_means
+from recgym.fit.outcomes import scan
+from recgym.fit.stay import fit_mood, mood_inputs, running_means
 from recgym.fit.taste import batches, fit_taste, polish
 from recgym.fit.worlds import fit_world
 from recgym.logs import Logs, simulate
@@ -341,3 +342,26 @@ def test_interactions_alone_are_fitted_beside_random_items(logs: Logs) -> None:
     )
     assert float((1 / (1 + np.exp(-v))).mean()) == pytest.approx(0.1, abs=0.02)
     assert fitted.data.known.shape[0] == fitted.slates.n_users == few["user"].n_unique() < alone.n_users
+
+
+def test_moods_are_fed_in_the_fit_as_in_the_world(planted: World) -> None:
+    """Each input of the fit against one step of `Mood` that has that weight alone."""
+    logs = simulate(planted, users=300, batch=300)
+    slates = slates_of(logs)
+    data = data_of(logs, slates, [])
+    model = fit_taste(data, "position-based", D, steps=20, size=1000, seed=0)
+    x, words = mood_inputs(slates, model, data, model.sample(data, 1))
+    first = slates.step == 0
+    users = planted.arrive(recgym.mix(range(300)))
+    slate = slates.item[first]
+    _, feedback = planted.step(users, slate, planted.noise(users))
+    dwell = feedback.objectives[:, planted.objectives.index("dwell")]
+    whole = {"clicks": dict(click=1.0), "log minutes": dict(minutes=1.0)}
+    for word, weight in whole.items():
+        mood = Mood(0.0, {}, limit=50.0, **weight)(users, planted.catalog, feedback, np.zeros((0, 300)))["mood"]
+        if word == "log minutes":
+            mood = np.log(
+                np.exp(mood) - planted.response.scan + scan(slates)
+            )  # what a step without a click takes is fitted, too
+            np.testing.assert_allclose(np.exp(mood) - 1 - scan(slates), dwell, atol=1e-4)
+        np.testing.assert_allclose(x[first, words.index(word)], mood, atol=1e-4, err_msg=word)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from recgym.fit.clicks import Z, sigmoid
 from recgym.fit.effects import logistic
 from recgym.fit.events import steps_since
+from recgym.fit.outcomes import scan
 from recgym.fit.parameters import Parameter, estimate
 from recgym.kernel import kernel
 from recgym.models.departure import Departure, Never, Visits
@@ -198,7 +199,7 @@ def fit_leaving(
             f"Sessions: {ended} ends are too few to tell when users leave; nobody leaves before the horizon."
         )
         return stays, []
-    x, words = _inputs(slates, model, data, interest)
+    x, words = mood_inputs(slates, model, data, interest)
     first_of_user = np.r_[True, np.diff(slates.user) != 0]
     comes = _returns(slates, first_of_user)
     fresh = first_of_user if comes is not None else slates.step == 0
@@ -255,7 +256,9 @@ def _mood_parameters(name: str, fit: MoodFit, words: tuple[str, ...], what: str)
     return found
 
 
-def _inputs(slates: Slates, model: Taste, data: Data, interest: NDArray[np.float32]) -> tuple[Array, tuple[str, ...]]:
+def mood_inputs(
+    slates: Slates, model: Taste, data: Data, interest: NDArray[np.float32]
+) -> tuple[Array, tuple[str, ...]]:
     """(M, p) inputs of the moods, and what they are: attributes of the items shown, match, price, clicks, minutes."""
     item = np.maximum(slates.item, 0)
     attributes = data.attributes.numpy().astype(np.float64)
@@ -277,7 +280,8 @@ def _inputs(slates: Slates, model: Taste, data: Data, interest: NDArray[np.float
         columns.append(clicks)
         words.append("clicks")
     if "dwell" in slates.outcome:
-        columns.append(np.log1p(slates.outcome["dwell"].sum(axis=1).astype(np.float64)))
+        minutes = slates.outcome["dwell"].sum(axis=1).astype(np.float64)
+        columns.append(np.log1p(scan(slates) + minutes))  # of the whole step, as `Mood` takes them
         words.append("log minutes")
     return np.stack(columns, 1), tuple(words)
 
