@@ -422,10 +422,11 @@ def _recovery(
     impressions: Annotated[int, typer.Option(min=1000, help="Of the logs of each world, about.")] = 1_000_000,
     users: Annotated[int, typer.Option(min=2, help="Evaluated, the same for all agents.")] = 1000,
     runs: Annotated[int, typer.Option(min=0, help="Fits of planted worlds, for the coverage of intervals.")] = 20,
+    fresh: Fresh = False,
 ) -> None:
     """Do worlds that are fitted to simulated logs rank agents as the worlds do where the logs came from?"""
     names = list(recovery.SOURCES) if worlds is None else worlds
-    recovery.run_recovery(output, names, impressions, users, runs, _command(), console)
+    recovery.run_recovery(output, names, impressions, users, runs, _command(), console, fresh)
 
 
 @app.command("audit")

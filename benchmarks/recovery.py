@@ -10,6 +10,7 @@ Two questions, each with a table of its own:
 
 from __future__ import annotations
 
+import json
 import math
 import tempfile
 import time
@@ -202,12 +203,13 @@ def same_order(scores: dict[str, dict[str, list[float]]]) -> bool:
 
 
 def run_recovery(folder: Path, names: Sequence[str], impressions: int, users: int, runs: int, command: str = "",
-                 console: Console | None = None) -> dict[str, Any]:  # fmt: skip
-    """Answer both questions; print the tables, and write recovery.json and recovery.md.
+                 console: Console | None = None, fresh: bool = False) -> dict[str, Any]:  # fmt: skip
+    """Answer both questions; print the tables, and write recovery.json and recovery.md after each world, so that a run goes on.
 
     Args:
         folder: for the files. names: of `SOURCES`. impressions: of the logs of each, about. users: evaluated.
         runs: of the coverage; 0: none. command: how to repeat it. console: where to print.
+        fresh: whether to run again what an earlier run of the same settings and software has left.
 
     Raises:
         ConfigError: no such source.
@@ -219,12 +221,30 @@ def run_recovery(folder: Path, names: Sequence[str], impressions: int, users: in
     def say(text: str) -> None:
         console.print(text, markup=False)
 
-    data: dict[str, Any] = {"values": {name: values(name, impressions, users, say) for name in names}}
+    def write(found: dict[str, Any], where: Console) -> None:
+        publish(folder, "recovery", command, found, sections(found), [], where)
+
+    asked = {"impressions": impressions, "evaluated": users, "software": software()}
+    before = {} if fresh else _left(folder / "recovery.json", asked)
+    data: dict[str, Any] = {"asked": asked, "values": {}}
+    for name in names:
+        data["values"][name] = before.get("values", {}).get(name) or values(name, impressions, users, say)
+        write({**before, **data, "values": {**before.get("values", {}), **data["values"]}}, Console(quiet=True))
     if runs:
-        data["coverage"] = coverage(runs, 4000, say)
-    data["software"] = software()
-    publish(folder, "recovery", command, data, sections(data), [], console)
+        earlier = before.get("coverage", {})
+        data["coverage"] = earlier if earlier.get("runs") == runs else coverage(runs, 4000, say)
+    write(data, console)
     return data
+
+
+def _left(file: Path, asked: dict[str, Any]) -> dict[str, Any]:
+    """What an earlier run of the same settings left; nothing where there is none."""
+    try:
+        data = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return {}
+    fits = isinstance(data, dict) and data.get("asked") == asked and isinstance(data.get("values"), dict)
+    return {name: data[name] for name in ("values", "coverage") if name in data} if fits else {}
 
 
 def sections(data: dict[str, Any]) -> list[Section]:

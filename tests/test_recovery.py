@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 pytest.importorskip("polars")
 
 import recgym
+from benchmarks import recovery
 from benchmarks.__main__ import app
 from benchmarks.recovery import SOURCES, planted, same_order, sections
 from recgym.testing import check_world
@@ -55,6 +59,27 @@ def test_tables_say_what_is_close_and_what_is_not() -> None:
     assert not same_order(scores)
     scores["myopic"]["fitted"] = [1.04, 0.01, 20.0]
     assert same_order(scores)  # two that cannot be told apart are in no order
+
+
+def test_a_run_goes_on_and_is_done_anew_only_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+
+    def values(name: str, impressions: int, users: int, say: object) -> dict[str, object]:
+        if name in ran:
+            raise KeyboardInterrupt
+        ran.append(name)
+        scores = {"random": {"true": [1.0, 0.1, 2.0], "fitted": [1.0, 0.1, 2.0]}}
+        return {"impressions": 10, "users": 2, "choice": "cascade", "seconds": 1.0, "scores": scores}
+
+    monkeypatch.setattr(recovery, "values", values)
+    quiet = Console(quiet=True)
+    with pytest.raises(KeyboardInterrupt):
+        recovery.run_recovery(tmp_path, ["news", "gazette", "gazette"], 1000, 10, 0, fresh=True, console=quiet)
+    recovery.run_recovery(tmp_path, ["news", "gazette"], 1000, 10, 0, console=quiet)
+    assert ran == ["news", "gazette"]
+    with pytest.raises(KeyboardInterrupt):  # other settings: nothing is taken up
+        recovery.run_recovery(tmp_path, ["news"], 2000, 10, 0, console=quiet)
+    assert "| news | random |" in (tmp_path / "recovery.md").read_text()
 
 
 def test_an_unknown_world_is_an_error() -> None:
