@@ -10,7 +10,8 @@ user's rows and the shared parameters, never hand it out, and draw the populatio
 That costs no privacy but what the moments cost: what a user sends to a step may depend on her rows and on all that was
 released before.
 
-Needs the extra `privacy`: pip install "recgym[privacy]".
+Needs the extra `logs` and opacus (pip install "opacus>=1.6"), in an environment of its own: opacus' wheel installs a package `benchmarks`, which
+hides or overwrites the one of recgym, so that `python -m benchmarks` and `python -m recgym fit` may not run there.
 """
 
 from __future__ import annotations
@@ -126,7 +127,9 @@ def private_training(
             DPTensorFastGradientClipping,
         )
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f'{error}; private training needs pip install "recgym[privacy]"') from None
+        raise ModuleNotFoundError(
+            f'{error}; private training needs pip install "opacus>=1.6", in an environment of its own'
+        ) from None
 
     users = require_count("users", users, 1, 2**31 - 1)
     batch = require_count("batch", batch, 1, users)
