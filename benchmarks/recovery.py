@@ -141,11 +141,11 @@ def coverage(runs: int, users: int, say: Say) -> dict[str, Any]:
         for name, value in truth.items():
             if name in parameters:
                 p = parameters[name]
-                found.setdefault(name, []).append([value, p.value, p.low, p.high])
+                found.setdefault(name, []).append([value, float(p.value), float(p.low), float(p.high)])
             else:
                 found.setdefault(name, []).append([value, math.nan, math.nan, math.nan])
         say(f"run {run + 1} of {runs}: {time.perf_counter() - begun:.0f} s")
-    held = {name: sum(low <= value <= high for value, _, low, high in rows) for name, rows in found.items()}
+    held = {name: sum(bool(low <= value <= high) for value, _, low, high in rows) for name, rows in found.items()}
     plain = {
         name: [[None if math.isnan(x) else round(x, 4) for x in row] for row in rows] for name, rows in found.items()
     }

@@ -39,12 +39,14 @@ INCLUDED = {  # files of the repository that are pages
     "benchmarks/results/references-classics/references.md": "leaderboards/references-classics.md",
     "benchmarks/results/throughput.md": "leaderboards/throughput.md",
     "benchmarks/results/planning/planning.md": "leaderboards/planning.md",
+    "benchmarks/results/recovery/recovery.md": "leaderboards/recovery.md",
     **{f"benchmarks/results/{suite}/leaderboard.md": f"leaderboards/{suite}.md" for suite in reference.suites()},
 }
 ELSEWHERE = {"README.md": "index.md", "CITATION.cff": "about/cite.md"}  # what a link to a file of the repository means
 TITLES = {
     "audit": "Is it worth solving?",
     "planning": "Would planning pay?",
+    "recovery": "World, logs, fit, world",
     "references-classics": "References of the classics",
     "suites": "Suites",
 }

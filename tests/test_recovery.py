@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -59,6 +61,28 @@ def test_tables_say_what_is_close_and_what_is_not() -> None:
     assert not same_order(scores)
     scores["myopic"]["fitted"] = [1.04, 0.01, 20.0]
     assert same_order(scores)  # two that cannot be told apart are in no order
+
+
+def test_coverage_counts_what_intervals_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    from recgym.fit.parameters import Parameter
+
+    def fit_world(logs: object, **settings: int) -> SimpleNamespace:
+        _, truth = planted(settings["seed"])
+        price = np.float64(truth["log_price"])
+        near = Parameter("log_price", price + 0.1, price - 0.1, price + 0.3, "")
+        return SimpleNamespace(
+            parameters=(near, Parameter("leaving, pace", np.float64(9.0), np.float64(8.0), np.float64(10.0), ""))
+        )
+
+    monkeypatch.setattr("recgym.fit.worlds.fit_world", fit_world)
+    found = recovery.coverage(2, 5, lambda text: None)
+    assert (found["held"]["log_price"], found["held"]["leaving, pace"], found["held"]["ignored"]) == (
+        2,
+        0,
+        0,
+    )  # one was not found
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 
 def test_a_run_goes_on_and_is_done_anew_only_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
