@@ -75,3 +75,14 @@ def small_catalog(rng: np.random.Generator) -> Catalog:
     embedding /= np.linalg.norm(embedding, axis=1, keepdims=True)
     attributes = np.stack([rng.normal(size=12), rng.uniform(size=12), rng.uniform(1, 50, 12)], axis=1)
     return Catalog(embedding, np.arange(12) % 4, attributes, ("quality", "clickbait", "price"), 4)
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Small work of torch is slower on several threads, the more so beside other tests."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

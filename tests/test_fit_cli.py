@@ -6,7 +6,6 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,9 @@ from recgym.__main__ import main
 from recgym.fit import display, folder
 from recgym.fit.display import Display
 from recgym.fit.world_report import WorldReport
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 QUICK = ("--steps", "10", "--dimensions", "2", "--candidates", "5")
 
@@ -268,14 +270,6 @@ def test_few_rows_are_fitted_on_one_thread_and_no_setting_stays(table: Path, mon
         folder.fit_and_report(read("csv", table, columns={"user": "shopper"}))
     assert used == [1]
     assert torch.get_num_threads() == before
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def test_what_was_known_of_an_item_is_read_and_fitted(table: Path, world: Path) -> None:

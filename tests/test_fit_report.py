@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from typing import Any
 
@@ -35,14 +34,7 @@ from recgym.fit.world_report import WorldReport, ranged
 from recgym.logs import Logs
 from recgym.models.choice import Cascade, MultinomialLogit, PositionBased
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Work this small is slower on several threads, the more so beside other tests."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import gymnasium as gym
@@ -17,7 +16,6 @@ pytest.importorskip("torch")
 pytest.importorskip("stable_baselines3")
 
 import polars as pl
-import torch
 
 from baselines import Task, evaluate, make_agent
 from recgym.errors import ConfigError
@@ -25,15 +23,10 @@ from recgym.fit.folder import fit_and_report, write_world
 from recgym.fit.world_report import WorldReport
 from recgym.logs import Logs, read
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
 VERSION = "1.2.1"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
