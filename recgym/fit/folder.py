@@ -112,7 +112,7 @@ def fit_and_report(
     import torch
 
     from recgym.fit.heldout import held_out
-    from recgym.fit.inputs import one_by_one, with_rows
+    from recgym.fit.inputs import prepared
     from recgym.fit.replay import beside
     from recgym.fit.world_report import world_report
     from recgym.fit.worlds import fit_world
@@ -124,9 +124,7 @@ def fit_and_report(
 
         logs = k_anonymous(logs, k_anonymity)
         say(f"k-anonymity: {len(logs):,} rows and {logs.n_items:,} items are left")
-    logs = with_rows(logs)
-    if not logs.impressions:
-        logs = one_by_one(logs)
+    logs = prepared(logs)
     threads = torch.get_num_threads()
     try:
         if len(logs) < SMALL:  # to hand out so little work to threads takes longer than to do it

@@ -17,7 +17,6 @@ What was chosen before, the choice model and which features of the past are in i
 from __future__ import annotations
 
 import copy
-import dataclasses
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -29,10 +28,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from recgym.errors import require_count
+from recgym.fit.clicks import sigmoid
 from recgym.fit.effects import random_intercepts
 from recgym.fit.likelihood import examination
 from recgym.fit.scores import SMALLEST, HeldOut, calibration, score
-from recgym.fit.taste import Data, Progress, batches, fit_taste, polish
+from recgym.fit.taste import Data, Progress, batch_size, batches, fit_taste, polish
 
 if TYPE_CHECKING:
     from recgym.fit.worlds import Fitted
@@ -53,8 +53,7 @@ def held_out(
 
     Args:
         fitted: what `fit_world` returned.
-        interactions: whether the logs have no impressions, so that random items stand beside what was taken; their order counts for
-            nothing then.
+        interactions: whether the logs have no impressions, so that random items stand beside what was taken.
         epochs: of the sequence model, at most; it ends when users set aside for this are predicted no better.
         seed: of who is held out, of the bootstrap and of the sequence model. progress: as of `fit_world`.
 
@@ -73,7 +72,6 @@ def held_out(
     if not bool(data.there[..., 1:].any()) and (np.diff(slates.first) == 1).all():
         notes.append("Every row is a user of its own: nothing is known of whom is predicted.")
     if interactions:
-        data = in_any_order(data, rng)
         notes.append(
             "The logs have interactions alone: each row that was clicked stands among random items, and the scores say how well it is told"
             " from these, not how well from what was really shown."
@@ -111,14 +109,6 @@ def held_out(
     return HeldOut(
         len(held), len(rows), len(click), int(click.sum()), scores, calibration(click, p["fitted"], owner), tuple(notes)
     )
-
-
-def in_any_order(data: Data, rng: np.random.Generator) -> Data:
-    """The data with the rows of each slate in random order, so that the place of a row tells nothing."""
-    order = torch.from_numpy(rng.permuted(np.tile(np.arange(data.item.shape[1]), (len(data.item), 1)), axis=1))
-    item, there, click = (torch.gather(x, 1, order) for x in (data.item, data.there, data.click))
-    feature = torch.gather(data.feature, 1, order[..., None].expand(-1, -1, data.feature.shape[2]))
-    return dataclasses.replace(data, item=item, there=there, click=click, feature=feature)
 
 
 # Plain models
@@ -169,7 +159,7 @@ class Counted:
         w = fit.coefficient.copy()
         w[1:] += w[0]
         eta = w[column][None, :] + fit.effect[data.item[torch.from_numpy(rows)].numpy()]
-        return 1 / (1 + np.exp(-eta))
+        return sigmoid(eta)
 
 
 # The model of the fit
@@ -198,10 +188,16 @@ def _fitted(
 ) -> Array:  # fmt: skip
     """(m, S) probabilities by the model of the fit, fitted to `train` alone."""
     choice = fitted.model.choice
-    size = int(np.clip(len(data.item) / 30, 500, 20_000))
     tell = (lambda what, share, number: progress("fit without the held-out users", share, number)) if progress else None
     model = fit_taste(
-        data, choice, fitted.model.d, users=train, steps=fitted.settings["steps"], size=size, seed=seed, progress=tell
+        data,
+        choice,
+        fitted.model.d,
+        users=train,
+        steps=fitted.settings["steps"],
+        size=batch_size(data),
+        seed=seed,
+        progress=tell,
     )
     polish(model, data, seed=seed, users=train, progress=tell)
     out = np.empty((len(rows), data.item.shape[1]))

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from recgym.logs.table import Logs
 
 
+def prepared(logs: Logs) -> Logs:
+    """The logs as they are fitted: users who have rows, and interactions alone as steps of their own."""
+    logs = with_rows(logs)
+    return logs if logs.impressions else one_by_one(logs)
+
+
 def with_rows(logs: Logs) -> Logs:
     """The logs without users of whom there are no rows; users are numbered anew."""
     import polars as pl

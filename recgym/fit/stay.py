@@ -60,13 +60,6 @@ class MoodFit(NamedTuple):
     gain: float
     matters: bool
 
-    def moods(self, slates: Slates, x: Array, fresh: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """(M,) moods after each slate."""
-        memory = self.memory[0]
-        own = slates.mean(self.keep[np.maximum(slates.item, 0)])
-        means = running_means(np.stack([x @ self.weights, own], axis=1), fresh, memory)
-        return means.sum(axis=1) + self.initial * memory ** (steps_since(fresh) + 1)
-
 
 @kernel
 def running_means(x, fresh, memory):

@@ -193,6 +193,11 @@ class Taste(nn.Module):
         return torch.einsum("...md,msd->...ms", u, self.x[data.item[index]]) + base
 
 
+def batch_size(data: Data) -> int:
+    """Slates of a batch: a thirtieth of all, within [500, 20,000]."""
+    return int(np.clip(len(data.item) / 30, 500, 20_000))
+
+
 def batches(users: NDArray[np.int64], first: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
     """Users in batches of about `size` slates, all alike: a remainder of a few users would weigh as much as the others."""
     if not len(users):

@@ -16,13 +16,13 @@ from recgym.errors import FitError, require_count, require_number, require_optio
 from recgym.fit.assembly import assemble
 from recgym.fit.checkpoint import Checkpoints
 from recgym.fit.events import Slates, slates_of
-from recgym.fit.inputs import data_of, one_by_one, with_negatives, with_rows
+from recgym.fit.inputs import data_of, prepared, with_negatives
 from recgym.fit.likelihood import CHOICES
 from recgym.fit.outcomes import fit_outcomes
 from recgym.fit.parameters import Parameter, taste_parameters
 from recgym.fit.past import past, worth_keeping
 from recgym.fit.stay import Leaving, fit_leaving
-from recgym.fit.taste import Data, Progress, Taste, covariance, fit_taste, polish
+from recgym.fit.taste import Data, Progress, Taste, batch_size, covariance, fit_taste, polish
 from recgym.models.candidates import CandidateSource
 from recgym.world import World
 
@@ -94,9 +94,7 @@ def fit_world(
     if logs.n_users < 10 or logs.n_items < 2:
         raise FitError(f"logs: must have 10 users and 2 items, got {logs.n_users} and {logs.n_items}")
     unknown: list[str] = []
-    logs = with_rows(logs)
-    if not logs.impressions:
-        logs = one_by_one(logs)
+    logs = prepared(logs)
     slates = taken = slates_of(logs)
     rng = np.random.default_rng([seed, 11])
     if not logs.impressions:
@@ -110,7 +108,7 @@ def fit_world(
     names = [n for n in slates.signals if n != "price"]
     held = rng.permutation(slates.n_users)[: min(max(slates.n_users // 10, 1), 5000)]
     train = np.setdiff1d(np.arange(slates.n_users), held)
-    size = int(np.clip(len(slates) / 30, 500, 20_000))
+    size = batch_size(data)
 
     # 1. Which choice model, and which decays of the features of the past, on a part of the users.
     several = slates.item.shape[1] > 1
