@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from recgym.fit.events import Slates
 from recgym.fit.inputs import visible_attributes
 from recgym.fit.likelihood import examination
 from recgym.fit.outcomes import Followed, scan
-from recgym.fit.past import PULL_MEMORY
+from recgym.fit.past import Habit
 from recgym.fit.stay import Leaving, MoodFit
 from recgym.fit.taste import Data, Taste
 from recgym.market import LoggedMarket, Market, StaticMarket, listing
@@ -38,13 +39,14 @@ ROOM = 6_000_000  # numbers in the table of a `LoggedMarket`
 
 
 def assemble(
-    logs: Logs, slates: Slates, data: Data, model: Taste, interest: NDArray[np.float32], kept: list[str], decays: dict[str, Any],
+    logs: Logs, slates: Slates, data: Data, model: Taste, interest: NDArray[np.float32], habits: Sequence[Habit],
     outcome: Followed, leaving: Leaving,
     candidates: int | CandidateSource, slate_size: int | None, reward: dict[str, float] | None, click_rate: float | None,
     seed: int,
 ) -> World:  # fmt: skip
     """The parts put together."""
-    gamma = dict(zip(kept, model.gamma.detach().tolist(), strict=True))
+    gamma = dict(zip([n for n in slates.signals if n != "price"], model.gamma.detach().tolist(), strict=False))
+    spread = dict(zip(model.slopes, model.log_omega.detach().exp().tolist(), strict=True))
     # One draw, as of the interests: with their means, items would be more alike than they are.
     appeal = model.appeal(data, True, torch.Generator().manual_seed(seed)).detach().numpy().astype(np.float64)
     S = slate_size or int(np.bincount(slates.shown.sum(axis=1))[1:].argmax()) + 1
@@ -76,22 +78,27 @@ def assemble(
         slates.n_topics, visible=(*names, counted),
     )  # fmt: skip
     market = _market(slates)
-    signals = {name: (value, 0.0) for name, value in gamma.items() if name in slates.signals and name in market.names}
+    signals = {
+        name: (value, _log_spread(value, spread.get(f, 0.0)))
+        for f, (name, value) in enumerate(gamma.items())
+        if name in market.names
+    }
     population = _population(slates, data, model, interest, signals, seed)
     dynamics: list[Dynamics] = []
     topics, users = {}, {}
-    if "ignored" in gamma or "clicked" in gamma:
-        dynamics.append(Fatigue(gamma.get("ignored", 0.0), gamma.get("clicked", 0.0), decays["half_life"], 1e3))
-        topics["fatigue"] = -1.0
-    if "pull" in gamma:
-        dynamics.append(Attraction(gamma["pull"], PULL_MEMORY))
-    if "level" in gamma:
-        memory, by = decays["level"]
-        dynamics.append(Adaptation("offers", by, memory=memory, limit=4.0))
-        users["level"] = gamma["level"]
-    if "busy" in gamma:
-        dynamics.append(Adaptation("click", memory=decays["busy"], limit=1.0, name="busy"))
-        users["busy"] = -gamma["busy"]
+    for habit in habits:
+        if habit.name == "fatigue":
+            dynamics.append(Fatigue(*(habit.value(word) for word in ("ignored", "clicked", "half-life", "limit"))))
+            topics["fatigue"] = -1.0
+        elif habit.name == "pull":
+            dynamics.append(Attraction(habit.value("strength"), habit.value("memory")))
+        elif habit.name == "level":
+            by, initial = ("least" if habit.value("least") else "mean"), float(np.clip(habit.value("initial"), -4, 4))
+            dynamics.append(Adaptation("offers", by, memory=habit.value("memory"), limit=4.0, initial=initial))
+            users["level"] = habit.value("strength")
+        else:
+            dynamics.append(Adaptation("click", memory=habit.value("memory"), limit=1.0, name="busy"))
+            users["busy"] = -habit.value("strength")
     dynamics += [_mood(name, fit, leaving.words) for name, fit in moods.items()]
     laws = {name: fit.coefficient for name, fit in outcome.fits.items()}
     response = Outcomes(
@@ -110,11 +117,16 @@ def assemble(
     )  # fmt: skip
 
 
+def _log_spread(mean: float, spread: float) -> float:
+    """Of the logarithm of a log-normal number with this mean and standard deviation."""
+    return math.sqrt(math.log1p((spread / mean) ** 2)) if mean else 0.0
+
+
 def _shift(appeal: Array, model: Taste, interest: NDArray[np.float32], click_rate: float, seed: int) -> float:
     """What brings the mean click probability of random users and items to `click_rate`."""
     rng = np.random.default_rng([seed, 14])
     user, item = rng.integers(0, len(interest), 20_000), rng.integers(0, len(appeal), 20_000)
-    v = appeal[item] + (interest[user] * model.x.detach().numpy()[item]).sum(axis=1)
+    v = appeal[item] + (interest[user, : model.d] * model.x.detach().numpy()[item]).sum(axis=1)
     low, high = -60.0 - v.max(), 60.0 - v.min()
     for _ in range(60):
         middle = (low + high) / 2
@@ -213,14 +225,14 @@ def _population(
     if given.shape[1] == d and data.known.any():
         profile = given[chosen]
     else:
-        profile = interest.mean(axis=0)
+        profile = interest[..., :d].mean(axis=0)
         profile = (profile - profile.mean(axis=0))[chosen]
     norm = np.linalg.norm(profile, axis=1, keepdims=True)
     profile = np.where(norm > 1, profile / np.maximum(norm, 1e-9), profile)
     starts = [np.flatnonzero(slates.step[slates.first[j] : slates.first[j + 1]] == 0) + slates.first[j] for j in chosen]
     clock = np.array([slates.clock[rows[rng.integers(len(rows))]] for rows in starts])
     times = max(1, min(len(interest), MOST_USERS // len(chosen)))
-    drawn = interest[:times, chosen].reshape(-1, d)
+    drawn = interest[:times, chosen, :d].reshape(-1, d)
     return Empirical(
         drawn.round(5),
         np.tile(profile, (times, 1)).round(6),

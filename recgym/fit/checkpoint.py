@@ -43,6 +43,7 @@ class Checkpoints:
             data.there,
             data.click,
             data.feature,
+            data.offset,
             data.user,
             data.profile,
             data.known,

@@ -75,8 +75,8 @@ def slates_of(logs: Logs) -> Slates:
     """The slates of a table.
 
     Rows without a slate of their own are one if they have the same user and time. Sessions that the table does not have end after a gap
-    of half an hour. The signals are `log_price`, the log of the price over the median price of the topic, and `price`, in hundreds of
-    currency units, where prices were logged; and the columns `feature_NAME`. Topics are those of the items' column `topic`; where there is none, all
+    of half an hour. The signals are `log_price`, the log of the price over the median price of the items of the topic unless the logs have a
+    `feature_log_price`, and `price`, in hundreds of currency units, where prices were logged; and the columns `feature_NAME`. Topics are those of the items' column `topic`; where there is none, all
     items have one.
 
     Raises:
@@ -175,11 +175,13 @@ def _signals(logs: Logs, events: Any, topic: NDArray[np.int32]) -> tuple[list[st
     names, columns = [], []
     if "price" in events.columns and events["price"].null_count() < len(events):
         price = np.maximum(events["price"].fill_null(events["price"].median()).to_numpy().astype(np.float64), 0.01)
-        of = topic[events["item"].to_numpy()]
-        log = np.log(price)
-        usual = np.array([np.median(log[of == z]) if (of == z).any() else 0.0 for z in range(int(topic.max()) + 1)])
         names += ["log_price", "price"]
-        columns += [np.clip(log - usual[of], -4, 4), np.minimum(price / 100.0, 1e6)]
+        relative = f"{FEATURE}log_price"
+        if relative in events.columns:  # the platform's own
+            log_price = events[relative].fill_null(0.0).fill_nan(0.0).to_numpy().astype(np.float64)
+        else:
+            log_price = _relative(np.log(price), events["item"].to_numpy(), topic)
+        columns += [np.clip(log_price, -4, 4), np.minimum(price / 100.0, 1e6)]
     for column in events.columns:
         name = column.removeprefix(FEATURE)
         if name != column and name not in names:
@@ -190,34 +192,42 @@ def _signals(logs: Logs, events: Any, topic: NDArray[np.int32]) -> tuple[list[st
     return names, columns
 
 
+def _relative(log_price: Array, item: NDArray[np.uint32], topic: NDArray[np.int32]) -> Array:
+    """Log prices less the median over the items of the topic; what an item costs is its mean over time."""
+    count = np.bincount(item, minlength=len(topic))
+    mean = np.bincount(item, log_price, len(topic)) / np.maximum(count, 1)
+    of = np.where(count > 0, topic, -1)
+    usual = np.array([np.median(mean[of == z]) if (of == z).any() else 0.0 for z in range(int(topic.max()) + 1)])
+    return log_price - usual[topic[item]]
+
+
 @kernel
-def replay_topics(exposed, clicked, item, click, topic, user, gap, n_topics, half_life):
-    """(M, S) counts of earlier impressions of the item's topic without and with a click, halving every `half_life` minutes."""
-    a, c = np.zeros(n_topics), np.zeros(n_topics)
+def replay_fatigue(fatigue, total, item, click, topic, user, step, gap, ignored, clicked, half_life, limit):
+    """The fatigue of the topic of each item (M, S), and its sum over the topics after each slate (M,), as `Fatigue` has them."""
+    now = np.zeros(topic.max() + 1)
     for m in range(item.shape[0]):
+        factor = 2.0 ** (-gap[m] / half_life)
         if m == 0 or user[m] != user[m - 1]:
-            a[:] = 0.0
-            c[:] = 0.0
-        else:
-            factor = 2.0 ** (-gap[m] / half_life)
-            a *= factor
-            c *= factor
+            now[:] = 0.0
+        elif step[m] == 0:  # after some time away
+            now *= factor
         for s in range(item.shape[1]):
             if item[m, s] >= 0:
-                exposed[m, s] = a[topic[item[m, s]]]
-                clicked[m, s] = c[topic[item[m, s]]]
+                fatigue[m, s] = now[topic[item[m, s]]]
+        if m + 1 < item.shape[0] and user[m + 1] == user[m] and step[m + 1] > 0:
+            now *= 2.0 ** (-gap[m + 1] / half_life)  # the step itself takes this long
         for s in range(item.shape[1]):
             if item[m, s] >= 0:
                 z = topic[item[m, s]]
-                a[z] += 0.0 if click[m, s] else 1.0
-                c[z] += 1.0 if click[m, s] else 0.0
+                now[z] = min(now[z] + (clicked if click[m, s] else ignored), limit)
+        total[m] = now.sum()
 
 
 @kernel
-def replay_level(level, value, item, user, memory, least):
-    """(M,) running mean of a number (M, S) over the slates before: its mean in each slate, or its least."""
+def replay_level(level, value, item, user, memory, least, initial):
+    """(M,) running mean of a number (M, S) over the slates before, from `initial` on: its mean in each slate, or its least."""
     for m in range(item.shape[0]):
-        level[m] = 0.0
+        level[m] = initial
         if m > 0 and user[m] == user[m - 1]:
             total, low, n = 0.0, np.inf, 0
             for s in range(item.shape[1]):

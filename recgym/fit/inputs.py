@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from recgym.logs.table import Logs
 
 
+VARIED = ("log_price",)  # signals for which users differ in their coefficients
+
+
 def prepared(logs: Logs) -> Logs:
     """The logs as they are fitted: users who have rows, and interactions alone as steps of their own."""
     logs = with_rows(logs)
@@ -92,6 +95,7 @@ def data_of(logs: Logs, slates: Slates, unknown: list[str]) -> Data:
         T(np.maximum(slates.item, 0).astype(np.int64)), T(slates.shown), T(slates.click & slates.shown),
         T(np.ascontiguousarray(slates.signal[..., keep])), T(slates.user.astype(np.int64)), slates.first, T(profile), T(known),
         T(powers.astype(np.float32)), None if embedding is None else T(embedding), names,
+        torch.zeros(slates.item.shape), len(keep), tuple(k for k, f in enumerate(keep) if slates.signals[f] in VARIED),
     )  # fmt: skip
 
 

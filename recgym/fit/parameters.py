@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -32,28 +32,22 @@ def estimate(name: str, value: float, error: float, meaning: str) -> Parameter:
 
 
 def taste_parameters(
-    model: Taste, cov: Array, labels: list[str], kept: list[str], decays: dict[str, Any], several: bool
+    model: Taste, cov: Array, labels: list[str], signals: list[str], several: bool
 ) -> list[Parameter]:
-    """The coefficients of utility and choice; `labels` are those of their covariance, `kept` the names of the features."""
+    """The coefficients of utility and choice; `labels` are those of their covariance."""
     error = np.sqrt(np.maximum(np.diag(cov), 0))
 
     def of(label: str) -> float:
         return float(error[labels.index(label)])
 
     found = []
-    for f, name in enumerate(kept):
-        meaning = {
-            "log_price": "utility of one unit of relative log price",
-            "ignored": f"what an impression without a click takes from the utility of its topic; half-life {decays.get('half_life', 0):g} minutes",
-            "clicked": "what an impression with a click takes from the utility of its topic",
-            "level": f"utility of one unit of the reference price, the {decays.get('level', (0, ''))[1]} price of a slate with memory"
-            f" {decays.get('level', (0, ''))[0]:g}",
-            "busy": "what clicks of the steps before take from the utility of everything, per share of positions, running mean with memory"
-            f" {decays.get('busy', 0):g}",
-            "pull": "how much a clicked item attracts: of the inner product with the items clicked before",
-        }.get(name, f"utility of one unit of {name}")
-        shown = "reference price" if name == "level" else name  # not the level of all utilities
-        found.append(estimate(shown, float(model.gamma[f].detach()), of(f"gamma{f}"), meaning))
+    for f, name in enumerate(signals):
+        meaning = "utility of one unit of " + ("relative log price" if name == "log_price" else name)
+        found.append(estimate(name, float(model.gamma[f].detach()), of(f"gamma{f}"), meaning))
+    for r, f in enumerate(model.slopes):
+        spread, reach = float(model.log_omega.detach()[r].exp()), math.exp(min(Z * of(f"spread{model.d + r}"), FAR))
+        meaning = "standard deviation of this coefficient among users"
+        found.append(Parameter(f"{signals[f]}, spread", spread, spread / reach, spread * reach, meaning))
     theta = model.theta.detach()
     if model.choice == "position-based" and several:
         e = examination(theta).numpy()

@@ -1,109 +1,312 @@
-"""What users saw and clicked before, as features of what they are shown: fatigue of topics, a reference price, the pull of clicked items."""
+"""What users saw and clicked before, and what it does to the utility of what they are shown next: `Habit`s.
+
+- fatigue: of topics, as `Fatigue` has it; - level: of prices, a reference price, as `Adaptation`; - busy: with what was clicked, likewise;
+- pull: of clicked items, as `Attraction`.
+
+Their numbers (strengths, half-lives, memories, limits) enter the utilities nonlinearly. So they are found by Gauss and Newton's method within the
+likelihood of the clicks: the utility of a habit is an offset, its derivatives by its numbers are features, and the coefficients of these
+are the next move. Tastes are fitted along: who clicks the same topic again may like it, or be tired of another, and the two are told apart
+only together (Heckman 1981: state dependence and heterogeneity).
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from recgym.fit.clicks import Z
+from recgym.fit.checkpoint import Checkpoints
+from recgym.fit.clicks import Z, sigmoid
 from recgym.fit.effects import logistic
-from recgym.fit.events import Slates, replay_level, replay_pull, replay_topics
-from recgym.fit.taste import Data, Taste
+from recgym.fit.events import Slates, replay_fatigue, replay_level, replay_pull
+from recgym.fit.parameters import Parameter
+from recgym.fit.taste import Data, Progress, Taste, batch_size, fit_taste, polish
 from recgym.types import Array
 
-HALF_LIVES = (2.0, 5.0, 20.0, 60.0, 360.0, 1440.0)  # minutes, of the fatigue
-MEMORIES = (0.5, 0.7, 0.8, 0.9)  # of the reference price
-PULL_MEMORY = 0.8  # of the attraction of clicked items; logs tell its strength, hardly its memory
+HALF_LIVES = (2.0, 5.0, 20.0, 60.0, 360.0, 1440.0)  # minutes, from which the search may begin
+MEMORIES = (0.5, 0.7, 0.8, 0.9)  # likewise
+ROUNDS = 8  # of Gauss and Newton's method, at most
+EPOCHS = 4  # of each
+STILL = 0.1  # moves of decays that are smaller end the search
+FARTHEST = 1.0  # a number moves in a round
+DIFFERENCE = 0.02  # by which derivatives are taken
+NO_LIMIT = 1e3  # of a fatigue whose limit the logs do not show
+UNKNOWN = 1.0  # standard error of the logarithm of a limit, above which the logs do not show it
+SHAPES: dict[str, Callable[[float], float]] = {
+    "plain": float,
+    "log": lambda x: math.exp(min(max(x, -20.0), 20.0)),
+    "logit": lambda x: float(sigmoid(np.clip(x, -20.0, 20.0))),
+}
 
 
-def past(data: Data, slates: Slates, model: Taste, names: list[str]) -> tuple[Data, list[str], dict[str, Any]]:
-    """The data with features of what the users saw before; their decays are those under which the clicks are likeliest, all else equal."""
-    decays: dict[str, Any] = {}
-    added: dict[str, Array] = {}
-    shape = slates.item.shape
-    shown = slates.shown
+@dataclass(frozen=True, eq=False)
+class Habit:
+    """One way in which the past acts on utilities.
+
+    Args:
+        name: "fatigue", "level", "busy" or "pull".
+        words: of its numbers. shapes: of each, "plain", "log" or "logit": which function of it is a real number.
+        numbers: (p,) the real numbers. free: (p,) bool, those that are fitted.
+        utility: the words' values -> (M, S), what it adds to the utilities.
+        strengths: which numbers are coefficients, in which the utility is linear; if they are 0, it is 0.
+    """
+
+    name: str
+    words: tuple[str, ...]
+    shapes: tuple[str, ...]
+    numbers: Array
+    free: NDArray[np.bool_]
+    utility: Callable[..., Array]
+    strengths: tuple[int, ...]
+
+    def value(self, word: str) -> float:
+        """One of its numbers."""
+        k = self.words.index(word)
+        return SHAPES[self.shapes[k]](self.numbers[k])
+
+    def at(self, numbers: Array) -> Array:
+        """(M, S) what it adds to the utilities."""
+        return self.utility(*(SHAPES[shape](x) for shape, x in zip(self.shapes, numbers, strict=True)))
+
+    def derivatives(self) -> tuple[Array, list[Array]]:
+        """(M, S) what it adds to the utilities, and the derivatives by the numbers that are free."""
+        here = self.at(self.numbers)
+        found = []
+        for k in np.flatnonzero(self.free):
+            there = self.numbers.copy()
+            there[k] += DIFFERENCE
+            found.append((self.at(there) - here) / DIFFERENCE)
+        return here, found
+
+    def moved(self, move: Array) -> Habit:
+        """With its free numbers moved, none of them far."""
+        numbers = self.numbers.copy()
+        numbers[self.free] += np.clip(move, -FARTHEST, FARTHEST)
+        return dataclasses.replace(self, numbers=numbers)
+
+    def fixed(self, word: str, number: float) -> Habit:
+        """With one number that is not fitted."""
+        numbers, free = self.numbers.copy(), self.free.copy()
+        numbers[self.words.index(word)], free[self.words.index(word)] = number, False
+        return dataclasses.replace(self, numbers=numbers, free=free)
+
+
+def habits_of(data: Data, slates: Slates, model: Taste) -> list[Habit]:
+    """Those that the logs could show, where the search for their numbers begins: where the clicks are likeliest if all users were alike."""
+    if len(slates) <= slates.n_users:
+        return []
+    shown, item, user = slates.shown, slates.item, slates.user
+    click = slates.click & shown
+    shape, S = item.shape, item.shape[1]
+
+    def fatigue(ignored: float, clicked: float, half_life: float, limit: float) -> Array:
+        return -replayed_fatigue(slates, ignored, clicked, half_life, limit)[0]
+
+    def level(strength: float, memory: float, initial: float, least: float) -> Array:
+        mean, low = np.zeros(len(item)), np.zeros(len(item))
+        replay_level(mean, price, item, user, memory, False, initial)
+        replay_level(low, price, item, user, memory, True, initial)
+        return np.broadcast_to((strength * ((1 - least) * mean + least * low))[:, None], shape)
+
+    def busy(strength: float, memory: float) -> Array:
+        share = np.zeros(len(item))
+        # empty positions count, as they do in the world
+        replay_level(share, click.astype(np.float64), np.zeros_like(item), user, memory, False, 0.0)
+        return np.broadcast_to((-strength * share)[:, None], shape)
+
+    def pull(strength: float, memory: float) -> Array:
+        assert data.embedding is not None
+        match = np.zeros(shape)
+        replay_pull(match, item, click, data.embedding.numpy().astype(np.float64), user, memory)
+        return strength * match
+
+    def begin(
+        name: str, words: str, shapes: str, starts: list[list[float]], utility: Callable[..., Array], held: str = ""
+    ) -> Habit:
+        given = tuple(words.split())
+        kinds = tuple(shapes.split())
+        strengths = tuple(k for k, word in enumerate(given) if word in ("ignored", "clicked", "strength"))
+        free = np.array([word != held for word in given])
+        tried = [Habit(name, given, kinds, np.array(start), free, utility, strengths) for start in starts]
+        return _likeliest(tried, data, slates, model)
+
+    found = []
+    if slates.n_topics > 1:
+        starts = [[1.0, 1.0, math.log(half), math.log(NO_LIMIT)] for half in HALF_LIVES]
+        best = begin("fatigue", "ignored clicked half-life limit", "plain plain log log", starts, fatigue)
+        reached = -best.at(best.numbers)[shown]
+        limit = float(np.quantile(reached[reached > 0], 0.9)) if (reached > 0).any() else NO_LIMIT
+        numbers = best.numbers.copy()
+        numbers[3] = math.log(max(limit, 1e-3))
+        found.append(dataclasses.replace(best, numbers=numbers))
+    if "log_price" in slates.signals:
+        price = slates.signal[..., slates.signals.index("log_price")].astype(np.float64)
+        starts = [[1.0, _logit(memory), float(price[shown].mean()), 0.5 if S > 1 else 0.0] for memory in MEMORIES]
+        held = "least" if S == 1 else ""
+        found.append(begin("level", "strength memory initial least", "plain logit plain plain", starts, level, held))
+    found.append(begin("busy", "strength memory", "plain logit", [[1.0, _logit(m)] for m in MEMORIES], busy))
+    if data.embedding is not None:
+        found.append(begin("pull", "strength memory", "plain logit", [[1.0, _logit(m)] for m in MEMORIES], pull))
+    return found
+
+
+def replayed_fatigue(
+    slates: Slates, ignored: float, clicked: float, half_life: float, limit: float
+) -> tuple[Array, Array]:
+    """The fatigue of the topic of each item (M, S), and its sum over the topics after each slate (M,)."""
+    fatigue, total = np.zeros(slates.item.shape), np.zeros(len(slates))
+    replay_fatigue(fatigue, total, slates.item, slates.click & slates.shown, slates.topic, slates.user, slates.step,
+                   slates.gap, ignored, clicked, half_life, limit)  # fmt: skip
+    return fatigue, total
+
+
+def _logit(p: float) -> float:
+    return math.log(p / (1 - p))
+
+
+def _likeliest(tried: Sequence[Habit], data: Data, slates: Slates, model: Taste) -> Habit:
+    """That habit under which a logistic regression of the clicks is best, at its coefficients, but those at least 0.01."""
     some = np.random.default_rng(5).permutation(len(slates))[:200_000]
     with torch.no_grad():
         mean, _ = model.prior(data.profile, data.known)
         offset = model.utility(data, mean.numpy(), some).numpy().astype(np.float64)
-    there = shown[some]
-    y = (slates.click & shown)[some][there].astype(np.float64)
-    place = np.broadcast_to(np.arange(shape[1]), shape)[some][there]
+    there = slates.shown[some]
+    y = (slates.click & slates.shown)[some][there].astype(np.float64)
+    place = np.nonzero(there)[1]
     base = [np.ones(len(y)), offset[there], np.log1p(place)]
-
-    def score(columns: list[Array]) -> tuple[float, float]:
-        X = np.stack([*base, *[column[some][there] for column in columns]], 1)
-        w, _, found = logistic(y, X)
-        return found, float(w[len(base)])
-
-    if slates.n_topics > 1 and len(slates) > slates.n_users:
-        tried = {}
-        for half in HALF_LIVES:
-            exposed, clicked = np.zeros(shape), np.zeros(shape)
-            replay_topics(exposed, clicked, slates.item, slates.click & shown, slates.topic, slates.user, slates.gap,
-                          slates.n_topics, half)  # fmt: skip
-            tried[half] = (score([exposed, clicked])[0], exposed, clicked)
-        decays["half_life"] = max(tried, key=lambda half: tried[half][0])
-        _, added["ignored"], added["clicked"] = tried[decays["half_life"]]
-        added["ignored"], added["clicked"] = -added["ignored"], -added["clicked"]
-    if "log_price" in names:
-        f = slates.signals.index("log_price")
-        price = slates.signal[..., f].astype(np.float64)
-        best = (-math.inf, None)
-        for memory in MEMORIES:
-            for least in (False, True):
-                level = np.zeros(len(slates))
-                replay_level(level, price, slates.item, slates.user, memory, least)
-                column = np.broadcast_to(level[:, None], shape)
-                found, _ = score([column])
-                if found > best[0]:
-                    best = (found, column)
-                    decays["level"] = (memory, "least" if least else "mean")
-        assert best[1] is not None
-        added["level"] = best[1]
-    if len(slates) > slates.n_users:
-        click = (slates.click & shown).astype(np.float64)
-        everywhere = np.zeros_like(slates.item)  # empty positions count, as they do in the world
-        best = (-math.inf, None)
-        for memory in MEMORIES:
-            level = np.zeros(len(slates))
-            replay_level(level, click, everywhere, slates.user, memory, False)
-            column = np.broadcast_to(-level[:, None], shape)
-            found, slope = score([column, *added.values()])
-            if found > best[0]:
-                best = (found, column if slope > 0 else None)
-                decays["busy"] = memory
-        if best[1] is not None:  # else those who have clicked click more: tastes that differ, which the model has
-            added["busy"] = best[1]
-    if data.embedding is not None and len(slates) > slates.n_users:
-        match = np.zeros(shape)
-        replay_pull(
-            match,
-            slates.item,
-            slates.click & shown,
-            data.embedding.numpy().astype(np.float64),
-            slates.user,
-            PULL_MEMORY,
-        )
-        added["pull"] = match
-    if not added:
-        return data, [], decays
-    extra = np.stack([np.where(shown, column, 0.0) for column in added.values()], -1).astype(np.float32)
-    feature = torch.cat([data.feature, torch.from_numpy(extra)], -1)
-    return dataclasses.replace(data, feature=feature), list(added), decays
+    best: tuple[float, Habit] | None = None
+    for habit in tried:
+        columns = []
+        for k in habit.strengths:
+            one = habit.numbers.copy()
+            one[list(habit.strengths)] = 0.0
+            one[k] = 1.0
+            columns.append(habit.at(one)[some][there])
+        w, _, score = logistic(y, np.stack([*base, *columns], 1))
+        if best is None or score > best[0]:
+            numbers = habit.numbers.copy()
+            numbers[list(habit.strengths)] = np.maximum(w[len(base) :], 0.01)
+            best = score, dataclasses.replace(habit, numbers=numbers)
+    assert best is not None
+    return best[1]
 
 
-def worth_keeping(model: Taste, cov: Array, labels: list[str], names: list[str], dynamic: list[str]) -> list[str]:
-    """Features that stay: all signals, and those of the past whose 95 % interval does not hold 0 and whose sign makes sense."""
+def with_habits(data: Data, slates: Slates, habits: Sequence[Habit]) -> Data:
+    """The data with what habits add to utilities, and with its derivatives as further features."""
+    offset, columns = np.zeros(slates.item.shape), []
+    for habit in habits:
+        here, slopes = habit.derivatives()
+        offset = offset + here
+        columns += slopes
+    shown = slates.shown
+    extra = np.stack([np.where(shown, column, 0.0) for column in columns], -1) if columns else np.zeros((*shown.shape, 0))
+    feature = torch.cat([data.feature[..., : data.signals], torch.from_numpy(extra.astype(np.float32))], -1)
+    return dataclasses.replace(
+        data, feature=feature.contiguous(), offset=torch.from_numpy(np.where(shown, offset, 0.0).astype(np.float32))
+    )
+
+
+def moved(habits: Sequence[Habit], model: Taste, signals: int) -> tuple[list[Habit], float]:
+    """The habits with numbers that a model has found, and the largest move of one that is no strength."""
+    moves = model.gamma.detach().numpy().astype(np.float64)[signals:]
+    out, at, largest = [], 0, 0.0
+    for habit in habits:
+        n = int(habit.free.sum())
+        move = moves[at : at + n]
+        out.append(habit.moved(move))
+        decays = [k not in habit.strengths for k in np.flatnonzero(habit.free)]
+        largest = max(largest, float(np.abs(move[decays]).max(initial=0.0)))
+        at += n
+    return out, largest
+
+
+def search(
+    data: Data, slates: Slates, habits: list[Habit], model: Taste, users: NDArray[np.int64], seed: int,
+    progress: Progress | None = None, checkpoints: Checkpoints | None = None,
+) -> tuple[list[Habit], Data, Taste]:  # fmt: skip
+    """Gauss and Newton's method for the numbers of the habits, on the slates of `users`; the data and the model at its end."""
+    size = batch_size(data)
+    per_epoch = max(round(len(data.rows(users)[0]) / size), 1)
+    for r in range(ROUNDS):
+        data = with_habits(data, slates, habits)
+        model = fit_taste(data, model.choice, model.d, users=users, steps=EPOCHS * per_epoch, size=size, seed=seed + r,
+                          start=model, checkpoints=checkpoints)  # fmt: skip
+        polish(model, data, 3, seed + r, users)
+        habits, largest = moved(habits, model, data.signals)
+        if r == 2:  # by now it is plain whether the mean of the prices counts or the least
+            habits = [_rounded(habit) for habit in habits]
+        if progress:
+            progress("habits", (r + 1) / ROUNDS, largest)
+        if r > 2 and largest < STILL:
+            break
+    return habits, with_habits(data, slates, habits), model
+
+
+def _rounded(habit: Habit) -> Habit:
+    if habit.name != "level" or not habit.free[3]:
+        return habit
+    return habit.fixed("least", float(habit.value("least") > 0.5))
+
+
+def errors_of(habits: Sequence[Habit], cov: Array, labels: list[str], signals: int) -> list[Array]:
+    """For each habit, (p,) standard errors of its numbers; 0 of those that are not fitted."""
+    error, at, out = np.sqrt(np.maximum(np.diag(cov), 0)), signals, []
+    for habit in habits:
+        own = np.zeros(len(habit.numbers))
+        n = int(habit.free.sum())
+        own[habit.free] = [error[labels.index(f"gamma{at + k}")] for k in range(n)]
+        out.append(own)
+        at += n
+    return out
+
+
+def worth_keeping(habits: Sequence[Habit], errors: Sequence[Array]) -> list[Habit]:
+    """The habits of which a strength has a 95 % interval without 0 and a sign that makes sense; other strengths are fixed at 0.
+
+    A limit that the logs do not show is none.
+    """
     kept = []
-    for f, name in enumerate(names):
-        place = labels.index(f"gamma{f}")
-        value, error = float(model.gamma[f].detach()), math.sqrt(cov[place, place])
-        sensible = value > 0 or name == "level"
-        if name not in dynamic or (abs(value) > Z * error and sensible):
-            kept.append(name)
+    for habit, error in zip(habits, errors, strict=True):
+        for k in habit.strengths:
+            value = habit.numbers[k]
+            if habit.free[k] and not (abs(value) > Z * error[k] and (value > 0 or habit.name == "level")):
+                habit = habit.fixed(habit.words[k], 0.0)
+        if habit.name == "fatigue" and habit.free[3] and error[3] > UNKNOWN:
+            habit = habit.fixed("limit", math.log(NO_LIMIT))
+        if any(habit.numbers[k] != 0 for k in habit.strengths):
+            kept.append(habit)
     return kept
+
+
+MEANINGS = {
+    "ignored": ("ignored", "what an impression without a click takes from the utility of its topic"),
+    "clicked": ("clicked", "what an impression with a click takes from the utility of its topic"),
+    "fatigue half-life": ("fatigue, half-life", "minutes in which fatigue halves"),
+    "fatigue limit": ("fatigue, limit", "what the fatigue of a topic takes from utility at most"),
+    "level strength": ("reference price", "utility of one unit of the reference price"),
+    "level memory": ("reference price, memory", "of the reference price, per step"),
+    "level initial": ("reference price, at arrival", "relative log price"),
+    "busy strength": ("busy", "what clicks of the steps before take from the utility of everything, per share of positions"),
+    "busy memory": ("busy, memory", "of the share of positions that were clicked, per step"),
+    "pull strength": ("pull", "how much a clicked item attracts: of the inner product with the items clicked before"),
+    "pull memory": ("pull, memory", "of the attraction, per step"),
+}
+
+
+def habit_parameters(habits: Sequence[Habit], errors: Sequence[Array]) -> list[Parameter]:
+    """The numbers that were fitted, with their intervals."""
+    found = []
+    for habit, error in zip(habits, errors, strict=True):
+        for k in np.flatnonzero(habit.free):
+            word, back = habit.words[k], SHAPES[habit.shapes[k]]
+            name, meaning = MEANINGS[word if word in MEANINGS else f"{habit.name} {word}"]
+            if word == "strength" and habit.name == "level":
+                meaning += f", the {'least' if habit.value('least') else 'mean'} price of a slate"
+            x, reach = habit.numbers[k], Z * error[k]
+            found.append(Parameter(name, back(x), back(x - reach), back(x + reach), meaning))
+    return found

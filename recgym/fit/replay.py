@@ -72,7 +72,7 @@ def replay(fitted: Fitted, logs: Logs, *, users: int = USERS, seed: int = 0) -> 
     B, first = len(some), slates.first[some]
     world = fitted.world
     S = world.slate_size
-    interest = fitted.interest[rng.integers(0, len(fitted.interest), B), some]
+    interest = fitted.interest[rng.integers(0, len(fitted.interest), B), some, : fitted.model.d]
     population = world.population
     assert isinstance(population, Empirical)
     table = _InOrder(interest, np.zeros_like(interest), slates.clock[first].astype(np.float32), population.sensitivity)

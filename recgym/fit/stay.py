@@ -262,7 +262,7 @@ def mood_inputs(
     embedding = model.x.detach().numpy()
     match = np.zeros(item.shape)
     for some in np.array_split(np.arange(len(slates)), max(len(slates) // 50_000, 1)):
-        match[some] = np.einsum("md,msd->ms", interest[0][slates.user[some]], embedding[item[some]])
+        match[some] = np.einsum("md,msd->ms", interest[0, slates.user[some], : model.d], embedding[item[some]])
     columns.append(slates.mean(match))
     words.append("match")
     if "log_price" in slates.signals:

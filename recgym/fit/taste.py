@@ -1,9 +1,11 @@
 """Who clicks what: utilities of persons and items, fitted by an importance-weighted likelihood.
 
-    v = u_j . x_i + b_i + sum_f gamma_f * feature_f,    u_j ~ N(A profile_j + m, sigma^2),    b_i ~ N(level + beta . a_i, tau^2)
+    v = u_j . x_i + b_i + sum_f (gamma_f + w_jf) * feature_f + offset
+    u_j ~ N(A profile_j + m, sigma^2),    b_i ~ N(level + beta . a_i, tau^2),    w_jf ~ N(0, omega_f^2)
 
 A choice model turns the utilities of a slate into the probability of its clicks. x_i is given or fitted, a_i are the item's
-attributes, the features are what was known of the item when it was shown and what the user had seen before. The persons and the
+attributes, the features are what was known of the item when it was shown, for some of which, such as the price, users differ in their
+coefficients; the offset is what users saw before, by numbers that are given (`recgym.fit.past`). The persons and the
 item effects are integrated out: the first by K draws from a posterior that a network proposes, weighted by importance (Burda, Grosse and Salakhutdinov,
 ICLR 2016), the second by a Gaussian for each item (mean field).
 """
@@ -24,6 +26,7 @@ from torch import Tensor, nn
 from recgym.fit.checkpoint import Checkpoints
 from recgym.fit.likelihood import CHOICES, Likelihood
 
+ALIKE = 0.5  # standard deviation of the logarithms of the spreads of interests, before the data are seen
 RIDGE = 0.04  # precision of coefficients before the data are seen
 MOST = 0.9  # of the information on coefficients that item effects may take
 LEAST = 1e-4  # curvature of what the data do not tell at all, so that its interval is wide
@@ -35,10 +38,12 @@ class Data:
     """Tensors of the slates, as `Slates` has them, and of what is known of users and items.
 
     Args:
-        item: (M, S) int64, 0 where there is none. there, click: (M, S) bool. feature: (M, S, F) float32.
+        item: (M, S) int64, 0 where there is none. there, click: (M, S) bool. feature: (M, S, F) float32. offset: (M, S) float32.
         user: (M,) int64. first: (U + 1,) where the slates of each user begin.
         profile: (U, P) float32, 0 where unknown. known: (U,) bool.
         attributes: (N, A) float32, `names` what they are. embedding: (N, d) float32, or None to fit them.
+        signals: of the features are what was known of the item; the others are of what the user saw before.
+        slopes: features for which users differ in their coefficients.
     """
 
     item: Tensor
@@ -52,6 +57,9 @@ class Data:
     attributes: Tensor
     embedding: Tensor | None
     names: tuple[str, ...]
+    offset: Tensor
+    signals: int
+    slopes: tuple[int, ...] = ()
 
     def rows(self, users: NDArray[np.int64], until: NDArray[np.int64] | None = None) -> tuple[Tensor, Tensor]:
         """Slates of users, all or those before `until` (U,), and for each slate which of these users it is of."""
@@ -68,7 +76,8 @@ class Taste(nn.Module):
 
     def __init__(self, data: Data, choice: str, d: int) -> None:
         super().__init__()
-        self.choice, self.d = choice, d
+        self.choice, self.d, self.slopes = choice, d, list(data.slopes)
+        D = d + len(data.slopes)  # of interest and slopes together
         self.likelihood: Likelihood = CHOICES[choice][0]
         N, A = data.attributes.shape
         P, S = data.profile.shape[1], data.item.shape[1]
@@ -87,17 +96,35 @@ class Taste(nn.Module):
         self.x = nn.Parameter(x, requires_grad=self.fitted_items)
         start = torch.eye(P, d) if d == P else torch.zeros(P, d)
         self.A, self.centre = nn.Parameter(start), nn.Parameter(torch.zeros(2, d))
-        self.log_sigma = nn.Parameter(torch.full((2, d), 0.0))
+        self.log_sigma, self.log_omega = nn.Parameter(torch.zeros(2, d)), nn.Parameter(torch.full((D - d,), -1.0))
         self.trust = nn.Parameter(torch.zeros(2))
-        last = nn.Linear(32, 2 * d)
+        last = nn.Linear(32, 2 * D)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
-        self.correct = nn.Sequential(nn.Linear(3 * d, 32), nn.Tanh(), last)
+        self.correct = nn.Sequential(nn.Linear(3 * D, 32), nn.Tanh(), last)
+
+    @torch.no_grad()
+    def begin_at(self, start: Taste, signals: int) -> None:
+        """Take over all numbers of another model, but the coefficients of the features after the first `signals`, which are 0."""
+        state = {name: value for name, value in start.state_dict().items() if name != "gamma"}
+        self.load_state_dict(state, strict=False)
+        self.gamma.zero_()
+        self.gamma[:signals] = start.gamma[:signals]
 
     def prior(self, profile: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation (n, d) of the interest of users of whom the platform knows the profile alone."""
+        """Mean and standard deviation (n, D) of interest and slopes of users of whom the platform knows the profile alone."""
         k = known.long()
-        return profile @ self.A + self.centre[k], self.log_sigma[k].clamp(-4, 3).exp()
+        mean = F.pad(profile @ self.A + self.centre[k], (0, len(self.slopes)))
+        return mean, torch.cat([self.log_sigma[k], self.log_omega.expand(len(k), -1)], 1).clamp(-4, 3).exp()
+
+    def axes(self, data: Data, rows: Tensor) -> Tensor:
+        """(m, S, D) what interest and slopes are multiplied with: the embeddings of the items, and features."""
+        x = self.x[data.item[rows]]
+        return torch.cat([x, data.feature[rows][..., self.slopes]], -1) if self.slopes else x
+
+    def base(self, data: Data, rows: Tensor, appeal: Tensor) -> Tensor:
+        """(m, S) utilities without what differs from user to user."""
+        return appeal[data.item[rows]] + data.feature[rows] @ self.gamma + data.offset[rows]
 
     def appeal(self, data: Data, draw: bool, generator: torch.Generator | None = None) -> Tensor:
         """(N,) item effects: one draw, or their means."""
@@ -109,13 +136,13 @@ class Taste(nn.Module):
     def propose(
         self, data: Data, base: Tensor, rows: Tensor, owner: Tensor, profile: Tensor, known: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation (n, d) of the posterior that the network proposes, given the slates `rows`.
+        """Mean and standard deviation (n, D) of the posterior that the network proposes, given the slates `rows`.
 
         One step of Newton's method from the prior mean, with a diagonal Hessian, is where the network starts from.
         """
         mean, sd = self.prior(profile, known)
         with torch.no_grad():
-            x, there = self.x[data.item[rows]], data.there[rows]
+            x, there = self.axes(data, rows), data.there[rows]
             p = torch.sigmoid((mean[owner][:, None, :] * x).sum(-1) + base)
             surprise = (data.click[rows].float() - p) * there
             score = torch.zeros_like(mean).index_add_(0, owner, (surprise[..., None] * x).sum(1))
@@ -130,8 +157,7 @@ class Taste(nn.Module):
         """(n,) bounds of the log-likelihoods of users, the tighter the more draws."""
         rows, owner = data.rows(users)
         profile, known = data.profile[users], data.known[users]
-        appeal = self.appeal(data, True, generator)
-        base = appeal[data.item[rows]] + data.feature[rows] @ self.gamma
+        base = self.base(data, rows, self.appeal(data, True, generator))
         mean, sd = self.propose(data, base, rows, owner, profile, known)
         z = torch.randn(draws, *mean.shape, generator=generator)
         log_q = (-0.5 * z**2 - sd.log()).sum(-1)
@@ -141,22 +167,24 @@ class Taste(nn.Module):
     def joint(
         self, data: Data, rows: Tensor, owner: Tensor, u: Tensor, base: Tensor, theta: Tensor, centre: Tensor, spread: Tensor
     ) -> Tensor:  # fmt: skip
-        """(K, n) log-probability, up to a constant, of the clicks of n users and of K interests (K, n, d) of each.
+        """(K, n) log-probability, up to a constant, of the clicks of n users and of K interests and slopes (K, n, D) of each.
 
         Args:
             rows, owner: see `Data.rows`. base: (m, S) utilities without the match. theta: shape of the choice model.
-            centre, spread: of the interests, (n, d).
+            centre, spread: of the interests and slopes, (n, D).
         """
         log_prior = (-0.5 * ((u - centre) / spread) ** 2 - spread.log()).sum(-1)
-        v = torch.einsum("kmd,msd->kms", u[:, owner], self.x[data.item[rows]]) + base
+        v = torch.einsum("kmd,msd->kms", u[:, owner], self.axes(data, rows)) + base
         ll = self.likelihood(v, data.there[rows].expand_as(v), data.click[rows].expand_as(v), theta)
         return torch.zeros(u.shape[:2]).index_add_(1, owner, ll) + log_prior
 
     def penalty(self) -> Tensor:
-        """What the item effects cost: their divergence from N(0, tau^2), weak priors of coefficients, and of fitted embeddings."""
+        """What the item effects cost: their divergence from N(0, tau^2), weak priors of coefficients, spreads, and fitted embeddings."""
         s, tau = self.item_log_sd.clamp(-6, 2), self.log_tau.clamp(-5, 2)
         divergence = (tau - s + 0.5 * (s.exp() ** 2 + self.item_mean**2) * torch.exp(-2 * tau) - 0.5).sum()
         weak = 0.5 * RIDGE * ((self.gamma**2).sum() + (self.beta**2).sum() + (self.theta**2).sum())
+        unlike = self.log_sigma - self.log_sigma.mean(1, keepdim=True)
+        weak = weak + 0.5 * ((unlike / ALIKE) ** 2).sum()
         return divergence + weak + (0.5 * self.d * (self.x**2).sum() if self.fitted_items else 0.0)
 
     @torch.no_grad()
@@ -164,16 +192,16 @@ class Taste(nn.Module):
         self, data: Data, n: int, until: NDArray[np.int64] | None = None, seed: int = 0, proposals: int = 32,
         size: int = 5_000,
     ) -> NDArray[np.float32]:  # fmt: skip
-        """(n, U, d) interests of all users, drawn from the posterior given their slates, or only those before `until` (U,).
+        """(n, U, D) interests and slopes of all users, drawn from the posterior given their slates, or only those before `until` (U,).
 
         The network proposes, and of its proposals those are drawn that their importance favours (Rubin 1987).
         """
         generator = torch.Generator().manual_seed(seed)
-        out = np.zeros((n, len(data.first) - 1, self.d), np.float32)
+        out = np.zeros((n, len(data.first) - 1, self.d + len(self.slopes)), np.float32)
         appeal = self.appeal(data, False)
         for users in batches(np.arange(len(data.first) - 1), data.first, size):
             rows, owner = data.rows(users, until)
-            base = appeal[data.item[rows]] + data.feature[rows] @ self.gamma
+            base = self.base(data, rows, appeal)
             mean, sd = self.propose(data, base, rows, owner, data.profile[users], data.known[users])
             z = torch.randn(proposals, *mean.shape, generator=generator)
             u = mean + sd * z
@@ -186,11 +214,11 @@ class Taste(nn.Module):
 
     @torch.no_grad()
     def utility(self, data: Data, interest: NDArray[np.float32], rows: NDArray[np.int64]) -> Tensor:
-        """(..., n, S) utilities of slates for users of the given interests (..., U, d)."""
+        """(..., n, S) utilities of slates for users of the given interests and slopes (..., U, D)."""
         index = torch.from_numpy(rows)
-        base = self.appeal(data, False)[data.item[index]] + data.feature[index] @ self.gamma
         u = torch.from_numpy(np.ascontiguousarray(interest[..., data.user[index].numpy(), :]))
-        return torch.einsum("...md,msd->...ms", u, self.x[data.item[index]]) + base
+        base = self.base(data, index, self.appeal(data, False))
+        return torch.einsum("...md,msd->...ms", u, self.axes(data, index)) + base
 
 
 def batch_size(data: Data) -> int:
@@ -210,15 +238,19 @@ def batches(users: NDArray[np.int64], first: NDArray[np.int64], size: int) -> It
 
 def fit_taste(
     data: Data, choice: str, d: int, *, users: NDArray[np.int64] | None = None, steps: int = 1200, draws: int = 4,
-    size: int = 20_000, rate: float = 0.03, seed: int = 0, progress: Progress | None = None, checkpoints: Checkpoints | None = None,
+    size: int = 20_000, rate: float = 0.03, seed: int = 0, start: Taste | None = None, progress: Progress | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> Taste:  # fmt: skip
     """Fit the model to the slates of `users` (all by default), by about `steps` steps of Adam on batches of users, in whole epochs.
 
+    It begins at `start`, where that is given, which may have other features after those that the two have in common.
     With `checkpoints` a training that was interrupted goes on.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Taste(data, choice, d)
+    if start is not None:
+        model.begin_at(start, data.signals)
     users = np.arange(len(data.first) - 1) if users is None else users
     rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
     per_epoch = sum(1 for _ in batches(users, data.first, size))
@@ -226,7 +258,8 @@ def fit_taste(
     steps = epochs * per_epoch
     optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=rate)
     total, first, loss = len(users), 0, torch.zeros(())
-    file = checkpoints.of(data, users, (choice, d, steps, draws, size, rate, seed)) if checkpoints else None
+    settings = (choice, d, steps, draws, size, rate, seed, None if start is None else float(start.level.detach()))
+    file = checkpoints.of(data, users, settings) if checkpoints else None
     if checkpoints and file:
         first = checkpoints.load(file, model, optimiser, rng, generator)
     done = first * per_epoch
@@ -289,7 +322,7 @@ def information(
     N, F_, P = len(model.item_mean), len(model.gamma), len(model.theta)
     A = len(model.beta)
     labels = [*(f"gamma{f}" for f in range(F_)), *(f"theta{k}" for k in range(P)), "level", *(f"beta{a}" for a in range(A)), "scale",
-              *(f"centre{k}" for k in range(model.d)), *(f"spread{k}" for k in range(model.d))]  # fmt: skip
+              *(f"centre{k}" for k in range(model.d)), *(f"spread{k}" for k in range(model.d + len(model.slopes)))]  # fmt: skip
     p = len(labels)
     precision = float(torch.exp(-2 * model.log_tau.detach().clamp(-5, 2)))
     slope, H, HB = np.zeros(p), np.zeros((p, p)), np.zeros((p, N))
@@ -299,7 +332,7 @@ def information(
     for users in batches(everyone, data.first, size):
         rows, owner = data.rows(users)
         with torch.no_grad():
-            base = model.appeal(data, True, generator)[data.item[rows]] + data.feature[rows] @ model.gamma
+            base = model.base(data, rows, model.appeal(data, True, generator))
             mean, sd = model.propose(data, base, rows, owner, data.profile[users], data.known[users])
             centre, spread = model.prior(data.profile[users], data.known[users])
             u = mean + sd * torch.randn(draws, *mean.shape, generator=generator)
@@ -318,8 +351,9 @@ def information(
             slate.append(grads[3] if grads[3] is not None else torch.zeros(len(rows), P))
         slate += [g.sum(1, keepdim=True), (g[..., None] * data.attributes[data.item[rows]]).sum(1)]
         score = torch.zeros(len(users), sum(part.shape[1] for part in slate)).index_add_(0, owner, torch.cat(slate, 1))
+        moved = grads[1][:, : model.d]
         score = (
-            torch.cat([score, (grads[1] * fit).sum(1, keepdim=True), grads[1], grads[2]], 1).numpy().astype(np.float64)
+            torch.cat([score, (moved * fit).sum(1, keepdim=True), moved, grads[2]], 1).numpy().astype(np.float64)
         )
         slope += score.sum(axis=0)
         H += score.T @ score

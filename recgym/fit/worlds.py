@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
 from dataclasses import dataclass, field
@@ -20,7 +19,16 @@ from recgym.fit.inputs import data_of, prepared, with_negatives
 from recgym.fit.likelihood import CHOICES
 from recgym.fit.outcomes import fit_outcomes
 from recgym.fit.parameters import Parameter, taste_parameters
-from recgym.fit.past import past, worth_keeping
+from recgym.fit.past import (
+    Habit,
+    errors_of,
+    habit_parameters,
+    habits_of,
+    moved,
+    search,
+    with_habits,
+    worth_keeping,
+)
 from recgym.fit.stay import Leaving, fit_leaving
 from recgym.fit.taste import Data, Progress, Taste, batch_size, covariance, fit_taste, polish
 from recgym.models.candidates import CandidateSource
@@ -30,6 +38,7 @@ if TYPE_CHECKING:
     from recgym.logs.table import Logs
 
 DRAWS = 8  # of the interest of each user
+SEARCHED = 300_000  # impressions on which the numbers of habits are searched for
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +119,7 @@ def fit_world(
     train = np.setdiff1d(np.arange(slates.n_users), held)
     size = batch_size(data)
 
-    # 1. Which choice model, and which decays of the features of the past, on a part of the users.
+    # 1. Which choice model, and the numbers of habits, on a part of the users.
     several = slates.item.shape[1] > 1
     most = int((slates.click & slates.shown).sum(axis=1).max())
     if choice == "multinomial logit" and most > 1:
@@ -136,30 +145,37 @@ def fit_world(
     }
     scores = {name: _held_out(model, data, held) for name, model in quick.items()}
     best = max(scores, key=lambda name: scores[name])
-    dynamic, decays = [], {}
+    model = quick[best]
+    habits: list[Habit] = []
     if logs.impressions:
-        data, dynamic, decays = past(data, slates, quick[best], names)
+        some = rng.permutation(train)[: max(int(len(train) * min(1.0, SEARCHED / slates.item.size)), 10)]
+        habits, data, model = search(
+            data, slates, habits_of(data, slates, model), model, some, seed, progress, checkpoints
+        )
     else:
         unknown.append("Fatigue, attraction and a reference price: need impressions; the world has none.")
 
-    # 2. All of it; then anew, without those features of the past that have no effect, as the rest has adapted to them.
-    kept = [*names, *dynamic]
+    # 2. All of it; then anew, without those habits that have no effect, as the rest has adapted to them.
+    tried = [habit.name for habit in habits]
     while True:
-        model = fit_taste(data, best, d, steps=steps, size=size, seed=seed, progress=progress, checkpoints=checkpoints)
+        model = fit_taste(data, best, d, steps=steps, size=size, seed=seed, start=model if habits else None,
+                          progress=progress, checkpoints=checkpoints)  # fmt: skip
         polish(model, data, seed=seed, progress=progress)
         cov, labels = covariance(model, data, seed)
-        left = worth_keeping(model, cov, labels, kept, dynamic)
-        if left == kept:
+        errors = errors_of(habits, cov, labels, data.signals)
+        habits, _ = moved(habits, model, data.signals)
+        left = worth_keeping(habits, errors)
+        if [habit.free.sum() for habit in left] == [habit.free.sum() for habit in habits]:
             break
-        index = [kept.index(name) for name in left]
-        data, kept = dataclasses.replace(data, feature=data.feature[..., index].contiguous()), left
-    for name in dynamic:
-        if name not in kept:
+        habits, data = left, with_habits(data, slates, left)
+    for name in tried:
+        if name not in [habit.name for habit in habits]:
             unknown.append(f"{WORDS[name]}: no effect beyond its interval, or of the wrong sign; the world has none.")
     interest = model.sample(data, DRAWS, seed=seed)
 
     # 3. What follows a click, and who stays.
-    parameters = taste_parameters(model, cov, labels, kept, decays, several and logs.impressions)
+    parameters = taste_parameters(model, cov, labels, names, several and logs.impressions)
+    parameters += habit_parameters(habits, errors)
     if not logs.impressions:
         parameters = [p for p in parameters if p.name != "level"]
     outcome, more = fit_outcomes(slates, model, data, interest, unknown)
@@ -167,7 +183,7 @@ def fit_world(
     leaving, more = fit_leaving(taken, model, data, interest, unknown)
     parameters += more
     world = assemble(
-        logs, slates, data, model, interest, kept, decays, outcome, leaving,
+        logs, slates, data, model, interest, habits, outcome, leaving,
         candidates, slate_size, reward, None if logs.impressions else click_rate, seed,
     )  # fmt: skip
     settings = dict(choice=best, dimensions=d, steps=steps, seed=seed, candidates=world.n_candidates)
@@ -178,8 +194,7 @@ def fit_world(
 
 
 WORDS = {
-    "ignored": "Fatigue of what was shown and not clicked",
-    "clicked": "Fatigue of topics that were clicked",
+    "fatigue": "Fatigue of topics",
     "level": "A reference price",
     "busy": "Being busy with what was clicked before",
     "pull": "Attraction of items clicked before",
