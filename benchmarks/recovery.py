@@ -93,6 +93,7 @@ def planted(seed: int) -> tuple[World, dict[str, float]]:
     N, D, users = 120, 4, 400
     base = recgym.load_world("ecommerce", items=N, topics=6, dimensions=D, seed=seed)
     price, examined = float(rng.uniform(-2, -0.8)), tuple(rng.uniform(0.25, 0.8, 2))
+    differs, usual, slow = float(rng.uniform(0.1, 0.3)), float(rng.uniform(0.5, 1.5)), float(rng.uniform(0.6, 0.9))
     fatigue, bored = float(rng.uniform(0.05, 0.15)), float(rng.uniform(0.2, 0.5))
     level, pace, stays = float(rng.uniform(-3, -2)), float(rng.uniform(0, 0.4)), float(rng.uniform(0.5, 1.5))
     cart, slope = float(rng.uniform(-0.3, 0.5)), float(rng.uniform(0.3, 0.8))
@@ -110,16 +111,17 @@ def planted(seed: int) -> tuple[World, dict[str, float]]:
     )  # fmt: skip
     world = World(
         catalog=catalog,
-        population=Empirical((2.0 * taste).astype(np.float32), profile.astype(np.float32), rng.uniform(0, 8000, users).astype(np.float32), {"log_price": (price, 0.0)}),
-        market=market, candidates=Uniform(10), preference=DotProduct(1.0, {"appeal": 1.0}, {"fatigue": -1.0}),
+        population=Empirical((2.0 * taste).astype(np.float32), profile.astype(np.float32), rng.uniform(0, 8000, users).astype(np.float32), {"log_price": (price, differs)}),
+        market=market, candidates=Uniform(10), preference=DotProduct(1.0, {"appeal": 1.0}, {"fatigue": -1.0}, {"level": usual}),
         choice=PositionBased((examined[0], 1.0, examined[1])),
         response=Outcomes(("cart", "purchase"), {"cart": cart, "purchase": -0.5, "dwell": -1.0}, {"cart": slope, "dwell": 0.2},
                           {"purchase": 1.0}, {}, {"purchase": "cart"}, 0.7, 20.0, 0.5, True),
-        dynamics=(Fatigue(fatigue, bored, 20.0, 1e3), Mood(0.8, {"shown": stays}, limit=50.0)), departure=Visits(level, pace, 1.0),
+        dynamics=(Fatigue(fatigue, bored, 20.0, 1e3), Adaptation("offers", "mean", memory=slow), Mood(0.8, {"shown": stays}, limit=50.0)), departure=Visits(level, pace, 1.0),
         reward=Weighted({"click": 1.0, "purchase": 2.0}), slate_size=3, embeddings=False,
     )  # fmt: skip
     return world, {
-        "log_price": price, "examination 1": examined[0], "examination 3": examined[1], "ignored": fatigue, "clicked": bored,
+        "log_price": price, "log_price, spread": -price * math.sqrt(math.expm1(differs**2)), "fatigue, half-life": 20.0,
+        "reference price": usual, "reference price, memory": slow, "examination 1": examined[0], "examination 3": examined[1], "ignored": fatigue, "clicked": bored,
         "cart, per unit of utility": slope, "purchase, per unit of relative log price": -1.0, "dwell, per unit of utility": 0.2,
         "leaving, log-odds": level, "leaving, pace": pace, "mood, memory": 0.8, "mood, shown": stays,
     }  # fmt: skip

@@ -124,6 +124,7 @@ def data_of(logs: Logs) -> Data:
     return Data(
         T(np.maximum(slates.item, 0).astype(np.int64)), T(slates.shown), T(slates.click & slates.shown), T(np.zeros((*slates.item.shape, 0), np.float32)),
         T(slates.user.astype(np.int64)), slates.first, T(none), T(none[:, 0] > 0), T(np.zeros((slates.n_items, 0), np.float32)), None, (),
+        torch.zeros(slates.item.shape), 0,
     )  # fmt: skip
 
 

@@ -31,9 +31,7 @@ def estimate(name: str, value: float, error: float, meaning: str) -> Parameter:
     return Parameter(name, value, value - Z * error, value + Z * error, meaning)
 
 
-def taste_parameters(
-    model: Taste, cov: Array, labels: list[str], signals: list[str], several: bool
-) -> list[Parameter]:
+def taste_parameters(model: Taste, cov: Array, labels: list[str], signals: list[str], several: bool) -> list[Parameter]:
     """The coefficients of utility and choice; `labels` are those of their covariance."""
     error = np.sqrt(np.maximum(np.diag(cov), 0))
 

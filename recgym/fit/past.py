@@ -32,7 +32,7 @@ HALF_LIVES = (2.0, 5.0, 20.0, 60.0, 360.0, 1440.0)  # minutes, from which the se
 MEMORIES = (0.5, 0.7, 0.8, 0.9)  # likewise
 ROUNDS = 8  # of Gauss and Newton's method, at most
 EPOCHS = 4  # of each
-STILL = 0.1  # moves of decays that are smaller end the search
+STILL = 0.02  # of utility: moves that change it by less end the search
 FARTHEST = 1.0  # a number moves in a round
 DIFFERENCE = 0.02  # by which derivatives are taken
 NO_LIMIT = 1e3  # of a fatigue whose limit the logs do not show
@@ -204,25 +204,25 @@ def with_habits(data: Data, slates: Slates, habits: Sequence[Habit]) -> Data:
         offset = offset + here
         columns += slopes
     shown = slates.shown
-    extra = np.stack([np.where(shown, column, 0.0) for column in columns], -1) if columns else np.zeros((*shown.shape, 0))
+    extra = (
+        np.stack([np.where(shown, column, 0.0) for column in columns], -1) if columns else np.zeros((*shown.shape, 0))
+    )
     feature = torch.cat([data.feature[..., : data.signals], torch.from_numpy(extra.astype(np.float32))], -1)
     return dataclasses.replace(
         data, feature=feature.contiguous(), offset=torch.from_numpy(np.where(shown, offset, 0.0).astype(np.float32))
     )
 
 
-def moved(habits: Sequence[Habit], model: Taste, signals: int) -> tuple[list[Habit], float]:
-    """The habits with numbers that a model has found, and the largest move of one that is no strength."""
-    moves = model.gamma.detach().numpy().astype(np.float64)[signals:]
-    out, at, largest = [], 0, 0.0
+def moved(habits: Sequence[Habit], model: Taste, data: Data) -> tuple[list[Habit], float]:
+    """The habits with numbers that a model has found, and by how much that moves utilities: the largest root mean square of a number."""
+    moves = model.gamma.detach()[data.signals :]
+    squares = ((data.feature[..., data.signals :] * moves) ** 2).sum((0, 1)) / data.there.sum()
+    out, at = [], 0
     for habit in habits:
         n = int(habit.free.sum())
-        move = moves[at : at + n]
-        out.append(habit.moved(move))
-        decays = [k not in habit.strengths for k in np.flatnonzero(habit.free)]
-        largest = max(largest, float(np.abs(move[decays]).max(initial=0.0)))
+        out.append(habit.moved(moves[at : at + n].numpy().astype(np.float64)))
         at += n
-    return out, largest
+    return out, float(squares.max().sqrt()) if at else 0.0
 
 
 def search(
@@ -237,7 +237,7 @@ def search(
         model = fit_taste(data, model.choice, model.d, users=users, steps=EPOCHS * per_epoch, size=size, seed=seed + r,
                           start=model, checkpoints=checkpoints)  # fmt: skip
         polish(model, data, 3, seed + r, users)
-        habits, largest = moved(habits, model, data.signals)
+        habits, largest = moved(habits, model, data)
         if r == 2:  # by now it is plain whether the mean of the prices counts or the least
             habits = [_rounded(habit) for habit in habits]
         if progress:
@@ -291,7 +291,10 @@ MEANINGS = {
     "level strength": ("reference price", "utility of one unit of the reference price"),
     "level memory": ("reference price, memory", "of the reference price, per step"),
     "level initial": ("reference price, at arrival", "relative log price"),
-    "busy strength": ("busy", "what clicks of the steps before take from the utility of everything, per share of positions"),
+    "busy strength": (
+        "busy",
+        "what clicks of the steps before take from the utility of everything, per share of positions",
+    ),
     "busy memory": ("busy, memory", "of the share of positions that were clicked, per step"),
     "pull strength": ("pull", "how much a clicked item attracts: of the inner product with the items clicked before"),
     "pull memory": ("pull, memory", "of the attraction, per step"),

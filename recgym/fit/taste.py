@@ -114,17 +114,23 @@ class Taste(nn.Module):
     def prior(self, profile: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation (n, D) of interest and slopes of users of whom the platform knows the profile alone."""
         k = known.long()
-        mean = F.pad(profile @ self.A + self.centre[k], (0, len(self.slopes)))
-        return mean, torch.cat([self.log_sigma[k], self.log_omega.expand(len(k), -1)], 1).clamp(-4, 3).exp()
+        mean = F.pad(profile @ self.A + self.centre.index_select(0, k), (0, len(self.slopes)))
+        return mean, torch.cat([self.log_sigma.index_select(0, k), self.log_omega.expand(len(k), -1)], 1).clamp(
+            -4, 3
+        ).exp()
 
     def axes(self, data: Data, rows: Tensor) -> Tensor:
         """(m, S, D) what interest and slopes are multiplied with: the embeddings of the items, and features."""
-        x = self.x[data.item[rows]]
+        x = F.embedding(data.item[rows], self.x)
         return torch.cat([x, data.feature[rows][..., self.slopes]], -1) if self.slopes else x
 
     def base(self, data: Data, rows: Tensor, appeal: Tensor) -> Tensor:
         """(m, S) utilities without what differs from user to user."""
-        return appeal[data.item[rows]] + data.feature[rows] @ self.gamma + data.offset[rows]
+        item = data.item[rows]
+        own = appeal.index_select(0, item.reshape(-1)).view(
+            item.shape
+        )  # whose gradient is the same in each run, unlike that of appeal[item]
+        return own + data.feature[rows] @ self.gamma + data.offset[rows]
 
     def appeal(self, data: Data, draw: bool, generator: torch.Generator | None = None) -> Tensor:
         """(N,) item effects: one draw, or their means."""
@@ -174,7 +180,7 @@ class Taste(nn.Module):
             centre, spread: of the interests and slopes, (n, D).
         """
         log_prior = (-0.5 * ((u - centre) / spread) ** 2 - spread.log()).sum(-1)
-        v = torch.einsum("kmd,msd->kms", u[:, owner], self.axes(data, rows)) + base
+        v = torch.einsum("kmd,msd->kms", u.index_select(1, owner), self.axes(data, rows)) + base
         ll = self.likelihood(v, data.there[rows].expand_as(v), data.click[rows].expand_as(v), theta)
         return torch.zeros(u.shape[:2]).index_add_(1, owner, ll) + log_prior
 
@@ -352,9 +358,7 @@ def information(
         slate += [g.sum(1, keepdim=True), (g[..., None] * data.attributes[data.item[rows]]).sum(1)]
         score = torch.zeros(len(users), sum(part.shape[1] for part in slate)).index_add_(0, owner, torch.cat(slate, 1))
         moved = grads[1][:, : model.d]
-        score = (
-            torch.cat([score, (moved * fit).sum(1, keepdim=True), moved, grads[2]], 1).numpy().astype(np.float64)
-        )
+        score = torch.cat([score, (moved * fit).sum(1, keepdim=True), moved, grads[2]], 1).numpy().astype(np.float64)
         slope += score.sum(axis=0)
         H += score.T @ score
         key = (owner[:, None] * N + data.item[rows]).reshape(-1).numpy()

@@ -163,7 +163,7 @@ def fit_world(
         polish(model, data, seed=seed, progress=progress)
         cov, labels = covariance(model, data, seed)
         errors = errors_of(habits, cov, labels, data.signals)
-        habits, _ = moved(habits, model, data.signals)
+        habits, _ = moved(habits, model, data)
         left = worth_keeping(habits, errors)
         if [habit.free.sum() for habit in left] == [habit.free.sum() for habit in habits]:
             break
