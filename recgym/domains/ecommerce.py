@@ -218,7 +218,7 @@ def drawn_once(draw: Callable[..., Drawn]) -> Callable[..., Drawn]:
 @drawn_once
 def _drawn(
     items: int, topics: int, dimensions: int, seed: int, quality_correlation: float, price_sensitivity: float
-) -> tuple[NDArray[np.float64], Catalog, ShopMarket]:
+) -> tuple[NDArray[np.float32], Catalog, ShopMarket]:
     """Centroids of the topics, the catalogue and the prices."""
     rng = np.random.default_rng([seed, 1])
     centroids = draw_topics(rng, topics, dimensions)

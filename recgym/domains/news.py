@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recgym.catalog import Catalog
 from recgym.domains.ecommerce import check_arguments, drawn_once, logging_rate
@@ -19,6 +18,7 @@ from recgym.models.preference import DotProduct
 from recgym.models.response import Dwell
 from recgym.models.reward import Weighted
 from recgym.population import TopicMixture, draw_items, draw_topics, noisy_copy
+from recgym.types import Array
 from recgym.world import World
 
 
@@ -186,7 +186,7 @@ def world(
 @drawn_once
 def _drawn(
     items: int, topics: int, dimensions: int, seed: int, quality_correlation: float
-) -> tuple[NDArray[np.float64], Catalog, NewsMarket]:
+) -> tuple[Array, Catalog, NewsMarket]:
     """Centroids of the topics, the catalogue and the calendar."""
     rng = np.random.default_rng([seed, 2])
     centroids = draw_topics(rng, topics, dimensions)
