@@ -52,8 +52,10 @@ def agent_class(name: str) -> type[Agent]:
     from importlib.metadata import entry_points
 
     require(isinstance(name, str), "agent", "must be a name", name)
-    plugins = {point.name: point.value for point in entry_points(group="recgym.agents")}
-    target = REGISTRY.get(name) or plugins.get(name) or (name if ":" in name else None)
+    target, plugins = REGISTRY.get(name), {}
+    if target is None:  # what is installed is looked through, file by file, only for a name that is not known here
+        plugins = {point.name: point.value for point in entry_points(group="recgym.agents")}
+        target = plugins.get(name) or (name if ":" in name else None)
     if target is None:
         unknown("agent", name, [*REGISTRY, *plugins])
     module, _, attribute = target.rpartition(":")

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterable
 from datetime import date
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,8 +19,10 @@ from benchmarks import limit_threads
 limit_threads()  # before anything loads numpy
 
 # ruff: noqa: E402
+for name in ("matplotlib", "jinja2"):  # which reports need, and take a second to import
+    if find_spec(name) is None:
+        raise SystemExit(f'python -m benchmarks needs {name}: pip install "recgym[bench]"')
 try:
-    import matplotlib  # noqa: F401
     import typer
     from rich.console import Console
     from rich.padding import Padding
@@ -45,7 +48,6 @@ from benchmarks.pretrain import pretrain
 from benchmarks.references import REFERENCE_USERS, run_references
 from benchmarks.report import report, show
 from benchmarks.run import run_suite, software
-from benchmarks.site import site
 from benchmarks.tables import Section
 from benchmarks.throughput import tables as speeds
 from recgym import CLASSIC_IDS, ENV_IDS
@@ -232,6 +234,8 @@ def _site(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the site.")] = Path("site"),
 ) -> None:
     """Write results as a static site: a page for each suite and each agent, which work from disk, without a network."""
+    from benchmarks.site import site
+
     pages = site(output, folders or ())
     console.print(Text(f"Written: {pages[0]} and {len(pages) - 1} more pages"), soft_wrap=True)
 

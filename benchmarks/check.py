@@ -24,7 +24,7 @@ from benchmarks import files
 from benchmarks.data import is_folder
 from benchmarks.files import Manifest, read_manifest
 from benchmarks.metrics import standard_error
-from benchmarks.packed import read_results
+from benchmarks.packed import holds_any, read_results
 from benchmarks.result import Result, evaluated
 from benchmarks.run import CURVE_USERS, execute, file_hashes
 from benchmarks.suite import SEED_STRIDE, SUITES, UNTRAINED, Entry, Job, NamedTask, Suite, digest
@@ -334,7 +334,7 @@ def _published(folder: Path, entries: list[Entry]) -> dict[str, Result]:
     """Published results of the folder's jobs, by key; those of the folder itself do not vouch for it."""
     keys, found = {entry.job.key for entry in entries}, {}
     for place in files.PUBLISHED.glob("*/"):
-        if place.resolve() != folder.resolve():
+        if place.resolve() != folder.resolve() and holds_any(place, keys):
             results, _ = read_results(place, keys)
             found.update(results)
     return found

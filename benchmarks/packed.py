@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import zlib
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
@@ -67,6 +68,15 @@ def read_results(
         if there:
             found[key] = next(iter(there.values()))
     return found, faults
+
+
+def holds_any(folder: Path, keys: Collection[str]) -> bool:
+    """Whether a folder has a file or a packed line of one of the jobs; nothing of either is judged, so it takes no time."""
+    packed = folder / RESULTS
+    known = re.findall(rb'"key":"(\w+)"', read_limited(packed)) if is_file(packed) else []
+    return not {key.encode() for key in keys}.isdisjoint(known) or any(
+        is_file(result_file(folder, key)) for key in keys
+    )
 
 
 def read_packed(folder: Path) -> dict[str, Result]:

@@ -6,16 +6,12 @@ import os
 from io import BytesIO
 from pathlib import Path
 
-import matplotlib
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from benchmarks.data import require_writable
-from benchmarks.page import page
 from benchmarks.tables import Results, Section, notes, read_folder, sections
 from recgym.files import write_atomically
 
@@ -69,6 +65,8 @@ def show(section: Section, console: Console) -> None:
 
 def picture(results: Results) -> bytes:
     """A PNG: normalised scores with intervals, all tasks and each task."""
+    import matplotlib
+
     panels = [(task, [task]) for task in results.tasks]
     if len(panels) > 1 and results.on(*results.tasks):
         panels = [("all tasks (IQM)", results.tasks), *panels]
@@ -79,6 +77,9 @@ def picture(results: Results) -> bytes:
 
 
 def _drawn(results: Results, panels: list[tuple[str, list[str]]], rows: int, columns: int) -> bytes:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     labels = results.labels[::-1]
     figure = Figure((max(5.6, 2.0 + 2.4 * columns), rows * (1.1 + 0.3 * len(labels))), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
@@ -121,6 +122,8 @@ def report(folder: str | os.PathLike[str], console: Console | None = None) -> Re
     Raises:
         ConfigError: no results there.
     """
+    from benchmarks.page import page
+
     console = console or Console()
     folder = Path(folder)
     results = read_folder(folder)

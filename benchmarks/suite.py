@@ -395,7 +395,7 @@ def _contender(where: str, data: Any) -> Contender:
     agent, hyperparameters, only = data["agent"], data.get("hyperparameters", {}), data.get("only", [])
     require(is_label(data["label"]), f"{where} label", LABEL, data["label"])
     require(is_text(agent) and agent.strip(), f"{where} agent", "must be text", agent)
-    if ":" not in agent:
+    if ":" not in agent and agent not in REGISTRY:  # it takes long to look through what is installed
         require_option(f"{where} agent", agent, [*REGISTRY, *(p.name for p in entry_points(group="recgym.agents"))])
     require(isinstance(hyperparameters, dict), f"{where} hyperparameters", "must be an object", hyperparameters)
     require(

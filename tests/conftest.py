@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from benchmarks import limit_threads
+
+limit_threads()  # small work is slower on several threads, the more so beside other tests
+
 import random
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -77,12 +81,12 @@ def small_catalog(rng: np.random.Generator) -> Catalog:
     return Catalog(embedding, np.arange(12) % 4, attributes, ("quality", "clickbait", "price"), 4)
 
 
-@pytest.fixture(scope="module")
-def one_thread() -> Iterator[None]:
-    """Small work of torch is slower on several threads, the more so beside other tests."""
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """Of torch, where a test looks at who changes their number: by default there is one."""
     import torch
 
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(2)
     yield
     torch.set_num_threads(before)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -51,9 +52,17 @@ def garbled(file: Path) -> None:
     file.write_bytes(b"\xff\xfe" + file.read_bytes())
 
 
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A cache that one process has filled, which takes it seconds, and what it printed."""
+    folder = tmp_path_factory.mktemp("filled")
+    return folder, run(FUSE, RECGYM_CACHE=str(folder))
+
+
 @pytest.mark.parametrize("damage", [emptied, halved, garbled])
-def test_damaged_files_are_made_anew(damage: Callable[[Path], None], tmp_path: Path) -> None:
-    expected = run(FUSE, RECGYM_CACHE=str(tmp_path))
+def test_damaged_files_are_made_anew(damage: Callable[[Path], None], filled: tuple[Path, str], tmp_path: Path) -> None:
+    expected = filled[1]
+    shutil.copytree(filled[0], tmp_path, dirs_exist_ok=True)
     endings = [(f"*{ending}", list(tmp_path.rglob(f"*{ending}"))) for ending in (".py", ".nbi", ".nbc")]
     assert all(found for _, found in endings)
     for _, found in endings:
@@ -65,18 +74,18 @@ def test_damaged_files_are_made_anew(damage: Callable[[Path], None], tmp_path: P
     assert {file: file.read_bytes() for file in kept} == kept  # and are good for the next
 
 
-def test_a_full_disk(tmp_path: Path) -> None:
+def test_a_full_disk(filled: tuple[Path, str], tmp_path: Path) -> None:
     """No file may grow beyond 1 kB: neither the written step nor what numba makes of it can be kept."""
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
-    assert run(limit + FUSE, RECGYM_CACHE=str(tmp_path)) == run(FUSE)
+    assert run(limit + FUSE, RECGYM_CACHE=str(tmp_path)) == filled[1]
     assert not [file for file in tmp_path.rglob("*") if file.is_file()]
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_a_cache_that_cannot_be(there: bool, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be(there: bool, filled: tuple[Path, str], tmp_path: Path) -> None:
     if there:
         (tmp_path / "file").write_text("")
-    assert run(FUSE, RECGYM_CACHE=str(tmp_path / "file" if there else "/proc/nowhere")) == run(FUSE)
+    assert run(FUSE, RECGYM_CACHE=str(tmp_path / "file" if there else "/proc/nowhere")) == filled[1]
 
 
 def test_kernels_are_kept_in_the_cache_where_the_package_is_read_only(

@@ -17,14 +17,6 @@ ROWS, COLUMNS, WIDTH = 6, 5, 8
 SHOP = Task("recgym/Ecommerce-v0")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def reader_of(name: str) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

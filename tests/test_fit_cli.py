@@ -28,9 +28,6 @@ from recgym.fit import display, folder
 from recgym.fit.display import Display
 from recgym.fit.world_report import WorldReport
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
 QUICK = ("--steps", "10", "--dimensions", "2", "--candidates", "5")
 
 
@@ -255,6 +252,7 @@ def test_progress_in_a_terminal_is_bars() -> None:
     assert "done [y]" in stream.getvalue()
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_few_rows_are_fitted_on_one_thread_and_no_setting_stays(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     used: list[int] = []
 

@@ -34,8 +34,6 @@ from recgym.fit.world_report import WorldReport, ranged
 from recgym.logs import Logs
 from recgym.models.choice import Cascade, MultinomialLogit, PositionBased
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture(scope="module")
 def logs() -> Logs:

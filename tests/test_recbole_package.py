@@ -23,9 +23,6 @@ from recgym.fit.folder import fit_and_report, write_world
 from recgym.fit.world_report import WorldReport
 from recgym.logs import Logs, read
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
 VERSION = "1.2.1"
 
 

@@ -343,7 +343,7 @@ def test_names_are_taken_as_they_are(tmp_path):
 
 def test_a_report_is_written_whole_or_not_at_all(folder, tmp_path, monkeypatch):
     write(tmp_path)
-    monkeypatch.setattr("benchmarks.report.page", lambda results: 1 / 0)
+    monkeypatch.setattr("benchmarks.page.page", lambda results: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         report.report(tmp_path, Console(file=io.StringIO()))
     assert {path.name for path in tmp_path.iterdir()} == {"suite.json", "jobs"}

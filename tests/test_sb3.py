@@ -47,15 +47,6 @@ class Trap(Departure):
         return {"left": feedback.slate[:, 0] == 0}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Networks this small gain nothing from two threads, and lose much on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def trap_task(**options: object) -> Task:
     return Task("recgym/Ecommerce-v0", {"world": tiny_world(Trap()), **options})
 
@@ -341,6 +332,7 @@ def test_files_bring_the_agent_back(trained: DQN, tmp_path) -> None:
         DQN.load(tmp_path)
 
 
+@pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize(("name", "head"), [*product(["dqn"], DQN.heads), *((name, None) for name in LEARNERS)])
 def test_same_seed_same_weights_and_the_global_generators_are_left_alone(name: str, head: str | None) -> None:
     before = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state(), torch.get_num_threads()  # noqa: NPY002

@@ -88,7 +88,7 @@ def test_greedy_by_hand() -> None:
 def trained() -> SlateQ:
     agent = SlateQ(learning_starts=640, epsilon_share=0.4, n_steps=1, target_update=50, learning_rate=3e-3, gamma=0.95,
                    reward_scale=1.0, width=32, batch_size=128, gradient_steps=4)  # fmt: skip
-    agent.fit(trap_task(), 24_000, seed=1)
+    agent.fit(trap_task(), 10_000, seed=1)
     return agent
 
 
@@ -153,7 +153,7 @@ def several_clicks(**options: object) -> Task:
 def test_plans_around_the_trap_where_several_are_clicked() -> None:
     agent = SlateQ(learning_starts=640, epsilon_share=0.4, n_steps=1, target_update=50, learning_rate=3e-3, gamma=0.95,
                    reward_scale=1.0, width=32, batch_size=128, gradient_steps=4)  # fmt: skip
-    agent.fit(several_clicks(), 16_000, seed=1)
+    agent.fit(several_clicks(), 8_000, seed=1)
     best = (HORIZON - 1) * (CLICK[1] + CLICK[2]) + CLICK[0] + CLICK[1]
     assert expected_return(make_agent("myopic"), several_clicks()) == pytest.approx(CLICK[0] + CLICK[1], rel=1e-4)
     assert expected_return(agent, several_clicks()) >= 0.93 * best
@@ -169,7 +169,7 @@ def test_learns_from_the_candidates_shown_alone() -> None:
     agent = SlateQ(shown_only=True, target="sarsa", dueling=False, learning_starts=640, epsilon_share=0.4, n_steps=1,
                    target_update=50, learning_rate=3e-3, gamma=0.95, reward_scale=1.0, width=32, batch_size=128,
                    gradient_steps=4)  # fmt: skip
-    agent.fit(several_clicks(), 16_000, seed=1)
+    agent.fit(several_clicks(), 8_000, seed=1)
     best = (HORIZON - 1) * (CLICK[1] + CLICK[2]) + CLICK[0] + CLICK[1]
     assert expected_return(agent, several_clicks()) >= 0.93 * best
 
@@ -177,7 +177,7 @@ def test_learns_from_the_candidates_shown_alone() -> None:
 def test_full_slate_q_plans_around_the_trap() -> None:
     agent = FullSlateQ(learning_starts=640, epsilon_share=0.4, n_steps=1, target_update=50, learning_rate=3e-3, gamma=0.95,
                        reward_scale=1.0, width=32, batch_size=128, gradient_steps=4)  # fmt: skip
-    agent.fit(trap_task(), 16_000, seed=1)
+    agent.fit(trap_task(), 12_000, seed=1)
     pair = lambda i, j: (ODDS[i] + ODDS[j]) / (1 + ODDS[i] + ODDS[j])  # noqa: E731
     assert expected_return(agent, trap_task()) >= 0.9 * ((HORIZON - 1) * pair(1, 2) + pair(0, 1))
     env = trap_task().make(3)

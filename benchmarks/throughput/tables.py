@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from benchmarks.report import markdown_table
 from benchmarks.tables import UNKNOWN, Section
@@ -104,6 +102,9 @@ def pictured(run: Run) -> list[tuple[str, str, dict[str, list[tuple[int, Speed]]
 
 def picture(run: Run) -> bytes:
     """A PNG: nanoseconds per user-step against users and against items, one line for each id."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     panels = pictured(run)
     figure = Figure((1 + 6 * len(panels), 5.6), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)

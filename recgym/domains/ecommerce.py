@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import lru_cache, wraps
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,9 @@ from recgym.models.response import Funnel
 from recgym.models.reward import Weighted
 from recgym.population import TopicMixture, draw_items, draw_topics, noisy_copy, require_weeks
 from recgym.world import World
+
+Drawn = TypeVar("Drawn")
+MOST_KEPT = 50_000  # items: a calendar of more takes up to hundreds of megabytes
 
 
 class EcommerceEnv(RecEnv):
@@ -161,26 +166,10 @@ def world(
     """The shop; arguments as in `EcommerceEnv`."""
     check_arguments(items, topics, dimensions, seed, quality_correlation, weeks)
     require_number("price_sensitivity", price_sensitivity, 0, 100)
-    rng = np.random.default_rng([seed, 1])
-    centroids = draw_topics(rng, topics, dimensions)
-    topic, embedding = draw_items(rng, items, centroids)
-    quality = np.clip(rng.standard_normal(items), -3, 3)
-    signal = noisy_copy(rng, quality, quality_correlation)
-    brand = noisy_copy(rng, quality, 0.3)
-    reference_price = np.exp(rng.normal(3.5, 0.6, topics))
-    log_price = np.clip(0.45 * rng.standard_normal(items) + 0.1 * quality, -1.2, 1.2)
-    price = np.minimum(reference_price[topic] * np.exp(log_price), 10_000)
-    rate = logging_rate(0.2 * quality + 0.4 * brand - 2.3 * price_sensitivity * log_price, 0.04)
+    centroids, catalog, market = _drawn(items, topics, dimensions, seed, quality_correlation, price_sensitivity)
     return World.of(
         parts,
-        catalog=Catalog(
-            embedding,
-            topic,
-            np.stack([quality, signal / 3, brand / 3], axis=1),
-            ("quality", "quality_signal", "brand"),
-            topics,
-            visible=("quality_signal", "brand"),
-        ),
+        catalog=catalog,
         population=TopicMixture(
             centroids,
             cold_start=cold_start,
@@ -188,7 +177,7 @@ def world(
             weeks=weeks,
             sensitivity={"log_price": (-2.3 * price_sensitivity, 0.2), "popularity": (0.5, 0.3)},
         ),
-        market=ShopMarket.draw(rng, log_price, price, rate),
+        market=market,
         candidates=Retrieval(),
         preference=DotProduct(
             2.5,
@@ -209,6 +198,42 @@ def world(
         reward=Weighted({"click": 1.0, "purchase": 10.0}),
         embeddings=False,
     )
+
+
+def drawn_once(draw: Callable[..., Drawn]) -> Callable[..., Drawn]:
+    """A function of a domain, `draw(items, ...)`, that keeps the last few small things it gave.
+
+    Worlds that differ in other parts share a catalogue and a calendar, so that only the first of many environments takes
+    the time to draw them.
+    """
+    kept = lru_cache(maxsize=4)(draw)
+
+    @wraps(draw)
+    def drawn(items: int, *rest: float) -> Drawn:
+        return (kept if items <= MOST_KEPT else draw)(items, *rest)
+
+    return drawn
+
+
+@drawn_once
+def _drawn(
+    items: int, topics: int, dimensions: int, seed: int, quality_correlation: float, price_sensitivity: float
+) -> tuple[NDArray[np.float32], Catalog, ShopMarket]:
+    """Centroids of the topics, the catalogue and the prices."""
+    rng = np.random.default_rng([seed, 1])
+    centroids = draw_topics(rng, topics, dimensions)
+    topic, embedding = draw_items(rng, items, centroids)
+    quality = np.clip(rng.standard_normal(items), -3, 3)
+    signal = noisy_copy(rng, quality, quality_correlation)
+    brand = noisy_copy(rng, quality, 0.3)
+    reference_price = np.exp(rng.normal(3.5, 0.6, topics))
+    log_price = np.clip(0.45 * rng.standard_normal(items) + 0.1 * quality, -1.2, 1.2)
+    price = np.minimum(reference_price[topic] * np.exp(log_price), 10_000)
+    rate = logging_rate(0.2 * quality + 0.4 * brand - 2.3 * price_sensitivity * log_price, 0.04)
+    attributes = np.stack([quality, signal / 3, brand / 3], axis=1)
+    names, visible = ("quality", "quality_signal", "brand"), ("quality_signal", "brand")
+    catalog = Catalog(embedding, topic, attributes, names, topics, visible=visible)
+    return centroids, catalog, ShopMarket.draw(rng, log_price, price, rate)
 
 
 def logging_rate(appeal: NDArray[np.float64], mean: float) -> NDArray[np.float64]:

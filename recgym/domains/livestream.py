@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from recgym.catalog import Catalog
-from recgym.domains.ecommerce import check_arguments, logging_rate
+from recgym.domains.ecommerce import check_arguments, drawn_once, logging_rate
 from recgym.envs import RecEnv
 from recgym.market import LiveMarket
 from recgym.models.candidates import Retrieval
@@ -18,6 +18,7 @@ from recgym.models.preference import Loyal
 from recgym.models.response import Watch
 from recgym.models.reward import Weighted
 from recgym.population import TopicMixture, draw_items, draw_topics, noisy_copy
+from recgym.types import Array
 from recgym.world import World
 
 
@@ -164,23 +165,10 @@ def world(
 ) -> World:
     """The platform; arguments as in `LiveStreamEnv`."""
     check_arguments(items, topics, dimensions, seed, quality_correlation, weeks)
-    rng = np.random.default_rng([seed, 3])
-    centroids = draw_topics(rng, topics, dimensions)
-    topic, embedding = draw_items(rng, items, centroids)
-    quality = np.clip(rng.standard_normal(items), -3, 3)
-    signal = noisy_copy(rng, quality, quality_correlation)
-    appeal = noisy_copy(rng, quality, 0.5)
-    rate = logging_rate(0.5 * appeal, 0.28)
+    centroids, catalog, market = _drawn(items, topics, dimensions, seed, quality_correlation)
     return World.of(
         parts,
-        catalog=Catalog(
-            embedding,
-            topic,
-            np.stack([quality, signal / 3], axis=1),
-            ("quality", "quality_signal"),
-            topics,
-            visible=("quality_signal",),
-        ),
+        catalog=catalog,
         population=TopicMixture(
             centroids,
             cold_start=cold_start,
@@ -193,7 +181,7 @@ def world(
                 "wallet": (10.0, 1.0, 0.0, 1000.0),
             },
         ),
-        market=LiveMarket.draw(rng, appeal, rate),
+        market=market,
         candidates=Retrieval(),
         preference=Loyal(
             3.0,
@@ -215,3 +203,20 @@ def world(
         reward=Weighted({"watch": 0.1, "like": 1.0, "gift": 2.0}),
         embeddings=False,
     )
+
+
+@drawn_once
+def _drawn(
+    items: int, topics: int, dimensions: int, seed: int, quality_correlation: float
+) -> tuple[Array, Catalog, LiveMarket]:
+    """Centroids of the topics, the catalogue and the calendar."""
+    rng = np.random.default_rng([seed, 3])
+    centroids = draw_topics(rng, topics, dimensions)
+    topic, embedding = draw_items(rng, items, centroids)
+    quality = np.clip(rng.standard_normal(items), -3, 3)
+    signal = noisy_copy(rng, quality, quality_correlation)
+    appeal = noisy_copy(rng, quality, 0.5)
+    rate = logging_rate(0.5 * appeal, 0.28)
+    attributes = np.stack([quality, signal / 3], axis=1)
+    catalog = Catalog(embedding, topic, attributes, ("quality", "quality_signal"), topics, visible=("quality_signal",))
+    return centroids, catalog, LiveMarket.draw(rng, appeal, rate)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from recgym.catalog import Catalog
-from recgym.domains.ecommerce import check_arguments, logging_rate
+from recgym.domains.ecommerce import check_arguments, drawn_once, logging_rate
 from recgym.envs import RecEnv
 from recgym.market import NewsMarket
 from recgym.models.candidates import Retrieval
@@ -18,6 +18,7 @@ from recgym.models.preference import DotProduct
 from recgym.models.response import Dwell
 from recgym.models.reward import Weighted
 from recgym.population import TopicMixture, draw_items, draw_topics, noisy_copy
+from recgym.types import Array
 from recgym.world import World
 
 
@@ -154,25 +155,10 @@ def world(
 ) -> World:
     """The newspaper; arguments as in `NewsEnv`."""
     check_arguments(items, topics, dimensions, seed, quality_correlation, weeks)
-    rng = np.random.default_rng([seed, 2])
-    centroids = draw_topics(rng, topics, dimensions)
-    topic, embedding = draw_items(rng, items, centroids)
-    quality = np.clip(rng.standard_normal(items), -3, 3)
-    clickbait = rng.beta(1.0, 1.5, items)
-    signal = noisy_copy(rng, quality, quality_correlation)
-    hype = np.clip(clickbait + 0.15 * rng.standard_normal(items), 0, 1)
-    appeal = 0.3 * quality + 0.6 * (clickbait - 0.4) + 0.7 * rng.standard_normal(items)
-    rate = logging_rate(appeal + 2.0 * clickbait, 0.04)
+    centroids, catalog, market = _drawn(items, topics, dimensions, seed, quality_correlation)
     return World.of(
         parts,
-        catalog=Catalog(
-            embedding,
-            topic,
-            np.stack([quality, clickbait, signal / 3, hype], axis=1),
-            ("quality", "clickbait", "quality_signal", "hype"),
-            topics,
-            visible=("quality_signal", "hype"),
-        ),
+        catalog=catalog,
         population=TopicMixture(
             centroids,
             cold_start=cold_start,
@@ -181,7 +167,7 @@ def world(
             sensitivity={"freshness": (1.0, 0.3), "popularity": (1.0, 0.3)},
             traits={"stamina": (18.0, 0.2, 5.0, 50.0)},
         ),
-        market=NewsMarket.draw(rng, topic, appeal, topics, rate),
+        market=market,
         candidates=Retrieval(),
         preference=DotProduct(3.0, {"clickbait": 2.5}, {"fatigue": -1.0}),
         choice=Cascade(attention=0.8, continuation=0.6, threshold=6.0),
@@ -195,3 +181,23 @@ def world(
         reward=Weighted({"click": 1.0, "dwell": 0.5}),
         embeddings=False,
     )
+
+
+@drawn_once
+def _drawn(
+    items: int, topics: int, dimensions: int, seed: int, quality_correlation: float
+) -> tuple[Array, Catalog, NewsMarket]:
+    """Centroids of the topics, the catalogue and the calendar."""
+    rng = np.random.default_rng([seed, 2])
+    centroids = draw_topics(rng, topics, dimensions)
+    topic, embedding = draw_items(rng, items, centroids)
+    quality = np.clip(rng.standard_normal(items), -3, 3)
+    clickbait = rng.beta(1.0, 1.5, items)
+    signal = noisy_copy(rng, quality, quality_correlation)
+    hype = np.clip(clickbait + 0.15 * rng.standard_normal(items), 0, 1)
+    appeal = 0.3 * quality + 0.6 * (clickbait - 0.4) + 0.7 * rng.standard_normal(items)
+    rate = logging_rate(appeal + 2.0 * clickbait, 0.04)
+    attributes = np.stack([quality, clickbait, signal / 3, hype], axis=1)
+    names, visible = ("quality", "clickbait", "quality_signal", "hype"), ("quality_signal", "hype")
+    catalog = Catalog(embedding, topic, attributes, names, topics, visible=visible)
+    return centroids, catalog, NewsMarket.draw(rng, topic, appeal, topics, rate)
