@@ -10,8 +10,8 @@ and come back for another:
                                                  + c . events of the step
 
 f is the sigmoid, so that the best that can be shown keeps users no longer than so long; or it is f(z) = z, with scale 1 and level 0, where that
-explains the logs no worse. All of it, the memory included, is found by Fisher's scoring from the linear form on, with weights shrunken to 0. The
-effects of single items, shrunken to 0, and the rest are found in turn.
+explains the logs no worse, or they do not show where it ends. All of it, the memory included, is found by Fisher's scoring from the linear form on, with weights shrunken to 0. The
+effects of single items, shrunken to 0, are found after that, given the rest.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 MEMORIES = (0.05, 0.3, 0.6, 0.8, 0.9, 0.95)  # where the search begins
 FEWEST = 50  # sessions that end, or users who come back, below which nothing is fitted
 CURVED = 4.6  # by which the sigmoid must raise the log-likelihood: half of the 99 % quantile of chi-squared with two degrees of freedom
+FARTHEST = 30.0  # log-odds between the worst and the best; more is the foot of a sigmoid whose top the logs do not show
 RARE = 0.001  # share of the logged steps at either end whose moods are out of bounds in the world
 
 
@@ -215,9 +216,9 @@ class _Steps:
                 break
         return theta, np.linalg.inv(H).astype(np.float64)
 
-    def effects(self, theta: Array, keep: Array, tau: float) -> tuple[Array, float]:
-        """Effects of single items, and their spread, given the rest."""
-        memory = self.split(theta)[4]
+    def effects(self, theta: Array, n_items: int) -> tuple[Array, float]:
+        """Effects of single items, and their spread, given the rest: found together, both would grow, as the spread of what is left is not told."""
+        memory, keep, tau = self.split(theta)[4], np.zeros(n_items), 0.3
         for _ in range(40):
             p = sigmoid(self.log_odds(theta, keep))
             surprise = np.where(self.known, (self.y == 1) - p, 0.0)
@@ -280,17 +281,14 @@ def fit_mood(
     centre[q] = 0.5
     other, spreads = steps.climb(start, keep, centre, tight)
     gain = steps.likelihood(other, keep) - score
-    if gain > CURVED:
+    if gain > CURVED and math.exp(other[-1]) < FARTHEST:
         theta, covariance, middle, precision, score = other, spreads, centre, tight, score + gain
 
     plain = logistic(outcome, base[known])[2]
     freedom = len(theta) - q
     # the cube root of a chi-squared number is nearly normal (Wilson and Hilferty 1931)
     enough = 0.5 * freedom * (1 - 2 / (9 * freedom) + 2.326 * math.sqrt(2 / (9 * freedom))) ** 3
-    tau = 0.3
-    for _ in range(3):
-        keep, tau = steps.effects(theta, keep, tau)
-        theta, covariance = steps.climb(theta, keep, middle, precision)
+    keep, tau = steps.effects(theta, n_items)
     coefficients, initial, w, v, memory, level, scale = steps.split(theta)
     reach = Z * math.sqrt(covariance[q + 1 + p + r, q + 1 + p + r])
     low, high = (float(sigmoid(theta[q + 1 + p + r] + side * reach)) for side in (-1, 1))
