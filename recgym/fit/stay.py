@@ -193,7 +193,9 @@ class _Steps:
         eta = self.log_odds(theta, keep)[self.known]
         return float(np.sum((self.y[self.known] == 1) * eta - np.logaddexp(0, eta)))
 
-    def climb(self, theta: Array, keep: Array, middle: Array, precision: Array, rounds: int = 50) -> tuple[Array, Array]:
+    def climb(
+        self, theta: Array, keep: Array, middle: Array, precision: Array, rounds: int = 50
+    ) -> tuple[Array, Array]:
         """The likeliest parameters under normal priors, by Fisher's scoring from `theta` on, and their covariance."""
 
         def score(at: Array) -> float:
@@ -212,7 +214,7 @@ class _Steps:
             if gain <= 0:
                 break
             theta, best = theta + size * move, after
-            if gain < 1e-3:
+            if gain < 1e-3 or self.split(theta)[-1] > FARTHEST:
                 break
         return theta, np.linalg.inv(H).astype(np.float64)
 
