@@ -270,7 +270,8 @@ def test_the_hazard_is_found() -> None:
     assert fit.weights[0] == pytest.approx(1.5, abs=0.2)
     np.testing.assert_allclose(fit.base, [2.0, -0.3], atol=4 * error[:2].max())
     assert fit.matters
-    assert not fit.saturates and (fit.level, fit.scale) == (0.0, 1.0)
+    assert not fit.saturates
+    assert (fit.level, fit.scale) == (0.0, 1.0)
     means = 1.5 * running_means(keep[shown][:, None], step == 0, 0.7, 0.0)[:, 0]
     np.testing.assert_allclose(fit.limits, np.quantile(means, (0.001, 0.999)), atol=0.3)
     noise = rng.standard_normal((len(step), 1, 3)).astype(np.float32)
@@ -304,7 +305,8 @@ def test_a_mood_that_saturates_is_found() -> None:
     x = np.stack([z[item], price], -1)[seen].astype(np.float32)
     base, events = np.stack([np.ones(len(step)), np.log1p(step)], 1), clicks[seen][:, None].astype(float)
     fit = fit_mood(stays, base, step == 0, x, events, item[seen], 200)
-    assert fit.saturates and fit.matters
+    assert fit.saturates
+    assert fit.matters
     assert fit.memory[0] == pytest.approx(0.8, abs=0.05)
     assert fit.weights[0] / fit.weights[1] == pytest.approx(-1.5, abs=0.5)
     assert fit.initial == pytest.approx(0.5, abs=0.15)
@@ -358,7 +360,8 @@ def test_the_end_of_the_longest_sessions_is_no_leaving_and_fatigue_is() -> None:
     assert abs(found["leaving, pace"].value) < 0.25
     assert found["leaving, log-odds"].value == pytest.approx(-4.0, abs=0.5)
     leaving, parameters = fit_leaving(slates, model, data, interest, unknown, -fatigue[seen])
-    assert leaving.departure.fatigue == 0.0 and "leaving, fatigue" not in {p.name for p in parameters}
+    assert leaving.departure.fatigue == 0.0
+    assert "leaving, fatigue" not in {p.name for p in parameters}
     assert any(sentence.startswith("Fatigue") for sentence in unknown)
 
 

@@ -155,7 +155,7 @@ class _Steps:
         _, _, w, v, _, level, scale = self.split(theta)
         kept = keep[np.maximum(self.item, 0)]
         if self.curved(theta):
-            worth = sigmoid(level + self.x @ w.astype(np.float32) + kept)
+            worth = sigmoid(level + (self.x @ w.astype(np.float32)).astype(np.float64) + kept)
             return scale * (self.share * worth).sum(axis=1) + self.events @ v, scale * self.share * worth * (1 - worth)
         return self.means @ w + (self.share * kept).sum(axis=1) + self.events @ v, self.share
 
@@ -334,8 +334,10 @@ def fit_leaving(
     first_of_user = np.r_[True, np.diff(slates.user) != 0]
     comes = _returns(slates, first_of_user)
     fresh = first_of_user if comes is not None else slates.step == 0
-    last = slates.step == slates.step.max()  # all end there, be it that they leave or that the logs go no further
-    stay = np.where((slates.ends < 0) | last, -1, slates.ends == 0).astype(np.int8)
+    # At the longest a session, or all that a user did, ever got, all end: be it that they leave or that the logs go no further.
+    count = np.arange(len(slates)) - slates.first[slates.user]
+    cut = (slates.step == slates.step.max()) | (count == count.max())
+    stay = np.where((slates.ends < 0) | cut, -1, slates.ends == 0).astype(np.int8)
     log_step = np.log1p(slates.step.astype(np.float64))
     plain = np.stack([np.ones(len(stay)), log_step], axis=1)
     base = plain if fatigue is None else np.c_[plain, -fatigue]
@@ -374,6 +376,7 @@ def fit_leaving(
             mood if mood.matters else None, None, words,
         ), found  # fmt: skip
     y, gaps = comes
+    y[cut] = -1
     regard = fit_mood(y, np.ones((len(y), 1)), fresh, x, events, slates.item, slates.n_items)
     rate = (y == 1).sum() / (y >= 0).sum()
     back = float(regard.base[0]) if regard.matters else math.log(rate / (1 - rate))
