@@ -324,7 +324,11 @@ def fit_leaving(
     if len(slates) < 2 * slates.n_users and not (slates.step > 0).any():
         unknown.append("Sessions: the logs show single steps; nobody leaves before the horizon of the world.")
         return stays, []
-    ended = int((slates.ends == 1).sum())
+    # At the longest a session, or all that a user did, ever got, all end: be it that they leave or that the logs go no further.
+    count = np.arange(len(slates)) - slates.first[slates.user]
+    cut = (slates.step == max(slates.step.max(), 1)) | (count == max(count.max(), 1))
+    stay = np.where((slates.ends < 0) | cut, -1, slates.ends == 0).astype(np.int8)
+    ended = int((stay == 0).sum())
     if ended < FEWEST:
         unknown.append(
             f"Sessions: {ended} ends are too few to tell when users leave; nobody leaves before the horizon."
@@ -334,10 +338,6 @@ def fit_leaving(
     first_of_user = np.r_[True, np.diff(slates.user) != 0]
     comes = _returns(slates, first_of_user)
     fresh = first_of_user if comes is not None else slates.step == 0
-    # At the longest a session, or all that a user did, ever got, all end: be it that they leave or that the logs go no further.
-    count = np.arange(len(slates)) - slates.first[slates.user]
-    cut = (slates.step == slates.step.max()) | (count == count.max())
-    stay = np.where((slates.ends < 0) | cut, -1, slates.ends == 0).astype(np.int8)
     log_step = np.log1p(slates.step.astype(np.float64))
     plain = np.stack([np.ones(len(stay)), log_step], axis=1)
     base = plain if fatigue is None else np.c_[plain, -fatigue]
