@@ -218,6 +218,21 @@ class _Steps:
                 break
         return theta, np.linalg.inv(H).astype(np.float64)
 
+    def told(self, theta: Array, covariance: Array, precision: Array) -> Array:
+        """The covariance again, for which the memory is told by what the weights are beyond chance.
+
+        The more inputs have no effect, the more of the mood is noise, to which the memory was fitted as well. So its information is that
+        of a mood whose weights are shrunken by what their errors explain (James and Stein 1961).
+        """
+        q = self.base.shape[1] + 1
+        n = q + self.x.shape[2] + self.events.shape[1]
+        less, w = theta.copy(), theta[q:n]
+        less[q:n] *= np.maximum(1 - np.diag(covariance)[q:n] / np.maximum(w**2, 1e-12), 0)
+        keep = np.zeros(int(self.item.max(initial=0)) + 1)
+        J, p = self.slopes(theta, keep)[self.known], sigmoid(self.log_odds(theta, keep)[self.known])
+        J[:, n] = self.slopes(less, keep)[self.known, n]
+        return np.linalg.inv((J.T * (p * (1 - p))) @ J + np.diag(precision)).astype(np.float64)
+
     def effects(self, theta: Array, n_items: int) -> tuple[Array, float]:
         """Effects of single items, and their spread, given the rest: found together, both would grow, as the spread of what is left is not told."""
         memory, keep, tau = self.split(theta)[4], np.zeros(n_items), 0.3
@@ -284,8 +299,9 @@ def fit_mood(
     other, spreads = steps.climb(start, keep, centre, tight)
     gain = steps.likelihood(other, keep) - score
     if gain > CURVED and math.exp(other[-1]) < FARTHEST:
-        theta, covariance, middle, precision, score = other, spreads, centre, tight, score + gain
+        theta, covariance, precision, score = other, spreads, tight, score + gain
 
+    covariance = steps.told(theta, covariance, precision)
     plain = logistic(outcome, base[known])[2]
     freedom = len(theta) - q
     # the cube root of a chi-squared number is nearly normal (Wilson and Hilferty 1931)
