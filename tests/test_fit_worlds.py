@@ -18,12 +18,12 @@ from baselines import make_agent
 from recgym.errors import ConfigError, FitError
 from recgym.fit.checkpoint import Checkpoints
 from recgym.fit.effects import given_draws, logistic, random_intercepts
-from recgym.fit.events import slates_of
+from recgym.fit.events import Slates, slates_of
 from recgym.fit.inputs import data_of
 from recgym.fit.likelihood import CHOICES, examination
 from recgym.fit.outcomes import scan
-from recgym.fit.stay import fit_mood, mood_inputs, running_means
-from recgym.fit.taste import batches, fit_taste, polish
+from recgym.fit.stay import fit_leaving, fit_mood, mood_inputs, running_means
+from recgym.fit.taste import Data, Taste, batches, fit_taste, polish
 from recgym.fit.worlds import fit_world
 from recgym.logs import Logs, simulate
 from recgym.market import LoggedMarket, Market, StaticMarket
@@ -260,22 +260,111 @@ def test_the_hazard_is_found() -> None:
         alive &= ~leaves
     _, step, shown, stays = (np.array(column) for column in zip(*sorted(rows), strict=True))
     base = np.stack([np.ones(len(step)), np.log1p(step)], 1)
-    fit = fit_mood(stays.astype(np.int8), base, step == 0, keep[shown][:, None], shown[:, None].astype(np.int32), 50)
+    x, nothing, item = (
+        keep[shown][:, None, None].astype(np.float32),
+        np.zeros((len(step), 0)),
+        shown[:, None].astype(np.int32),
+    )
+    fit = fit_mood(stays.astype(np.int8), base, step == 0, x, nothing, item, 50)
     error = np.sqrt(np.diag(fit.covariance))
     assert fit.memory[0] == pytest.approx(0.7, abs=0.08)
     assert fit.memory[1] < 0.7 < fit.memory[2]
     assert fit.weights[0] == pytest.approx(1.5, abs=0.2)
     np.testing.assert_allclose(fit.base, [2.0, -0.3], atol=4 * error[:2].max())
     assert fit.matters
-    noise = rng.standard_normal((len(step), 3))
-    assert not fit_mood(
-        stays.astype(np.int8), base, step == 0, noise, np.full((len(step), 1), -1, np.int32), 50
-    ).matters
+    assert not fit.saturates
+    assert (fit.level, fit.scale) == (0.0, 1.0)
+    means = 1.5 * running_means(keep[shown][:, None], step == 0, 0.7, 0.0)[:, 0]
+    np.testing.assert_allclose(fit.limits, np.quantile(means, (0.001, 0.999)), atol=0.3)
+    noise = rng.standard_normal((len(step), 1, 3)).astype(np.float32)
+    assert not fit_mood(stays.astype(np.int8), base, step == 0, noise, nothing, item, 50).matters
     assert fit.tau < 0.2  # nothing is left for single items
-    means = running_means(np.array([[1.0], [0.0], [2.0]]), np.array([True, False, True]), 0.5)
-    np.testing.assert_allclose(means[:, 0], [0.5, 0.25, 1.0])
+    means = running_means(np.array([[1.0], [0.0], [2.0]]), np.array([True, False, True]), 0.5, 4.0)
+    np.testing.assert_allclose(means[:, 0], [2.5, 1.25, 3.0])
     w, _, _ = logistic((np.arange(100) < 25).astype(float), np.ones((100, 1)))
     assert w[0] == pytest.approx(math.log(1 / 3), abs=1e-3)
+
+
+def test_a_mood_that_saturates_is_found() -> None:
+    """Slates of one to three items, as `Satisfaction` and `Hazard` have it: the hazard of each step is found, and that of what was hardly shown."""
+    rng = np.random.default_rng(5)
+    users, most, S = 8000, 60, 3
+    z = rng.normal(0, 1.5, 200)
+    item = rng.integers(0, 200, (users, most, S)).astype(np.int32)
+    item[..., 1:][rng.random((users, most, S - 1)) < 0.3] = -1
+    price = rng.normal(0, 0.5, item.shape)
+    clicks = rng.integers(0, 2, (users, most))
+    shown = item >= 0
+    worth = np.where(shown, 1 / (1 + np.exp(0.3 - 1.5 * z[item] + price)), 0).sum(-1) / shown.sum(-1)
+    s, hazard, left = np.full(users, 0.5), np.zeros((users, most)), np.zeros((users, most), bool)
+    for k in range(most):
+        s = 0.8 * s + 0.2 * (worth[:, k] + 0.1 * clicks[:, k])
+        hazard[:, k] = 1 / (1 + np.exp(5.5 * s - 0.2))
+        left[:, k] = rng.random(users) < hazard[:, k]
+    seen = np.cumsum(left, axis=1) - left == 0  # up to the step after which the user left
+    step = np.broadcast_to(np.arange(most), seen.shape)[seen]
+    stays = np.where(step + 1 < most, ~left[seen], -1).astype(np.int8)
+    x = np.stack([z[item], price], -1)[seen].astype(np.float32)
+    base, events = np.stack([np.ones(len(step)), np.log1p(step)], 1), clicks[seen][:, None].astype(float)
+    fit = fit_mood(stays, base, step == 0, x, events, item[seen], 200)
+    assert fit.saturates
+    assert fit.matters
+    assert fit.memory[0] == pytest.approx(0.8, abs=0.05)
+    assert fit.weights[0] / fit.weights[1] == pytest.approx(-1.5, abs=0.5)
+    assert fit.initial == pytest.approx(0.5, abs=0.15)
+    assert abs(fit.base[1]) < 0.15  # without the sigmoid, time would seem to make users leave
+
+    def found(worth: np.ndarray, fresh: np.ndarray, events: np.ndarray, base: np.ndarray) -> np.ndarray:
+        mood = running_means(
+            fit.scale * worth[:, None] + events * fit.weights[2], fresh, fit.memory[0], fit.scale * fit.initial
+        )
+        return 1 / (1 + np.exp(base @ fit.base + mood[:, 0]))
+
+    inside = fit.level + x @ fit.weights[:2].astype(np.float32) + fit.keep[item[seen]]
+    there = item[seen] >= 0
+    worths = np.where(there, 1 / (1 + np.exp(-inside)), 0).sum(1) / there.sum(1)
+    assert np.corrcoef(np.log(found(worths, step == 0, events, base)), np.log(hazard[seen]))[0, 1] > 0.97
+    # Nothing but the best: the hazard where a policy that looks ahead would go.
+    best = 1 / (1 + np.exp(-(fit.level + fit.weights[0] * 4.0)))
+    rows = np.arange(30)
+    last = found(np.full(30, best), rows == 0, np.zeros((30, 1)), np.stack([np.ones(30), np.log1p(rows)], 1))[-1]
+    truth = 1 / (1 + math.exp(5.5 / (1 + math.exp(0.3 - 6)) - 0.2))
+    assert last == pytest.approx(truth, rel=0.5)
+
+
+def test_the_end_of_the_longest_sessions_is_no_leaving_and_fatigue_is() -> None:
+    """Sessions cut after 20 steps: a hazard that does not change, but for the fatigue, which counts where it drives users away only."""
+    rng = np.random.default_rng(6)
+    users, most = 3000, 20
+    fatigue = np.maximum(np.cumsum(rng.normal(0, 0.5, (users, most)), axis=1), 0)
+    left = rng.random((users, most)) < 1 / (1 + np.exp(4.0 - 0.5 * fatigue))
+    seen = np.cumsum(left, axis=1) - left == 0
+    user, step = (np.broadcast_to(a, seen.shape)[seen] for a in (np.arange(users)[:, None], np.arange(most)))
+    M = int(seen.sum())
+    last = np.r_[np.diff(user) != 0, True]
+    item = rng.integers(0, 30, (M, 1)).astype(np.int32)
+    slates = Slates(
+        item, rng.random((M, 1)) < 0.1, np.zeros((M, 1, 0), np.float32), (), {}, user.astype(np.int32), np.arange(M) * 1.0, np.ones(M),
+        step.astype(np.int32), last.astype(np.int8), np.r_[0, np.flatnonzero(last) + 1], np.zeros(30, np.int32), 1,
+        np.datetime64("2024-01-01"),
+    )  # fmt: skip
+    T = torch.from_numpy
+    data = Data(
+        T(item.astype(np.int64)), T(slates.shown), T(slates.click), T(slates.signal), T(user.astype(np.int64)), slates.first,
+        torch.zeros(users, 1), torch.zeros(users, dtype=torch.bool), T(rng.normal(size=(30, 1)).astype(np.float32)), None, ("colour",),
+    )  # fmt: skip
+    model, interest = Taste(data, "independent", 2), np.zeros((1, users, 2), np.float32)
+    unknown: list[str] = []
+    leaving, parameters = fit_leaving(slates, model, data, interest, unknown, fatigue[seen])
+    found = {p.name: p for p in parameters}
+    assert found["leaving, fatigue"].value == pytest.approx(0.5, abs=0.1)
+    assert leaving.departure.fatigue == found["leaving, fatigue"].value
+    assert abs(found["leaving, pace"].value) < 0.25
+    assert found["leaving, log-odds"].value == pytest.approx(-4.0, abs=0.5)
+    leaving, parameters = fit_leaving(slates, model, data, interest, unknown, -fatigue[seen])
+    assert leaving.departure.fatigue == 0.0
+    assert "leaving, fatigue" not in {p.name for p in parameters}
+    assert any(sentence.startswith("Fatigue") for sentence in unknown)
 
 
 def test_a_fitted_world_has_what_was_planted_and_plays(planted: World, logs: Logs, tmp_path) -> None:
@@ -352,7 +441,8 @@ def test_moods_are_fed_in_the_fit_as_in_the_world(planted: World) -> None:
     slates = slates_of(logs)
     data = data_of(logs, slates, [])
     model = fit_taste(data, "position-based", D, steps=20, size=1000, seed=0)
-    x, words = mood_inputs(slates, model, data, model.sample(data, 1))
+    x, events, words = mood_inputs(slates, model, data, model.sample(data, 1))
+    assert x.shape == (*slates.item.shape, len(words) - 2)
     first = slates.step == 0
     users = planted.arrive(recgym.mix(range(300)))
     slate = slates.item[first]
@@ -366,4 +456,4 @@ def test_moods_are_fed_in_the_fit_as_in_the_world(planted: World) -> None:
                 np.exp(mood) - planted.response.scan + scan(slates)
             )  # what a step without a click takes is fitted, too
             np.testing.assert_allclose(np.exp(mood) - 1 - scan(slates), dwell, atol=1e-4)
-        np.testing.assert_allclose(x[first, words.index(word)], mood, atol=1e-4, err_msg=word)
+        np.testing.assert_allclose(events[first, words[-2:].index(word)], mood, atol=1e-4, err_msg=word)

@@ -23,7 +23,7 @@ from recgym.files import cache_folder
 from recgym.fusion import written
 from recgym.kernel import kernel
 from recgym.models import choice as choices
-from recgym.models.dynamics import Dynamics, InterestDrift, TwoSpeedDrift
+from recgym.models.dynamics import Dynamics, InterestDrift, Mood, TwoSpeedDrift
 from recgym.packed import Packed
 from recgym.recording import Program
 from recgym.tape import tapes
@@ -410,6 +410,19 @@ def test_a_part_of_ones_own_is_fused_where_it_says_so() -> None:
         e.reset(seed=0)
     for _ in range(20):
         assert all(same(x, y) for x, y in zip(env.step(ACTION), plain.step(ACTION), strict=True))
+
+
+def test_moods_are_fused() -> None:
+    """One that counts items by a sigmoid, and one that does not and is held at its limit."""
+    bounded = Mood(match=2.0, click=0.3, minutes=0.1, level=-0.5, saturates=True, initial=0.5, limit=(0.1, 1.5))
+    env, plain = (clicks(bounded, Mood(match=2.0, click=1.0, name="regard", limit=0.2)) for _ in range(2))
+    assert env.fuse()
+    for e in (env, plain):
+        e.reset(seed=0)
+    for _ in range(10):
+        assert all(same(x, y) for x, y in zip(env.step(ACTION), plain.step(ACTION), strict=True))
+        assert same(env.get_state().users, plain.get_state().users)
+    assert plain.get_state().users.regard.max() == np.float32(0.2)
 
 
 def test_worlds_that_differ_in_numbers_share_one_program() -> None:

@@ -16,6 +16,7 @@ from recgym.models.dynamics import (
     Adaptation,
     Fatigue,
     InterestDrift,
+    Mood,
     NetExposure,
     Satiation,
     Satisfaction,
@@ -771,6 +772,28 @@ def test_satisfaction_by_hand(small_catalog: Catalog) -> None:
         assert users.satisfaction[0] == pytest.approx(s, abs=1e-5)
 
 
+@pytest.mark.parametrize("saturates", [False, True])
+def test_mood_by_hand(small_catalog: Catalog, saturates: bool) -> None:
+    weights = {"quality": 1.2, "clickbait": -0.9}
+    model = Mood(0.8, weights, 0.7, 0.6, 0.3, 0.2, 0.1, (-0.5, 0.6), level=0.4, saturates=saturates)
+    u, mood, price = unit(1.0, 2.0, -1.0), 0.1, np.linspace(-0.8, 1.1, 12)
+    users = initial(model, interest=u[None])
+    q, c = small_catalog["quality"].astype(float), small_catalog["clickbait"].astype(float)
+    worth = 0.4 + 1.2 * q - 0.9 * c + 0.7 * (small_catalog.embedding.astype(float) @ u) - 0.6 * price
+    for items, click in (
+        ([3, 8], [True, False]),
+        ([1, -1], [False, False]),
+        ([-1, -1], [False, False]),
+        ([2, 5], [True, True]),
+    ):
+        offers = f32([price[i] if i >= 0 else -np.inf for i in items])
+        users = users.replace(**model(users, small_catalog, feedback([items], [click], 2.0, offers=offers), NOTHING))
+        shown = [sigmoid(worth[i]) if saturates else worth[i] for i in items if i >= 0]
+        x = sum(shown) / max(len(shown), 1) + 0.3 * sum(click) + 0.2 * math.log(3.0)
+        mood = min(max(0.8 * mood + 0.2 * x, -0.5), 0.6)
+        assert users.mood[0] == pytest.approx(mood, abs=1e-5)
+
+
 def test_net_exposure_by_hand(small_catalog: Catalog) -> None:
     model = NetExposure(memory=0.7, quality=1.1, gap=2.0, sensitivity=0.4, limit=2.5)
     users = initial(model)
@@ -897,6 +920,8 @@ def test_like_dislike_pays_plus_and_minus_one() -> None:
         (lambda: Fatigue(half_life=0), r"Fatigue.half_life: .*got 0"),
         (lambda: Satiation(limit=0), r"Satiation.limit: .*got 0"),
         (lambda: Satisfaction(memory=2), r"Satisfaction.memory: .*got 2"),
+        (lambda: Mood(limit=(0.5, 0.4), initial=0.5), r"Mood.limit\[1\]: .*got 0.4"),
+        (lambda: Mood(limit=(0.5, 0.8)), r"Mood.initial: .*got 0"),
         (lambda: NetExposure(limit=-1), r"NetExposure.limit: .*got -1"),
         (lambda: Sessions(loyalty=1.2), r"Sessions.loyalty: .*got 1.2"),
         (lambda: Budget(prompt=-0.1), r"Budget.prompt: .*got -0.1"),

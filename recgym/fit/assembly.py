@@ -138,8 +138,8 @@ def _mood(name: str, fit: MoodFit, words: tuple[str, ...]) -> Mood:
     weight = dict(zip(words, fit.weights.tolist(), strict=True))
     return Mood(
         memory=fit.memory[0], attributes={KEEPS[name]: 1.0}, match=weight.get("match", 0.0), price=-weight.get("log price", 0.0),
-        click=weight.get("clicks", 0.0), minutes=weight.get("log minutes", 0.0), initial=float(np.clip(fit.initial, -20, 20)),
-        limit=50.0, name=name,
+        click=weight.get("clicks", 0.0) / fit.scale, minutes=weight.get("log minutes", 0.0) / fit.scale, initial=fit.initial,
+        limit=fit.limits, name=name, level=fit.level, saturates=fit.saturates,
     )  # fmt: skip
 
 

@@ -84,7 +84,8 @@ class Satisfaction(Dynamics):
 
 
 @inlined
-def _satisfaction(satisfaction, worth, interest, embedding, appeal, offers, slate, worst, memory, level, match, price):
+def _worth(worth, interest, embedding, appeal, offers, slate, level, match, price):
+    """Of each item shown, level + appeal + match interest . embedding - price offer; -inf where there is none."""
     for b in range(slate.shape[0]):
         for s in range(slate.shape[1]):
             i = slate[b, s]
@@ -93,6 +94,11 @@ def _satisfaction(satisfaction, worth, interest, embedding, appeal, offers, slat
                 worth[b, s] = level + appeal[i] + match * dot(interest, b, embedding, i)
                 if price != 0.0:
                     worth[b, s] -= price * offers[b, s]
+
+
+@inlined
+def _satisfaction(satisfaction, worth, interest, embedding, appeal, offers, slate, worst, memory, level, match, price):
+    _worth(worth, interest, embedding, appeal, offers, slate, level, match, price)
     sigmoid_all(worth)  # 0 where nothing is shown
     for b in range(slate.shape[0]):
         total, least, shown = 0.0, 1.0, 0
@@ -209,19 +215,22 @@ def _net_exposure(net, satisfaction, effect, slate, click, memory, sensitivity, 
 
 @dataclass(frozen=True, eq=False)
 class Mood(Dynamics):
-    """A running mean of what was shown and what came of it: mood <- memory mood + (1 - memory) x, within +-limit.
+    """A running mean of what was shown and what came of it: mood <- memory mood + (1 - memory) x, within its limits.
 
-    x = (mean over the items shown of sum_a attributes[a] * item attribute a + match * interest . embedding - price p)
-    + click * clicks + minutes * ln(1 + minutes of the step), where p is the relative log price of the item; where nothing is
-    shown, the mean is 0. The same form as `Satisfaction` without its sigmoid, so that logs can tell its coefficients.
+    x = (mean over the items shown of z) + click * clicks + minutes * ln(1 + minutes of the step), where
+    z = level + sum_a attributes[a] * item attribute a + match * interest . embedding - price p, and p is the relative log price of the
+    item; where nothing is shown, the mean is 0. If `saturates`, it is the mean of sigmoid(z), as in `Satisfaction`, so that a good
+    item can add no more than so much. Its coefficients are what logs can tell.
 
     A world may have two of them: the `mood`, which keeps users in a visit, and their `regard`, for which they come back.
 
     Args:
         memory: in [0, 1].
+        level, match, price, click, minutes: coefficients. Reads `feedback.offers` where `price` is not 0.
         attributes: item attribute -> coefficient.
-        match, price, click, minutes: coefficients. Reads `feedback.offers` where `price` is not 0.
-        initial: at arrival. limit: > 0.
+        saturates: whether items count by the sigmoid of z.
+        initial: at arrival, within the limits.
+        limit: > 0, of both signs; or the least and the greatest mood.
         name: of the user column, "mood" or "regard".
     """
 
@@ -232,22 +241,32 @@ class Mood(Dynamics):
     click: float = 0.0
     minutes: float = 0.0
     initial: float = 0.0
-    limit: float = 20.0
+    limit: float | tuple[float, float] = 20.0
     name: str = "mood"
+    level: float = 0.0
+    saturates: bool = False
 
     def __post_init__(self) -> None:
         require_option("Mood.name", self.name, ["mood", "regard"])
         require_number("Mood.memory", self.memory, 0, 1)
-        require_number("Mood.limit", self.limit, 1e-3, 1000)
-        require_number("Mood.initial", self.initial, -self.limit, self.limit)
-        for name in ("match", "price", "click", "minutes"):
+        if isinstance(self.limit, tuple):
+            require_number("Mood.limit[0]", self.limit[0], -1000, 1000)
+            require_number("Mood.limit[1]", self.limit[1], self.limit[0] + 1e-3, 1000)
+        else:
+            require_number("Mood.limit", self.limit, 1e-3, 1000)
+        require_number("Mood.initial", self.initial, *self._limits)
+        for name in ("level", "match", "price", "click", "minutes"):
             require_number(f"Mood.{name}", getattr(self, name), -100, 100)
         require(isinstance(self.attributes, dict), "Mood.attributes", "must be weights by name", self.attributes)
         for name, weight in self.attributes.items():
             require_number(f"Mood[{name!r}]", weight, -100, 100)
 
+    @property
+    def _limits(self) -> tuple[float, float]:
+        return self.limit if isinstance(self.limit, tuple) else (-self.limit, self.limit)
+
     def columns(self, sizes: Sizes) -> dict[str, Column]:
-        return {self.name: Column((), np.float32, -self.limit, self.limit, self.initial)}
+        return {self.name: Column((), np.float32, *self._limits, self.initial)}
 
     def reads(self) -> tuple[str, ...]:
         return ("feedback.offers",) if self.price else ()
@@ -256,29 +275,31 @@ class Mood(Dynamics):
         catalog.weighted(tuple(self.attributes.items()))
 
     def __call__(self, users: Users, catalog: Catalog, feedback: Feedback, noise: Array) -> dict[str, Array]:
-        mood = copied(getattr(users, self.name))
+        mood, worth = copied(getattr(users, self.name)), empty(feedback.slate.shape, F32)
         offers = feedback.offers if self.price else feedback.utility
+        low, high = self._limits
         _mood(
-            mood, users.interest, catalog.embedding, catalog.weighted(tuple(self.attributes.items())), offers,
-            feedback.slate, feedback.click, feedback.dt, self.memory, self.match, self.price, self.click, self.minutes,
-            self.limit,
+            mood, worth, users.interest, catalog.embedding, catalog.weighted(tuple(self.attributes.items())), offers,
+            feedback.slate, feedback.click, feedback.dt, self.memory, self.level, self.match, self.price, self.click,
+            self.minutes, self.saturates, low, high,
         )  # fmt: skip
         return {self.name: mood}
 
 
 @kernel
 def _mood(
-    mood, interest, embedding, appeal, offers, slate, click, dt, memory, match, price, clicked, minutes, limit
+    mood, worth, interest, embedding, appeal, offers, slate, click, dt, memory, level, match, price, clicked, minutes, saturates,
+    low, high,
 ):  # fmt: skip
+    _worth(worth, interest, embedding, appeal, offers, slate, level, match, price)
+    if saturates:
+        sigmoid_all(worth)
     for b in range(slate.shape[0]):
         total, shown, clicks = 0.0, 0, 0
         for s in range(slate.shape[1]):
-            i = slate[b, s]
-            if i >= 0:
+            if slate[b, s] >= 0:
                 shown += 1
                 clicks += click[b, s]
-                total += appeal[i] + match * dot(interest, b, embedding, i)
-                if price != 0.0:
-                    total -= price * offers[b, s]
+                total += worth[b, s]
         x = total / max(shown, 1) + clicked * clicks + minutes * math.log(1.0 + dt[b])
-        mood[b] = min(max(memory * mood[b] + (1.0 - memory) * x, -limit), limit)
+        mood[b] = min(max(memory * mood[b] + (1.0 - memory) * x, low), high)
