@@ -88,7 +88,7 @@ def assemble(
     topics, users = {}, {}
     for habit in habits:
         if habit.name == "fatigue":
-            dynamics.append(Fatigue(*(habit.value(word) for word in ("ignored", "clicked", "half-life", "limit"))))
+            dynamics.append(Fatigue(*habit.values))
             topics["fatigue"] = -1.0
         elif habit.name == "pull":
             dynamics.append(Attraction(habit.value("strength"), habit.value("memory")))

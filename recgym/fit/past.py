@@ -64,14 +64,21 @@ class Habit:
     utility: Callable[..., Array]
     strengths: tuple[int, ...]
 
+    @property
+    def values(self) -> tuple[float, ...]:
+        """Of its words."""
+        return self._values(self.numbers)
+
     def value(self, word: str) -> float:
-        """One of its numbers."""
-        k = self.words.index(word)
-        return SHAPES[self.shapes[k]](self.numbers[k])
+        """Of one word."""
+        return self.values[self.words.index(word)]
+
+    def _values(self, numbers: Array) -> tuple[float, ...]:
+        return tuple(SHAPES[shape](x) for shape, x in zip(self.shapes, numbers, strict=True))
 
     def at(self, numbers: Array) -> Array:
         """(M, S) what it adds to the utilities."""
-        return self.utility(*(SHAPES[shape](x) for shape, x in zip(self.shapes, numbers, strict=True)))
+        return self.utility(*self._values(numbers))
 
     def derivatives(self) -> tuple[Array, list[Array]]:
         """(M, S) what it adds to the utilities, and the derivatives by the numbers that are free."""

@@ -25,6 +25,7 @@ from recgym.fit.past import (
     habit_parameters,
     habits_of,
     moved,
+    replayed_fatigue,
     search,
     with_habits,
     worth_keeping,
@@ -180,7 +181,8 @@ def fit_world(
         parameters = [p for p in parameters if p.name != "level"]
     outcome, more = fit_outcomes(slates, model, data, interest, unknown)
     parameters += more
-    leaving, more = fit_leaving(taken, model, data, interest, unknown)
+    tired = [replayed_fatigue(taken, *habit.values)[1] for habit in habits if habit.name == "fatigue"]
+    leaving, more = fit_leaving(taken, model, data, interest, unknown, tired[0] if tired else None)
     parameters += more
     world = assemble(
         logs, slates, data, model, interest, habits, outcome, leaving,
