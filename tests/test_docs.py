@@ -5,8 +5,11 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
+import os
 import re
+import subprocess
 import sys
+import tomllib
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -101,6 +104,33 @@ def test_the_gains_of_planning_are_those_of_the_results() -> None:
 def test_the_first_script_is_short() -> None:
     lines = (DOCS / "tutorials/ten_minutes.py").read_text().splitlines()
     assert sum(bool(line) and not line.startswith("#") for line in lines) <= 25
+
+
+def test_the_extra_docs_has_what_pages_are_made_from() -> None:
+    """Of the packages of any extra, those that a fresh Python loads for the generated pages."""
+    pytest.importorskip("stable_baselines3")
+    pytest.importorskip("polars")
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+
+    def packages(extra: str) -> set[str]:
+        found = set()
+        for line in extras[extra]:
+            name, inner = re.match(r"([\w-]+)(?:\[([\w,-]+)])?", line).groups()  # type: ignore[union-attr]
+            found |= {one for more in inner.split(",") for one in packages(more)} if name == "recgym" else {name}
+        return found
+
+    code = """
+import json, importlib, reference, sys
+for _, *modules in reference.API.values():
+    for module, _ in modules:
+        importlib.import_module(module)
+print(json.dumps(sorted(sys.modules)))
+"""
+    path = {**os.environ, "PYTHONPATH": "."}
+    done = subprocess.run([sys.executable, "-c", code], cwd=DOCS, env=path, capture_output=True, text=True, check=True)
+    loaded = {*json.loads(done.stdout.splitlines()[-1])}
+    needed = {name for extra in extras for name in packages(extra) if name.replace("-", "_") in loaded}
+    assert {"polars", "torch"} <= needed <= packages("docs")
 
 
 def test_every_page_and_tutorial_is_in_the_navigation() -> None:
