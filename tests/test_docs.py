@@ -182,6 +182,17 @@ def test_environment_pages_have_what_gymnasium_makes() -> None:
         assert f"\n## {heading}\n" in text
 
 
+def test_every_environment_has_learning_curves_or_says_that_there_are_none() -> None:
+    pytest.importorskip("stable_baselines3")
+    import reference
+
+    said = "No learner of theirs has curves here."
+    without = {id for id in reference.IDS if said in reference.environment(id).text}
+    drawn = {id for id in reference.IDS if '<figure class="curves">' in reference.environment(id).text}
+    assert {*reference.IDS} == without ^ drawn
+    assert {"recgym/News-v0", "recgym/RecoGym-v1"} <= drawn
+
+
 def test_docstrings_become_markdown() -> None:
     import docstrings
 
@@ -344,6 +355,22 @@ def test_the_search_works_from_disk(site: Path) -> None:
         assert "/concepts/privacy.html" in found
         assert all(address.startswith(("file:", "data:")) for address in page.addresses())
         assert not page.complaints()
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("width", [1280, 390])
+def test_equations_are_shown_whole(site: Path, width: int) -> None:
+    from chromium import Chromium, chromium
+
+    if not chromium():
+        pytest.skip("needs Chromium")
+    cut = "[...document.querySelectorAll('p.equation')].filter((e) => e.scrollHeight > e.clientHeight).length"
+    with Chromium() as browser:
+        for name in ("environments/EcommerceSlate-v0", "environments/News-v0", "parts/choice"):
+            page = browser.page(width, 900)
+            page.open((site / f"{name}.html").as_uri())
+            page.wait("document.readyState === 'complete' && document.querySelectorAll('p.equation').length > 1")
+            assert page.js(cut) == 0, name
 
 
 class Elements(HTMLParser):
