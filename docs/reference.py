@@ -302,7 +302,8 @@ def _scores(id: str, page: str) -> str:
             )
     if text:
         note = "\\*: reads the simulator's hidden state. What the columns mean stands below each leaderboard.\n\n"
-        text = f"## Reference scores\n\nFrom the committed results. {note}{text}"
+        untrained = "" if 'class="curves"' in text else "No learner of theirs has curves here.\n\n"
+        text = f"## Reference scores\n\nFrom the committed results. {note}{untrained}{text}"
     return text
 
 

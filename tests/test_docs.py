@@ -5,8 +5,11 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
+import os
 import re
+import subprocess
 import sys
+import tomllib
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -103,6 +106,33 @@ def test_the_first_script_is_short() -> None:
     assert sum(bool(line) and not line.startswith("#") for line in lines) <= 25
 
 
+def test_the_extra_docs_has_what_pages_are_made_from() -> None:
+    """Of the packages of any extra, those that a fresh Python loads for the generated pages."""
+    pytest.importorskip("stable_baselines3")
+    pytest.importorskip("polars")
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+
+    def packages(extra: str) -> set[str]:
+        found = set()
+        for line in extras[extra]:
+            name, inner = re.match(r"([\w-]+)(?:\[([\w,-]+)])?", line).groups()  # type: ignore[union-attr]
+            found |= {one for more in inner.split(",") for one in packages(more)} if name == "recgym" else {name}
+        return found
+
+    code = """
+import json, importlib, reference, sys
+for _, *modules in reference.API.values():
+    for module, _ in modules:
+        importlib.import_module(module)
+print(json.dumps(sorted(sys.modules)))
+"""
+    path = {**os.environ, "PYTHONPATH": "."}
+    done = subprocess.run([sys.executable, "-c", code], cwd=DOCS, env=path, capture_output=True, text=True, check=True)
+    loaded = {*json.loads(done.stdout.splitlines()[-1])}
+    needed = {name for extra in extras for name in packages(extra) if name.replace("-", "_") in loaded}
+    assert {"polars", "torch"} <= needed <= packages("docs")
+
+
 def test_every_page_and_tutorial_is_in_the_navigation() -> None:
     navigation = (ROOT / "mkdocs.yml").read_text().partition("nav:")[2]
     for name in [*map(str, PAGES), *(f"tutorials/{name.replace('_', '-')}.md" for name in TUTORIALS)]:
@@ -150,6 +180,17 @@ def test_environment_pages_have_what_gymnasium_makes() -> None:
         "Levels",
     ):
         assert f"\n## {heading}\n" in text
+
+
+def test_every_environment_has_learning_curves_or_says_that_there_are_none() -> None:
+    pytest.importorskip("stable_baselines3")
+    import reference
+
+    said = "No learner of theirs has curves here."
+    without = {id for id in reference.IDS if said in reference.environment(id).text}
+    drawn = {id for id in reference.IDS if '<figure class="curves">' in reference.environment(id).text}
+    assert {*reference.IDS} == without ^ drawn
+    assert {"recgym/News-v0", "recgym/RecoGym-v1"} <= drawn
 
 
 def test_docstrings_become_markdown() -> None:
@@ -314,6 +355,22 @@ def test_the_search_works_from_disk(site: Path) -> None:
         assert "/concepts/privacy.html" in found
         assert all(address.startswith(("file:", "data:")) for address in page.addresses())
         assert not page.complaints()
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("width", [1280, 390])
+def test_equations_are_shown_whole(site: Path, width: int) -> None:
+    from chromium import Chromium, chromium
+
+    if not chromium():
+        pytest.skip("needs Chromium")
+    cut = "[...document.querySelectorAll('p.equation')].filter((e) => e.scrollHeight > e.clientHeight).length"
+    with Chromium() as browser:
+        for name in ("environments/EcommerceSlate-v0", "environments/News-v0", "parts/choice"):
+            page = browser.page(width, 900)
+            page.open((site / f"{name}.html").as_uri())
+            page.wait("document.readyState === 'complete' && document.querySelectorAll('p.equation').length > 1")
+            assert page.js(cut) == 0, name
 
 
 class Elements(HTMLParser):

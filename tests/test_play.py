@@ -327,6 +327,8 @@ def test_every_number_of_the_parts_is_a_control_with_its_sentence(client):
         "least": 1, "most": 100_000, "low": 1, "high": 24_000,
     }  # fmt: skip
     assert each["cold_start"]["about"] == "cold_start, the share of users without a profile (0.1)"
+    said = {re.sub(r"\W*\(.*\)$", "", control["about"]) for control in found[0]["controls"]}
+    assert not said & {*each}, "a name is no sentence"
     assert (each["choice.attention"]["least"], each["choice.attention"]["most"]) == (0, 1)
     assert each["choice.attention"]["about"] == "probability of reading on, in [0, 1]."
     assert each["dynamics.2.by"]["choices"] == ["least", "mean"]

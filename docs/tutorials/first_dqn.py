@@ -85,11 +85,11 @@ for name in ("random", "popularity", "heuristic"):
 #
 # | 50,000 steps, three seeds | Ecommerce | News | LiveStream |
 # | --- | --- | --- | --- |
-# | `DQN(CandidatePolicy, env, buffer_size=50_000)` | 10.9, 9.3, 10.7 | 3.4, 3.3, 3.3 | 7.3, 7.7, 9.3 |
+# | `DQN(CandidatePolicy, env, buffer_size=50_000)` | 11.6, 9.2, 12.0 | 3.5, 3.4, 3.2 | 8.4, 8.6, 9.4 |
 # | `DQN("MlpPolicy", env)` | 4.8, 4.6, 4.7 | 2.5, 2.4, 2.6 | 10.0, 9.1, 8.8 |
 # | popularity | 3.8 | 1.9 | 4.4 |
 #
-# The policy of candidates learns more in Ecommerce and News, and less in LiveStream, where the place in the list, the best match
+# The policy of candidates learns more in Ecommerce and News, and about as much in LiveStream, where the place in the list, the best match
 # first, says much. `make_agent("dqn")` has hyper-parameters of its own, and rows in the [leaderboards](../leaderboards/core-v1.md).
 
 # What a session was like can be drawn.

@@ -1,6 +1,6 @@
 """MORL-Baselines' GPI-LS on vectors of objectives. Needs morl-baselines, mo-gymnasium and torch.
 
-    python examples/clients/morl_gpi.py --steps 2000
+    python examples/clients/morl_gpi.py --steps 8000
 
 ``reward="vector"`` pays all objectives of a step, as MO-Gymnasium's environments do. The agent learns for several
 weights of them; it is evaluated at those of recgym's own reward.
@@ -47,4 +47,4 @@ def train(trial: Trial) -> Policy:
 
 
 if __name__ == "__main__":
-    run(train, ["morl-baselines", "mo-gymnasium", "torch"], steps=2_000)
+    run(train, ["morl-baselines", "mo-gymnasium", "torch"], steps=8_000)

@@ -135,9 +135,10 @@ class LiveStreamEnv(RecEnv):
 
     ## Arguments
 
-    Of the world: `items` (6000, up to a million), `topics` (20), `dimensions` (16), `seed` of the catalogue and the
-    market (0), `cold_start`, the share of users without a profile (0.1), `profile_noise` (0.7), `quality_correlation`
-    of the quality signal with the true quality (0.8), `weeks` of the calendar of 12 in which sessions start, as first
+    Of the world: `items` of the catalogue (6000, up to a million), `topics`, each item being of one (20), `dimensions`
+    of embeddings and interests (16), `seed` of the catalogue and the market (0), `cold_start`, the share of users
+    without a profile (0.1), `profile_noise`, how far a profile is from the interest (0.7), `quality_correlation` of
+    the quality signal with the true quality (0.8), `weeks` of the calendar of 12 in which sessions start, as first
     and one past the last ((0, 8), which leaves (8, 12), with other items, to evaluate on). The keywords `horizon`,
     `history`, `embeddings` (False), `slate_size`, `candidates` (a number K, `"all"` or a component) and those of the
     parts of the `World` (`population`, `market`, `preference`, `choice`, `response`, `dynamics`, `departure`, `reward`)
