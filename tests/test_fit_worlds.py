@@ -22,6 +22,7 @@ from recgym.fit.events import Slates, slates_of
 from recgym.fit.inputs import data_of
 from recgym.fit.likelihood import CHOICES, examination
 from recgym.fit.outcomes import scan
+from recgym.fit.past import Habit, habits_of, replayed_fatigue, worth_keeping
 from recgym.fit.stay import fit_leaving, fit_mood, mood_inputs, running_means
 from recgym.fit.taste import Data, Taste, batches, fit_taste, polish
 from recgym.fit.worlds import fit_world
@@ -100,6 +101,87 @@ def test_who_has_just_clicked_is_busy(planted: World) -> None:
     assert found["busy, memory"].low < 0.5 < found["busy, memory"].high
     (fitted_part,) = (part for part in fitted.world.dynamics if isinstance(part, Adaptation) and part.name == "busy")
     assert fitted_part.memory == pytest.approx(0.5, abs=0.1)
+
+
+def test_habits_are_replayed_as_the_world_has_them(planted: World) -> None:
+    """Fatigue, reference price, business and pull of a world, step by step, and what a fit computes of its slates and clicks."""
+    parts = (
+        Fatigue(0.1, 0.3, 5.0, 0.6), Adaptation("offers", "least", memory=0.7, initial=0.3),
+        Adaptation("click", memory=0.5, limit=1.0, name="busy"), Attraction(0.4, 0.6), planted.dynamics[1],
+    )  # fmt: skip
+    prefer = DotProduct(1.0, {"appeal": 1.0}, {"fatigue": -1.0}, {"level": 1.0, "busy": -1.0})
+    world = planted.replace(dynamics=parts, preference=prefer, departure=Visits(-30.0))
+    B, K = 40, 30
+    users = world.arrive(recgym.mix(range(B)))
+    taste, rows = users.interest, []
+    for _ in range(K):
+        slate = users.candidates[:, :3]
+        after, feedback = world.step(users, slate, world.noise(users))
+        tired = np.take_along_axis(users.fatigue, world.catalog.topic[slate], axis=1)
+        pull = np.einsum("bd,bsd->bs", users.interest - taste, world.catalog.embedding[slate])
+        prices = world.market.observe(slate, users.clock)
+        rows.append(
+            (
+                slate,
+                feedback.click,
+                prices,
+                users.clock,
+                feedback.dt,
+                tired,
+                after.fatigue.sum(1),
+                users.level,
+                users.busy,
+                pull,
+            )
+        )
+        users = after
+    item, click, signal, clock, dt, tired, total, level, busy, pull = (
+        np.stack(column, 1).reshape(B * K, *np.shape(column[0])[1:]) for column in zip(*rows, strict=True)
+    )
+    assert tired.max() == pytest.approx(0.6)
+    assert click.sum() > 100
+    step = np.tile(np.arange(K, dtype=np.int32), B)
+    gap = np.where(step > 0, np.r_[0.0, dt[:-1]], 0.0)
+    user = np.repeat(np.arange(B, dtype=np.int32), K)
+    minutes = np.where(np.arange(3) == 0, (dt - world.response.scan)[:, None], 0.0).astype(np.float32)
+    slates = Slates(item, click, signal, ("log_price", "price"), {"dwell": minutes}, user, clock.astype(float), gap, step,
+                    np.zeros(B * K, np.int8), np.arange(0, B * K + 1, K), world.catalog.topic, 6, np.datetime64("2026-01-05"))  # fmt: skip
+    got, after_step = replayed_fatigue(slates, 0.1, 0.3, 5.0, 0.6)
+    np.testing.assert_allclose(got, tired, atol=1e-5)
+    np.testing.assert_allclose(
+        after_step, total, atol=1e-5
+    )  # also at the end, of which no next slate tells how long it took
+    data = data_of(logs_of(world), slates, [])
+    model = fit_taste(data, "position-based", D, steps=10, size=1000, seed=0)
+    found = {habit.name: habit for habit in habits_of(data, slates, model)}
+    assert [*found] == ["fatigue", "level", "busy", "pull"]
+    np.testing.assert_allclose(found["level"].utility(1.0, 0.7, 0.3, 1.0), np.repeat(level[:, None], 3, 1), atol=1e-5)
+    np.testing.assert_allclose(found["busy"].utility(1.0, 0.5), np.repeat(-busy[:, None], 3, 1), atol=1e-5)
+    np.testing.assert_allclose(found["pull"].utility(0.4, 0.6), pull, atol=1e-5)
+
+
+def logs_of(world: World) -> Logs:
+    """Some logs of a world, for what they tell of its items and users."""
+    return simulate(world, users=40, batch=40)
+
+
+def test_numbers_of_habits_move_no_further_than_told_and_those_without_effect_go() -> None:
+    def line(strength: float, memory: float) -> np.ndarray:
+        return np.full((3, 2), strength * memory)
+
+    habit = Habit(
+        "pull", ("strength", "memory"), ("plain", "logit"), np.array([2.0, 0.0]), np.array([True, True]), line, (0,)
+    )
+    here, (by_strength, by_memory) = habit.derivatives()
+    np.testing.assert_allclose(here, 1.0)
+    np.testing.assert_allclose(by_strength, 0.5, rtol=1e-6)
+    np.testing.assert_allclose(by_memory, 2.0 * 0.25, rtol=0.02)
+    assert habit.moved(np.array([-0.5, 7.0])).values == pytest.approx((1.5, 1 / (1 + math.exp(-1.0))))
+    assert worth_keeping([habit], [np.array([0.9, 0.3])])[0].values == habit.values
+    assert worth_keeping([habit], [np.array([1.1, 0.3])]) == []  # its interval holds 0
+    assert (
+        worth_keeping([habit.moved(np.array([-1.0, 0.0])).moved(np.array([-1.0, 0.0]))], [np.array([0.1, 0.3])]) == []
+    )
 
 
 def test_attraction_keeps_its_contract_and_passes(planted: World) -> None:
@@ -375,7 +457,12 @@ def test_a_fitted_world_has_what_was_planted_and_plays(planted: World, logs: Log
     assert found["examination 1"].value == pytest.approx(0.3, abs=0.06)
     assert found["examination 3"].value == pytest.approx(0.6, abs=0.08)
     assert found["cart, per unit of utility"].value == pytest.approx(0.5, abs=0.2)
+    for name, value in {"ignored": 0.1, "clicked": 0.3, "fatigue, half-life": 20.0}.items():
+        assert found[name].low < value < found[name].high, found[name]
+    assert found["fatigue, half-life"].value == pytest.approx(20.0, rel=0.6)
     world = fitted.world
+    (fatigue,) = (part for part in world.dynamics if isinstance(part, Fatigue))
+    assert fatigue.limit > 2  # as there is none
     assert np.corrcoef(world.catalog["appeal"], planted.catalog["appeal"])[0, 1] > 0.75
     assert any(sentence.startswith("Returns") for sentence in fitted.unknown)
     value = {}

@@ -202,25 +202,28 @@ def _relative(log_price: Array, item: NDArray[np.uint32], topic: NDArray[np.int3
 
 
 @kernel
-def replay_fatigue(fatigue, total, item, click, topic, user, step, gap, ignored, clicked, half_life, limit):
-    """The fatigue of the topic of each item (M, S), and its sum over the topics after each slate (M,), as `Fatigue` has them."""
+def replay_fatigue(fatigue, total, item, click, topic, user, step, gap, length, ignored, clicked, half_life, limit):
+    """The fatigue of the topic of each item (M, S), and its sum over the topics after each slate (M,), as `Fatigue` has them.
+
+    The sum is that after `length` minutes, and not after those until the next slate: whether there is one it must not tell.
+    """
     now = np.zeros(topic.max() + 1)
     for m in range(item.shape[0]):
-        factor = 2.0 ** (-gap[m] / half_life)
         if m == 0 or user[m] != user[m - 1]:
             now[:] = 0.0
         elif step[m] == 0:  # after some time away
-            now *= factor
+            now *= 2.0 ** (-gap[m] / half_life)
         for s in range(item.shape[1]):
             if item[m, s] >= 0:
                 fatigue[m, s] = now[topic[item[m, s]]]
-        if m + 1 < item.shape[0] and user[m + 1] == user[m] and step[m + 1] > 0:
-            now *= 2.0 ** (-gap[m + 1] / half_life)  # the step itself takes this long
+        within = m + 1 < item.shape[0] and user[m + 1] == user[m] and step[m + 1] > 0
+        after = now * 2.0 ** (-length[m] / half_life)
+        now *= 2.0 ** (-(gap[m + 1] if within else 0.0) / half_life)  # the step itself takes this long
         for s in range(item.shape[1]):
             if item[m, s] >= 0:
-                z = topic[item[m, s]]
-                now[z] = min(now[z] + (clicked if click[m, s] else ignored), limit)
-        total[m] = now.sum()
+                z, more = topic[item[m, s]], clicked if click[m, s] else ignored
+                now[z], after[z] = min(now[z] + more, limit), min(after[z] + more, limit)
+        total[m] = after.sum()
 
 
 @kernel

@@ -24,6 +24,7 @@ from recgym.fit.checkpoint import Checkpoints
 from recgym.fit.clicks import Z, sigmoid
 from recgym.fit.effects import logistic
 from recgym.fit.events import Slates, replay_fatigue, replay_level, replay_pull
+from recgym.fit.outcomes import scan
 from recgym.fit.parameters import Parameter
 from recgym.fit.taste import Data, Progress, Taste, batch_size, fit_taste, polish
 from recgym.types import Array
@@ -167,8 +168,13 @@ def replayed_fatigue(
 ) -> tuple[Array, Array]:
     """The fatigue of the topic of each item (M, S), and its sum over the topics after each slate (M,)."""
     fatigue, total = np.zeros(slates.item.shape), np.zeros(len(slates))
+    length = (
+        scan(slates) + slates.outcome["dwell"].sum(axis=1)
+        if "dwell" in slates.outcome
+        else np.full(len(slates), scan(slates))
+    )
     replay_fatigue(fatigue, total, slates.item, slates.click & slates.shown, slates.topic, slates.user, slates.step,
-                   slates.gap, ignored, clicked, half_life, limit)  # fmt: skip
+                   slates.gap, length.astype(np.float64), ignored, clicked, half_life, limit)  # fmt: skip
     return fatigue, total
 
 
