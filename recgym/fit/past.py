@@ -243,6 +243,8 @@ def search(
     progress: Progress | None = None, checkpoints: Checkpoints | None = None,
 ) -> tuple[list[Habit], Data, Taste]:  # fmt: skip
     """Gauss and Newton's method for the numbers of the habits, on the slates of `users`; the data and the model at its end."""
+    if not habits:
+        return habits, data, model
     size = batch_size(data)
     per_epoch = max(round(len(data.rows(users)[0]) / size), 1)
     for r in range(ROUNDS):

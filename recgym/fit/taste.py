@@ -115,9 +115,8 @@ class Taste(nn.Module):
         """Mean and standard deviation (n, D) of interest and slopes of users of whom the platform knows the profile alone."""
         k = known.long()
         mean = F.pad(profile @ self.A + self.centre.index_select(0, k), (0, len(self.slopes)))
-        return mean, torch.cat([self.log_sigma.index_select(0, k), self.log_omega.expand(len(k), -1)], 1).clamp(
-            -4, 3
-        ).exp()
+        log_spread = torch.cat([self.log_sigma.index_select(0, k), self.log_omega.expand(len(k), -1)], 1)
+        return mean, log_spread.clamp(-4, 3).exp()
 
     def axes(self, data: Data, rows: Tensor) -> Tensor:
         """(m, S, D) what interest and slopes are multiplied with: the embeddings of the items, and features."""
@@ -127,9 +126,8 @@ class Taste(nn.Module):
     def base(self, data: Data, rows: Tensor, appeal: Tensor) -> Tensor:
         """(m, S) utilities without what differs from user to user."""
         item = data.item[rows]
-        own = appeal.index_select(0, item.reshape(-1)).view(
-            item.shape
-        )  # whose gradient is the same in each run, unlike that of appeal[item]
+        # The gradient of appeal[item] would add up in another order in each run.
+        own = appeal.index_select(0, item.reshape(-1)).view(item.shape)
         return own + data.feature[rows] @ self.gamma + data.offset[rows]
 
     def appeal(self, data: Data, draw: bool, generator: torch.Generator | None = None) -> Tensor:
