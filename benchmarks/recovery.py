@@ -128,7 +128,7 @@ def planted(seed: int) -> tuple[World, dict[str, float]]:
 
 
 def coverage(runs: int, users: int, say: Say) -> dict[str, Any]:
-    """How often intervals hold the planted number: parameter -> held, runs, and the numbers of each run."""
+    """How often intervals hold the planted number: parameter -> in how many runs it is held, and told at all, and the numbers of each run."""
     from recgym.fit.worlds import fit_world
     from recgym.logs import simulate
 
@@ -148,10 +148,11 @@ def coverage(runs: int, users: int, say: Say) -> dict[str, Any]:
                 found.setdefault(name, []).append([value, math.nan, math.nan, math.nan])
         say(f"run {run + 1} of {runs}: {time.perf_counter() - begun:.0f} s")
     held = {name: sum(bool(low <= value <= high) for value, _, low, high in rows) for name, rows in found.items()}
+    told = {name: sum(not math.isnan(x) for _, x, _, _ in rows) for name, rows in found.items()}
     plain = {
         name: [[None if math.isnan(x) else round(x, 4) for x in row] for row in rows] for name, rows in found.items()
     }
-    return {"runs": runs, "users": users, "held": held, "numbers": plain}
+    return {"runs": runs, "users": users, "held": held, "told": told, "numbers": plain}
 
 
 def values(name: str, impressions: int, users: int, say: Say) -> dict[str, Any]:
@@ -267,9 +268,9 @@ def sections(data: dict[str, Any]) -> list[Section]:
         head = ("world", "agent", "true", "fitted", "off by", "steps, true", "steps, fitted", "close")
         parts.append(Section("Return per user (± standard error)", head, rows, words=2))
     if "coverage" in data:
-        runs = data["coverage"]["runs"]
-        told = [(name, f"{held} of {runs}") for name, held in data["coverage"]["held"].items()]
-        whole = sum(data["coverage"]["held"].values()), runs * len(told)
-        parts.append(Section("95 % intervals that hold the planted number", ("parameter", "runs"),
-                             [*told, ("all", f"{whole[0]} of {whole[1]}")], words=1))  # fmt: skip
+        runs, held, told = (data["coverage"][name] for name in ("runs", "held", "told"))
+        lines = [(name, f"{held[name]} of {told[name]}", str(runs - told[name])) for name in held]
+        whole = f"{sum(held.values())} of {sum(told.values())}", str(runs * len(held) - sum(told.values()))
+        head = ("parameter", "held", "runs in which the report says that the logs do not tell it")
+        parts.append(Section("95 % intervals that hold the planted number", head, [*lines, ("all", *whole)], words=1))
     return parts

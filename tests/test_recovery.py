@@ -48,7 +48,10 @@ def test_tables_say_what_is_close_and_what_is_not() -> None:
               "myopic": {"true": [2.0, 0.01, 30.0], "fitted": [2.2, 0.01, 28.0]}}  # fmt: skip
     assert same_order(scores)
     found = {"impressions": 1000, "users": 10, "choice": "cascade", "seconds": 3.0, "scores": scores}
-    data = {"values": {"gazette": found}, "coverage": {"runs": 2, "held": {"price": 1, "mood": 2}}}
+    data = {
+        "values": {"gazette": found},
+        "coverage": {"runs": 2, "held": {"price": 1, "mood": 1}, "told": {"price": 2, "mood": 1}},
+    }
     logs, values, intervals = sections(data)
     assert logs.rows == [("gazette", "1,000", "10", "cascade", "3", "yes")]
     assert [row[-1] for row in values.rows] == [
@@ -56,7 +59,7 @@ def test_tables_say_what_is_close_and_what_is_not() -> None:
         "no",
     ]  # 5 % off is close for random, 10 % is not for an oracle of the step
     assert values.rows[1][4] == "+10.0%"
-    assert intervals.rows == [("price", "1 of 2"), ("mood", "2 of 2"), ("all", "3 of 4")]
+    assert intervals.rows == [("price", "1 of 2", "0"), ("mood", "1 of 1", "1"), ("all", "2 of 3", "1")]
     scores["myopic"]["fitted"] = [0.5, 0.01, 20.0]
     assert not same_order(scores)
     scores["myopic"]["fitted"] = [1.04, 0.01, 20.0]
@@ -82,6 +85,7 @@ def test_coverage_counts_what_intervals_hold(monkeypatch: pytest.MonkeyPatch) ->
         0,
         0,
     )  # one was not found
+    assert (found["told"]["log_price"], found["told"]["leaving, pace"], found["told"]["ignored"]) == (2, 2, 0)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 

@@ -37,6 +37,7 @@ STILL = 0.02  # of utility: moves that change it by less end the search
 FARTHEST = 1.0  # a number moves in a round
 DIFFERENCE = 0.02  # by which derivatives are taken
 NO_LIMIT = 1e3  # of a fatigue whose limit the logs do not show
+LASTING = 0.95  # memory of a pull above which logs can hardly tell it from the taste
 UNKNOWN = 1.0  # standard error of the logarithm of a limit, above which the logs do not show it
 SHAPES: dict[str, Callable[[float], float]] = {
     "plain": float,
@@ -283,7 +284,7 @@ def errors_of(habits: Sequence[Habit], cov: Array, labels: list[str], signals: i
 def worth_keeping(habits: Sequence[Habit], errors: Sequence[Array]) -> list[Habit]:
     """The habits of which a strength has a 95 % interval without 0 and a sign that makes sense; other strengths are fixed at 0.
 
-    A limit that the logs do not show is none.
+    A limit that the logs do not show is none. A pull that lasts is none, either: each click would add to it without an end.
     """
     kept = []
     for habit, error in zip(habits, errors, strict=True):
@@ -293,7 +294,8 @@ def worth_keeping(habits: Sequence[Habit], errors: Sequence[Array]) -> list[Habi
                 habit = habit.fixed(habit.words[k], 0.0)
         if habit.name == "fatigue" and habit.free[3] and error[3] > UNKNOWN:
             habit = habit.fixed("limit", math.log(NO_LIMIT))
-        if any(habit.numbers[k] != 0 for k in habit.strengths):
+        lasts = habit.name == "pull" and habit.value("memory") > LASTING
+        if not lasts and any(habit.numbers[k] != 0 for k in habit.strengths):
             kept.append(habit)
     return kept
 

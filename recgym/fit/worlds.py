@@ -171,7 +171,9 @@ def fit_world(
         habits, data = left, with_habits(data, slates, left)
     for name in tried:
         if name not in [habit.name for habit in habits]:
-            unknown.append(f"{WORDS[name]}: no effect beyond its interval, or of the wrong sign; the world has none.")
+            unknown.append(
+                f"{WORDS[name]}: no effect beyond its interval, or not one that makes sense; the world has none."
+            )
     interest = model.sample(data, DRAWS, seed=seed)
 
     # 3. What follows a click, and who stays.
