@@ -120,7 +120,7 @@ def planted(seed: int) -> tuple[World, dict[str, float]]:
         reward=Weighted({"click": 1.0, "purchase": 2.0}), slate_size=3, embeddings=False,
     )  # fmt: skip
     return world, {
-        "log_price": price, "log_price, spread": -price * math.sqrt(math.expm1(differs**2)), "fatigue, half-life": 20.0,
+        "log_price": price, "fatigue, half-life": 20.0,
         "reference price": usual, "reference price, memory": slow, "examination 1": examined[0], "examination 3": examined[1], "ignored": fatigue, "clicked": bored,
         "cart, per unit of utility": slope, "purchase, per unit of relative log price": -1.0, "dwell, per unit of utility": 0.2,
         "leaving, log-odds": level, "leaving, pace": pace, "mood, memory": 0.8, "mood, shown": stays,

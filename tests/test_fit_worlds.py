@@ -24,7 +24,7 @@ from recgym.fit.likelihood import CHOICES, examination
 from recgym.fit.outcomes import scan
 from recgym.fit.past import Habit, habits_of, replayed_fatigue, worth_keeping
 from recgym.fit.stay import fit_leaving, fit_mood, mood_inputs, running_means
-from recgym.fit.taste import Data, Taste, batches, fit_taste, information, polish
+from recgym.fit.taste import Data, Taste, batches, fit_taste, polish
 from recgym.fit.worlds import fit_world
 from recgym.logs import Logs, simulate
 from recgym.market import LoggedMarket, Market, StaticMarket
@@ -299,20 +299,6 @@ def test_polishing_brings_the_coefficients_to_their_maximum(logs: Logs) -> None:
     found = float(model.gamma[0].detach())
     assert found == pytest.approx(-1.5, abs=0.4)  # interests are as little fitted as before
     np.testing.assert_allclose(examination(model.theta.detach()).numpy(), [0.3, 1.0, 0.6], atol=0.08)
-
-
-def test_the_noise_of_draws_makes_no_interval_narrow(logs: Logs) -> None:
-    """The curvature by the spreads, from few draws and from many: as a square it is too large, as a product it is not."""
-    data = data_of(logs, slates_of(logs), [])
-    model = fit_taste(data, "position-based", D, steps=60, size=4000, seed=0)
-
-    def curvature(draws: int, twice: bool) -> float:
-        i = information(model, data, 1, draws, twice=twice)
-        return float(np.diag(i.curvature)[[label.startswith("spread") for label in i.labels]].sum())
-
-    truth = curvature(64, True)
-    assert curvature(4, False) > 1.3 * truth
-    assert curvature(4, True) == pytest.approx(truth, rel=0.15)
 
 
 def test_an_interrupted_fit_goes_on_to_the_same_last_digit(logs: Logs, tmp_path) -> None:

@@ -42,10 +42,12 @@ def taste_parameters(model: Taste, cov: Array, labels: list[str], signals: list[
     for f, name in enumerate(signals):
         meaning = "utility of one unit of " + ("relative log price" if name == "log_price" else name)
         found.append(estimate(name, float(model.gamma[f].detach()), of(f"gamma{f}"), meaning))
-    for r, f in enumerate(model.slopes):
-        spread, reach = float(model.log_omega.detach()[r].exp()), math.exp(min(Z * of(f"spread{model.d + r}"), FAR))
+    for r, f in enumerate(
+        model.slopes
+    ):  # no interval: where little is told, the squares of scores from few draws are far too large
+        spread = float(model.log_omega.detach()[r].exp())
         meaning = "standard deviation of this coefficient among users"
-        found.append(Parameter(f"{signals[f]}, spread", spread, spread / reach, spread * reach, meaning))
+        found.append(Parameter(f"{signals[f]}, spread", spread, math.nan, math.nan, meaning))
     theta = model.theta.detach()
     if model.choice == "position-based" and several:
         e = examination(theta).numpy()

@@ -317,33 +317,48 @@ class Information(NamedTuple):
 
 
 def information(
-    model: Taste, data: Data, seed: int = 0, draws: int = 8, size: int = 20_000, users: NDArray[np.int64] | None = None,
-    twice: bool = False,
-) -> Information:  # fmt: skip
+    model: Taste, data: Data, seed: int = 0, draws: int = 8, size: int = 20_000, users: NDArray[np.int64] | None = None
+) -> Information:
     """Scores of users are those of the marginal likelihood, by Fisher's identity, as the draws of their interest are weighted by importance.
 
-    The item effects are one draw for each batch. With `twice` the curvature of the coefficients is that of the products of two scores from different draws:
-    the noise of draws, which makes a square too large, has mean 0 in it.
+    The item effects are one draw for each batch.
     """
     N, F_, P = len(model.item_mean), len(model.gamma), len(model.theta)
-    A, D_ = len(model.beta), model.d + len(model.slopes)
+    A = len(model.beta)
     labels = [*(f"gamma{f}" for f in range(F_)), *(f"theta{k}" for k in range(P)), "level", *(f"beta{a}" for a in range(A)), "scale",
-              *(f"centre{k}" for k in range(model.d)), *(f"spread{k}" for k in range(D_))]  # fmt: skip
+              *(f"centre{k}" for k in range(model.d)), *(f"spread{k}" for k in range(model.d + len(model.slopes)))]  # fmt: skip
     p = len(labels)
     precision = float(torch.exp(-2 * model.log_tau.detach().clamp(-5, 2)))
     slope, H, HB = np.zeros(p), np.zeros((p, p)), np.zeros((p, N))
     item_slope, D = -precision * model.item_mean.detach().numpy().astype(np.float64), np.full(N, precision)
     generator = torch.Generator().manual_seed(seed)
     everyone = np.arange(len(data.first) - 1) if users is None else users
-    for some in batches(everyone, data.first, size):
-        rows, owner = data.rows(some)
-        score, g = _scores(model, data, some, rows, owner, draws, generator)
+    for users in batches(everyone, data.first, size):
+        rows, owner = data.rows(users)
+        with torch.no_grad():
+            base = model.base(data, rows, model.appeal(data, True, generator))
+            mean, sd = model.propose(data, base, rows, owner, data.profile[users], data.known[users])
+            centre, spread = model.prior(data.profile[users], data.known[users])
+            u = mean + sd * torch.randn(draws, *mean.shape, generator=generator)
+            log_q = (-0.5 * ((u - mean) / sd) ** 2 - sd.log()).sum(-1)
+            fit = data.profile[users] @ model.A
+        base = base.clone().requires_grad_()
+        theta = model.theta.detach().expand(len(rows), P).clone().requires_grad_()
+        centre, log_spread = centre.clone().requires_grad_(), spread.log().clone().requires_grad_()
+        joint = model.joint(data, rows, owner, u, base, theta, centre, log_spread.exp())
+        bound = torch.logsumexp(joint - log_q, 0)
+        wanted = [base, centre, log_spread, *([theta] if P else [])]
+        grads = torch.autograd.grad(bound.sum(), wanted, allow_unused=True)
+        g = grads[0] * data.there[rows]
+        slate = [(g[..., None] * data.feature[rows]).sum(1)]
+        if P:
+            slate.append(grads[3] if grads[3] is not None else torch.zeros(len(rows), P))
+        slate += [g.sum(1, keepdim=True), (g[..., None] * data.attributes[data.item[rows]]).sum(1)]
+        score = torch.zeros(len(users), sum(part.shape[1] for part in slate)).index_add_(0, owner, torch.cat(slate, 1))
+        moved = grads[1][:, : model.d]
+        score = torch.cat([score, (moved * fit).sum(1, keepdim=True), moved, grads[2]], 1).numpy().astype(np.float64)
         slope += score.sum(axis=0)
-        if twice:
-            other, _ = _scores(model, data, some, rows, owner, draws, generator)
-            H += (score.T @ other + other.T @ score) / 2
-        else:
-            H += score.T @ score
+        H += score.T @ score
         key = (owner[:, None] * N + data.item[rows]).reshape(-1).numpy()
         cells, place = np.unique(key, return_inverse=True)
         value = np.bincount(place, g.reshape(-1).numpy().astype(np.float64))
@@ -351,36 +366,6 @@ def information(
         np.add.at(D, cells % N, value**2)
         np.add.at(HB.T, cells % N, value[:, None] * score[cells // N])
     return Information(labels, slope, H, item_slope, D, HB)
-
-
-def _scores(
-    model: Taste, data: Data, users: NDArray[np.int64], rows: Tensor, owner: Tensor, draws: int, generator: torch.Generator
-) -> tuple[NDArray[np.float64], Tensor]:  # fmt: skip
-    """(n, p) derivatives of the log-likelihoods of users by the coefficients, and (m, S) those of their sum by the utilities, from some draws."""
-    P = len(model.theta)
-    with torch.no_grad():
-        base = model.base(data, rows, model.appeal(data, True, generator))
-        mean, sd = model.propose(data, base, rows, owner, data.profile[users], data.known[users])
-        centre, spread = model.prior(data.profile[users], data.known[users])
-        u = mean + sd * torch.randn(draws, *mean.shape, generator=generator)
-        log_q = (-0.5 * ((u - mean) / sd) ** 2 - sd.log()).sum(-1)
-        fit = data.profile[users] @ model.A
-    base = base.clone().requires_grad_()
-    theta = model.theta.detach().expand(len(rows), P).clone().requires_grad_()
-    centre, log_spread = centre.clone().requires_grad_(), spread.log().clone().requires_grad_()
-    joint = model.joint(data, rows, owner, u, base, theta, centre, log_spread.exp())
-    bound = torch.logsumexp(joint - log_q, 0)
-    wanted = [base, centre, log_spread, *([theta] if P else [])]
-    grads = torch.autograd.grad(bound.sum(), wanted, allow_unused=True)
-    g = grads[0] * data.there[rows]
-    slate = [(g[..., None] * data.feature[rows]).sum(1)]
-    if P:
-        slate.append(grads[3] if grads[3] is not None else torch.zeros(len(rows), P))
-    slate += [g.sum(1, keepdim=True), (g[..., None] * data.attributes[data.item[rows]]).sum(1)]
-    score = torch.zeros(len(users), sum(part.shape[1] for part in slate)).index_add_(0, owner, torch.cat(slate, 1))
-    moved = grads[1][:, : model.d]
-    score = torch.cat([score, (moved * fit).sum(1, keepdim=True), moved, grads[2]], 1)
-    return score.numpy().astype(np.float64), g
 
 
 def polish(
@@ -414,7 +399,7 @@ def polish(
 
 def covariance(model: Taste, data: Data, seed: int = 0) -> tuple[NDArray[np.float64], list[str]]:
     """Covariance of the coefficients, the distribution of the users and the item effects being unknown, too; and their labels."""
-    i = information(model, data, seed, twice=True)
+    i = information(model, data, seed)
     p, n = len(i.labels), len(model.gamma) + len(model.theta)
     ridge = np.r_[np.full(n, RIDGE), 0.0, np.full(len(model.beta), RIDGE), np.zeros(p - n - 1 - len(model.beta))]
     return np.linalg.inv(i.without_items(ridge)).astype(np.float64), i.labels
