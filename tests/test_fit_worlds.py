@@ -434,6 +434,7 @@ def test_the_end_of_the_longest_sessions_is_no_leaving_and_fatigue_is() -> None:
     data = Data(
         T(item.astype(np.int64)), T(slates.shown), T(slates.click), T(slates.signal), T(user.astype(np.int64)), slates.first,
         torch.zeros(users, 1), torch.zeros(users, dtype=torch.bool), T(rng.normal(size=(30, 1)).astype(np.float32)), None, ("colour",),
+        torch.zeros(item.shape), 0,
     )  # fmt: skip
     model, interest = Taste(data, "independent", 2), np.zeros((1, users, 2), np.float32)
     unknown: list[str] = []
