@@ -489,6 +489,13 @@ def test_a_fitted_world_has_what_was_planted_and_plays(planted: World, logs: Log
     assert world.replace(candidates=Retrieval(10)).n_candidates == 10
 
 
+def test_few_clicks_tell_no_habits(planted: World) -> None:
+    """Of 29 rows a fit said that an impression takes 20 [10, 29] from the utility of its topic."""
+    fitted = fit_world(simulate(planted, users=20, batch=20), candidates=10, steps=10)
+    assert any("clicks are too few to tell them" in sentence for sentence in fitted.unknown)
+    assert not any(isinstance(part, (Fatigue, Attraction, Adaptation)) for part in fitted.world.dynamics)
+
+
 def test_logs_that_cannot_be_fitted_say_so(logs: Logs) -> None:
     import polars as pl
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from recgym.logs.table import Logs
 
 DRAWS = 8  # of the interest of each user
+CLICKS = 200  # with fewer, what users saw before is not searched for effects
 SEARCHED = 300_000  # impressions on which the numbers of habits are searched for
 
 
@@ -148,7 +149,12 @@ def fit_world(
     best = max(scores, key=lambda name: scores[name])
     model = quick[best]
     habits: list[Habit] = []
-    if logs.impressions:
+    clicks = int((slates.click & slates.shown).sum())
+    if logs.impressions and clicks < CLICKS:
+        unknown.append(
+            f"Fatigue, attraction and a reference price: {clicks} clicks are too few to tell them; the world has none."
+        )
+    elif logs.impressions:
         some = rng.permutation(train)[: max(int(len(train) * min(1.0, SEARCHED / slates.item.size)), 10)]
         habits, data, model = search(
             data, slates, habits_of(data, slates, model), model, some, seed, progress, checkpoints
