@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import gymnasium as gym
@@ -258,6 +259,27 @@ def test_simulated_clicks_are_those_of_the_world(planted: World, logs: Logs) -> 
     slate[first["user"].to_numpy(), first["position"].to_numpy()] = first["item"].to_numpy()
     _, feedback = planted.step(users, slate, planted.noise(users))
     np.testing.assert_array_equal(feedback.click[first["user"], first["position"]], first["click"].to_numpy())
+
+
+def test_prices_are_relative_to_items_and_not_to_what_was_shown(logs: Logs) -> None:
+    """The price that is usual in a topic hardly changes when dear items are shown a tenth as often."""
+    events = logs.events.drop("feature_log_price")
+    item, price = events["item"].to_numpy(), events["price"].to_numpy()
+    mean = np.bincount(item, price, N) / np.bincount(item, minlength=N)
+    dear = (mean > np.median(mean))[item]
+    some = events.filter(~dear | (np.arange(len(events)) % 10 == 0))
+
+    def usual(table) -> np.ndarray:
+        slates = slates_of(dataclasses.replace(logs, events=table))
+        relative, price = (slates.signal[..., slates.signals.index(name)] for name in ("log_price", "price"))
+        topic = slates.topic[np.maximum(slates.item, 0)]
+        there = [slates.shown & (topic == z) for z in range(6)]
+        return np.array([np.mean(np.log(100 * price[rows]) - relative[rows]) for rows in there])
+
+    np.testing.assert_allclose(usual(some), usual(events), atol=0.05)
+    own = slates_of(logs)  # the platform's own relative price, where it is logged
+    relative, price = own.signal[own.shown][:, :2].T
+    assert np.ptp(np.log(100 * price) - relative) < 1e-3
 
 
 def test_item_effects_and_coefficients_are_found() -> None:
