@@ -24,7 +24,7 @@ from recgym.fit.checkpoint import Checkpoints
 from recgym.fit.clicks import Z, sigmoid
 from recgym.fit.effects import logistic
 from recgym.fit.events import Slates, replay_fatigue, replay_level, replay_pull
-from recgym.fit.outcomes import scan
+from recgym.fit.outcomes import lengths
 from recgym.fit.parameters import Parameter
 from recgym.fit.taste import Data, Progress, Taste, batch_size, fit_taste, polish
 from recgym.types import Array
@@ -112,6 +112,11 @@ def habits_of(data: Data, slates: Slates, model: Taste) -> list[Habit]:
     shown, item, user = slates.shown, slates.item, slates.user
     click = slates.click & shown
     shape, S = item.shape, item.shape[1]
+    embedding = None if data.embedding is None else data.embedding.numpy().astype(np.float64)
+    some = np.random.default_rng(5).permutation(len(slates))[:200_000]
+    with torch.no_grad():
+        mean, _ = model.prior(data.profile, data.known)
+        offset = model.utility(data, mean.numpy(), some).numpy().astype(np.float64)
 
     def fatigue(ignored: float, clicked: float, half_life: float, limit: float) -> Array:
         return -replayed_fatigue(slates, ignored, clicked, half_life, limit)[0]
@@ -129,9 +134,8 @@ def habits_of(data: Data, slates: Slates, model: Taste) -> list[Habit]:
         return np.broadcast_to((-strength * share)[:, None], shape)
 
     def pull(strength: float, memory: float) -> Array:
-        assert data.embedding is not None
         match = np.zeros(shape)
-        replay_pull(match, item, click, data.embedding.numpy().astype(np.float64), user, memory)
+        replay_pull(match, item, click, embedding, user, memory)
         return strength * match
 
     def begin(
@@ -142,7 +146,7 @@ def habits_of(data: Data, slates: Slates, model: Taste) -> list[Habit]:
         strengths = tuple(k for k, word in enumerate(given) if word in ("ignored", "clicked", "strength"))
         free = np.array([word != held for word in given])
         tried = [Habit(name, given, kinds, np.array(start), free, utility, strengths) for start in starts]
-        return _likeliest(tried, data, slates, model)
+        return _likeliest(tried, slates, some, offset)
 
     found = []
     if slates.n_topics > 1:
@@ -159,7 +163,7 @@ def habits_of(data: Data, slates: Slates, model: Taste) -> list[Habit]:
         held = "least" if S == 1 else ""
         found.append(begin("level", "strength memory initial least", "plain logit plain plain", starts, level, held))
     found.append(begin("busy", "strength memory", "plain logit", [[1.0, _logit(m)] for m in MEMORIES], busy))
-    if data.embedding is not None:
+    if embedding is not None:
         found.append(begin("pull", "strength memory", "plain logit", [[1.0, _logit(m)] for m in MEMORIES], pull))
     return found
 
@@ -169,13 +173,8 @@ def replayed_fatigue(
 ) -> tuple[Array, Array]:
     """The fatigue of the topic of each item (M, S), and its sum over the topics after each slate (M,)."""
     fatigue, total = np.zeros(slates.item.shape), np.zeros(len(slates))
-    length = (
-        scan(slates) + slates.outcome["dwell"].sum(axis=1)
-        if "dwell" in slates.outcome
-        else np.full(len(slates), scan(slates))
-    )
     replay_fatigue(fatigue, total, slates.item, slates.click & slates.shown, slates.topic, slates.user, slates.step,
-                   slates.gap, length.astype(np.float64), ignored, clicked, half_life, limit)  # fmt: skip
+                   slates.gap, lengths(slates), ignored, clicked, half_life, limit)  # fmt: skip
     return fatigue, total
 
 
@@ -183,12 +182,12 @@ def _logit(p: float) -> float:
     return math.log(p / (1 - p))
 
 
-def _likeliest(tried: Sequence[Habit], data: Data, slates: Slates, model: Taste) -> Habit:
-    """That habit under which a logistic regression of the clicks is best, at its coefficients, but those at least 0.01."""
-    some = np.random.default_rng(5).permutation(len(slates))[:200_000]
-    with torch.no_grad():
-        mean, _ = model.prior(data.profile, data.known)
-        offset = model.utility(data, mean.numpy(), some).numpy().astype(np.float64)
+def _likeliest(tried: Sequence[Habit], slates: Slates, some: NDArray[np.int64], offset: Array) -> Habit:
+    """That habit under which a logistic regression of the clicks is best, at its coefficients, but those at least 0.01.
+
+    Args:
+        some: slates that are looked at. offset: (len(some), S) utilities without habits, if all users were alike.
+    """
     there = slates.shown[some]
     y = (slates.click & slates.shown)[some][there].astype(np.float64)
     place = np.nonzero(there)[1]
@@ -231,12 +230,14 @@ def moved(habits: Sequence[Habit], model: Taste, data: Data) -> tuple[list[Habit
     """The habits with numbers that a model has found, and by how much that moves utilities: the largest root mean square of a number."""
     moves = model.gamma.detach()[data.signals :]
     squares = ((data.feature[..., data.signals :] * moves) ** 2).sum((0, 1)) / data.there.sum()
-    out, at = [], 0
-    for habit in habits:
-        n = int(habit.free.sum())
-        out.append(habit.moved(moves[at : at + n].numpy().astype(np.float64)))
-        at += n
-    return out, float(squares.max().sqrt()) if at else 0.0
+    each = _each(habits, moves.numpy().astype(np.float64))
+    out = [habit.moved(move) for habit, move in zip(habits, each, strict=True)]
+    return out, float(squares.max().sqrt()) if len(moves) else 0.0
+
+
+def _each(habits: Sequence[Habit], values: Array) -> list[Array]:
+    """Numbers, one for each that is free, by habit."""
+    return np.split(values, np.cumsum([habit.free.sum() for habit in habits])[:-1]) if habits else []
 
 
 def search(
@@ -271,13 +272,13 @@ def _rounded(habit: Habit) -> Habit:
 
 def errors_of(habits: Sequence[Habit], cov: Array, labels: list[str], signals: int) -> list[Array]:
     """For each habit, (p,) standard errors of its numbers; 0 of those that are not fitted."""
-    error, at, out = np.sqrt(np.maximum(np.diag(cov), 0)), signals, []
-    for habit in habits:
+    error, out = np.sqrt(np.maximum(np.diag(cov), 0)), []
+    free = sum(int(habit.free.sum()) for habit in habits)
+    found = np.array([error[labels.index(f"gamma{signals + k}")] for k in range(free)])
+    for habit, values in zip(habits, _each(habits, found), strict=True):
         own = np.zeros(len(habit.numbers))
-        n = int(habit.free.sum())
-        own[habit.free] = [error[labels.index(f"gamma{at + k}")] for k in range(n)]
+        own[habit.free] = values
         out.append(own)
-        at += n
     return out
 
 

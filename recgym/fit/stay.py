@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from recgym.fit.clicks import Z, sigmoid
 from recgym.fit.effects import logistic
 from recgym.fit.events import steps_since
-from recgym.fit.outcomes import scan
+from recgym.fit.outcomes import lengths
 from recgym.fit.parameters import FAR, Parameter, estimate
 from recgym.kernel import kernel
 from recgym.models.departure import Departure, Never, Visits
@@ -456,8 +456,7 @@ def mood_inputs(
         events.append(clicks)
         words.append(EVENTS[0])
     if "dwell" in slates.outcome:
-        minutes = slates.outcome["dwell"].sum(axis=1).astype(np.float64)
-        events.append(np.log1p(scan(slates) + minutes))  # of the whole step, as `Mood` takes them
+        events.append(np.log1p(lengths(slates)))  # of the whole step, as `Mood` takes them
         words.append(EVENTS[1])
     return np.concatenate(columns, axis=2), np.stack(events, 1) if events else np.zeros((len(slates), 0)), tuple(words)
 
